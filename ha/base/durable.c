@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "durable.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <glib.h>
+
+#define TMP_NAME_SIZE 48
+
+int
+durable_write_all(int fd, const void *buf, size_t len)
+{
+    const char *p = buf;
+    while (len > 0) {
+        ssize_t n = write(fd, p, len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return -errno;
+        }
+        p += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int
+tmp_open(int dirfd, char name[TMP_NAME_SIZE], unsigned mode)
+{
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) {
+        return -EIO;
+    }
+    snprintf(name, TMP_NAME_SIZE, DURABLE_TMP_PREFIX "%016llx", (unsigned long long)random);
+    int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    return fd < 0 ? -errno : fd;
+}
+
+static int
+write_pieces(int fd, const struct iovec *iov, int iovcnt)
+{
+    for (int i = 0; i < iovcnt; i++) {
+        int rc = durable_write_all(fd, iov[i].iov_base, iov[i].iov_len);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* NFS and thin volumes report a full disk as late as fsync or close: both are checked. */
+static int
+sync_and_close(int fd, int rc)
+{
+    if (rc == 0 && fsync(fd) < 0) {
+        rc = -errno;
+    }
+    if (close(fd) < 0 && rc == 0) {
+        rc = -errno;
+    }
+    return rc;
+}
+
+int
+durable_write(int dirfd, const char *name, const struct iovec *iov, int iovcnt, unsigned mode)
+{
+    char tmp[TMP_NAME_SIZE];
+    int fd = tmp_open(dirfd, tmp, mode);
+    if (fd < 0) {
+        return fd;
+    }
+    int rc = sync_and_close(fd, write_pieces(fd, iov, iovcnt));
+    if (rc == 0 && renameat(dirfd, tmp, dirfd, name) < 0) {
+        rc = -errno;
+    }
+    if (rc < 0) {
+        (void)unlinkat(dirfd, tmp, 0);
+        return rc;
+    }
+    return fsync(dirfd) < 0 ? -errno : 0;
+}
+
+int
+durable_mkdir(int dirfd, const char *name, unsigned mode)
+{
+    if (mkdirat(dirfd, name, mode) < 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    return fsync(dirfd) < 0 ? -errno : 0;
+}
+
+int
+durable_replace_text(const char *path, const char *text, unsigned mode)
+{
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    char tmp[TMP_NAME_SIZE];
+    int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dirfd < 0) {
+        return -errno;
+    }
+    int fd = tmp_open(dirfd, tmp, mode);
+    int rc = fd;
+    if (fd >= 0) {
+        rc = durable_write_all(fd, text, strlen(text));
+        if (close(fd) < 0 && rc == 0) {
+            rc = -errno;
+        }
+        if (rc == 0 && renameat(dirfd, tmp, dirfd, name) < 0) {
+            rc = -errno;
+        }
+        if (rc < 0) {
+            (void)unlinkat(dirfd, tmp, 0);
+        }
+    }
+    close(dirfd);
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef DURABLE_H
+#define DURABLE_H
+
+/*
+ * Files that survive a power cut. The order is: temporary file in the same directory, write,
+ * fsync(file), rename, fsync(directory); only then does a call return 0. Temporary names begin
+ * with DURABLE_TMP_PREFIX, so that a start after a crash can tell and remove them.
+ *
+ * A failed fsync is final (the kernel drops the dirty pages, the next fsync lies): the file is
+ * removed and the error returned; whoever holds the promise must not try the same file again.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/uio.h>
+
+#define DURABLE_TMP_PREFIX ".tmp-"
+
+/*
+ * Writes the pieces of IOV as DIRFD/NAME with MODE, replacing an older file. NAME has no slash.
+ * Returns 0, or -errno with nothing at NAME changed.
+ */
+int durable_write(int dirfd, const char *name, const struct iovec *iov, int iovcnt, unsigned mode);
+
+/* mkdir that is on the disk when it returns. Returns 0 (also when it was there), or -errno. */
+int durable_mkdir(int dirfd, const char *name, unsigned mode);
+
+/*
+ * Not durable, but atomic: a reader sees the old or the new text of PATH, never a half one
+ * (for state in /run). Returns 0 or -errno.
+ */
+int durable_replace_text(const char *path, const char *text, unsigned mode);
+
+/* Writes all of BUF, going on after short writes and EINTR. Returns 0 or -errno. */
+int durable_write_all(int fd, const void *buf, size_t len);
+
+#endif

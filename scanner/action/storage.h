@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef STORAGE_H
+#define STORAGE_H
+
+/*
+ * The one thread that touches state_dir: all fsync and SQLite happens there, so that the event
+ * loop (PROGRESS, the monitor, clean mail) never waits for a disk. Jobs run in their order.
+ *
+ * EIO, a failed fsync, or an epoch that somebody else has raised are final: the thread stops
+ * taking jobs, each waiting job ends with -EIO or -ESTALE, and ON_FATAL is called in the event
+ * loop; posternd then exits and leaves the rest to the cluster manager.
+ */
+
+#include <systemd/sd-event.h>
+
+#include "settings.h"
+#include "state.h"
+
+struct storage;
+
+typedef void storage_fatal(void *data, int error, const char *text);
+
+/*
+ * Opens the state in SETTINGS->state_dir (lock, lease, epoch, recovery) and starts the thread.
+ * Blocks until the state is open. Returns 0, or -errno with one sentence in *ERROR_R.
+ */
+int storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_fatal,
+                void *data, struct storage **ret_storage, char **error_r);
+/* Ends the waiting jobs, closes the state (lease "clean"), joins the thread. */
+void storage_free(struct storage *storage);
+
+/*
+ * WORK runs in the thread; then DONE in the event loop with WORK's result (0 or -errno). DONE is
+ * called exactly once, for jobs that never ran too, and owns DATA from then on.
+ */
+typedef int storage_work(struct state *state, void *data);
+typedef void storage_done(void *data, int result);
+void storage_submit(struct storage *storage, storage_work *work, storage_done *done, void *data);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef ENVELOPE_H
+#define ENVELOPE_H
+
+/* What the MTA says about a message: sender, recipients, and where it came from. */
+
+#include <glib.h>
+#include <jansson.h>
+
+struct envelope {
+    char *queue_id;        /* the MTA's; NULL until the end of the message (Postfix) */
+    char *sender;          /* without <>; "" is the null sender */
+    GPtrArray *recipients; /* of char *, without <>, in the MTA's order */
+    char *client_name;     /* host name as the MTA says it; NULL = unknown */
+    char *client_addr;     /* "192.0.2.1", "IPv6:2001:db8::1", "unix"; NULL = unknown */
+    char *helo;            /* NULL = none */
+    char *auth_user;       /* SASL user; NULL = none */
+    char *message_id;      /* from the header; NULL = none */
+    char *subject;         /* from the header, raw; NULL = none */
+};
+
+struct envelope *envelope_new(void);
+void envelope_free(struct envelope *envelope);
+typedef struct envelope envelope_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(envelope_t, envelope_free)
+
+/* As JSON, a new reference; what is no UTF-8 is made so. */
+json_t *envelope_to_json(const struct envelope *envelope);
+/* Back from JSON (a quarantine file). NULL when it is not an envelope. */
+struct envelope *envelope_from_json(json_t *json);
+
+#endif
