@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2034 # used by ./dev
+# Debian 12's names of everything that building and testing needs.
+build_packages=(
+    build-essential autoconf automake pkg-config libglib2.0-dev libclamav-dev libgmime-3.0-dev
+    libsystemd-dev libqb-dev libxml2-dev pacemaker-dev libsqlite3-dev libconfuse-dev libjansson-dev
+    libssl-dev libseccomp-dev libmilter-dev
+)
+test_packages=(
+    libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind xz-utils
+    postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
+    pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
+    systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
+    iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3
+)
