@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Envelope and spool. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "envelope.h"
+#include "spool.h"
+
+static void
+check_content(const struct spool *spool, const char *expected, gsize len)
+{
+    g_autofree char *got = g_malloc(len + 1);
+    assert_int_equal(pread(spool_fd(spool), got, len + 1, 0), (ssize_t)len);
+    assert_memory_equal(got, expected, len);
+}
+
+static void
+check_hash(const char *body, gsize len, gsize step)
+{
+    struct spool_budget budget = {.limit = 1048576};
+    g_autofree char *expected =
+        g_compute_checksum_for_data(G_CHECKSUM_SHA256, (const guchar *)body, len);
+    g_autoptr(spool_t) spool = spool_new(&budget, 1048576);
+    assert_int_equal(spool_append(spool, "Subject: x\r\n\r\n", 14), 0);
+    spool_body_begins(spool);
+    for (gsize at = 0; at < len; at += step) {
+        assert_int_equal(spool_append(spool, body + at, MIN(step, len - at)), 0);
+    }
+    assert_int_equal(spool_seal(spool), 0);
+    assert_string_equal(spool_body_hash(spool), expected);
+    assert_int_equal(spool_size(spool), 14 + len);
+    g_autofree char *whole = g_malloc(14 + len);
+    memcpy(whole, "Subject: x\r\n\r\n", 14);
+    memcpy(whole + 14, body, len);
+    check_content(spool, whole, 14 + len);
+}
+
+static void
+test_spool_content_and_hash(void **state)
+{
+    g_autofree char *body = g_malloc(100000);
+    (void)state;
+    for (int i = 0; i < 100000; i++) {
+        body[i] = (char)(i * 7 + i / 251);
+    }
+    check_hash(body, 0, 1);
+    check_hash(body, 1, 1);
+    check_hash(body, 100000, 100000); /* larger than what is gathered */
+    check_hash(body, 100000, 16384);
+    check_hash(body, 100000, 997);
+    check_hash(body, 20000, 16000);
+}
+
+static void
+test_spool_sealed(void **state)
+{
+    struct spool_budget budget = {.limit = 1000};
+    (void)state;
+    g_autoptr(spool_t) spool = spool_new(&budget, 1000);
+    assert_int_equal(spool_append(spool, "abc", 3), 0);
+    assert_int_equal(spool_seal(spool), 0);
+    assert_int_equal(fcntl(spool_fd(spool), F_GET_SEALS),
+                     F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    assert_true(pwrite(spool_fd(spool), "x", 1, 0) < 0);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(spool_append(spool, "d", 1), -EPERM);
+    assert_int_equal(ftruncate(spool_fd(spool), 0), -1);
+    check_content(spool, "abc", 3);
+}
+
+static void
+test_spool_limits(void **state)
+{
+    struct spool_budget budget = {.limit = 100};
+    char bytes[101] = {0};
+    (void)state;
+    struct spool *one = spool_new(&budget, 60);
+    struct spool *two = spool_new(&budget, 60);
+    assert_int_equal(spool_append(one, bytes, 61), -EFBIG);
+    assert_int_equal(spool_append(one, bytes, 60), 0);
+    assert_int_equal(spool_append(one, bytes, 1), -EFBIG);
+    assert_int_equal(spool_append(two, bytes, 41), -ENOBUFS);
+    assert_int_equal(spool_append(two, bytes, 40), 0);
+    assert_int_equal(budget.used, 100);
+    assert_int_equal(spool_append(two, bytes, 1), -ENOBUFS);
+    spool_free(one);
+    assert_int_equal(budget.used, 40);
+    assert_int_equal(spool_append(two, bytes, 1), 0);
+    spool_free(two);
+    assert_int_equal(budget.used, 0);
+    spool_free(NULL);
+}
+
+static void
+test_envelope_json(void **state)
+{
+    (void)state;
+    g_autoptr(envelope_t) e = envelope_new();
+    e->sender = g_strdup("");
+    e->client_addr = g_strdup("192.0.2.1");
+    e->subject = g_strdup("gr\xfc\xdf");
+    g_ptr_array_add(e->recipients, g_strdup("b@example.org"));
+    g_ptr_array_add(e->recipients, g_strdup("a@example.org"));
+    json_t *json = envelope_to_json(e);
+    g_autoptr(envelope_t) back = envelope_from_json(json);
+    assert_non_null(back);
+    assert_string_equal(back->sender, "");
+    assert_string_equal(back->client_addr, "192.0.2.1");
+    assert_null(back->queue_id);
+    assert_int_equal(back->recipients->len, 2);
+    assert_string_equal(g_ptr_array_index(back->recipients, 0), "b@example.org");
+    assert_true(g_utf8_validate(back->subject, -1, NULL));
+    json_decref(json);
+}
+
+static void
+test_envelope_json_refused(void **state)
+{
+    static const char *const bad[] = {
+        "{}",
+        "{\"sender\":\"a\"}",
+        "{\"recipients\":[]}",
+        "{\"sender\":1,\"recipients\":[]}",
+        "{\"sender\":\"a\",\"recipients\":[1]}",
+        "{\"sender\":\"a\",\"recipients\":\"b\"}",
+        "{\"sender\":\"a\",\"recipients\":[],\"helo\":{}}",
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        json_t *json = json_loads(bad[i], 0, NULL);
+        assert_non_null(json);
+        assert_null(envelope_from_json(json));
+        json_decref(json);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_spool_content_and_hash), cmocka_unit_test(test_spool_sealed),
+        cmocka_unit_test(test_spool_limits),           cmocka_unit_test(test_envelope_json),
+        cmocka_unit_test(test_envelope_json_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
