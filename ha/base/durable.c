@@ -57,11 +57,9 @@ write_pieces(int fd, const struct iovec *iov, int iovcnt)
 
 /* NFS and thin volumes report a full disk as late as fsync or close: both are checked. */
 static int
-sync_and_close(int fd, int rc)
+sync_and_close(int fd)
 {
-    if (rc == 0 && fsync(fd) < 0) {
-        rc = -errno;
-    }
+    int rc = fsync(fd) < 0 ? -errno : 0;
     if (close(fd) < 0 && rc == 0) {
         rc = -errno;
     }
@@ -69,22 +67,51 @@ sync_and_close(int fd, int rc)
 }
 
 int
-durable_write(int dirfd, const char *name, const struct iovec *iov, int iovcnt, unsigned mode)
+durable_begin(struct durable_file *file, int dirfd, unsigned mode)
 {
-    char tmp[TMP_NAME_SIZE];
-    int fd = tmp_open(dirfd, tmp, mode);
-    if (fd < 0) {
-        return fd;
-    }
-    int rc = sync_and_close(fd, write_pieces(fd, iov, iovcnt));
-    if (rc == 0 && renameat(dirfd, tmp, dirfd, name) < 0) {
+    G_STATIC_ASSERT(sizeof file->tmp == TMP_NAME_SIZE);
+    file->dirfd = dirfd;
+    file->fd = tmp_open(dirfd, file->tmp, mode);
+    return file->fd < 0 ? file->fd : 0;
+}
+
+void
+durable_abort(struct durable_file *file)
+{
+    close(file->fd);
+    file->fd = -1;
+    (void)unlinkat(file->dirfd, file->tmp, 0);
+}
+
+int
+durable_commit(struct durable_file *file, const char *name)
+{
+    int rc = sync_and_close(file->fd);
+    file->fd = -1;
+    if (rc == 0 && renameat(file->dirfd, file->tmp, file->dirfd, name) < 0) {
         rc = -errno;
     }
     if (rc < 0) {
-        (void)unlinkat(dirfd, tmp, 0);
+        (void)unlinkat(file->dirfd, file->tmp, 0);
         return rc;
     }
-    return fsync(dirfd) < 0 ? -errno : 0;
+    return fsync(file->dirfd) < 0 ? -errno : 0;
+}
+
+int
+durable_write(int dirfd, const char *name, const struct iovec *iov, int iovcnt, unsigned mode)
+{
+    struct durable_file file;
+    int rc = durable_begin(&file, dirfd, mode);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = write_pieces(file.fd, iov, iovcnt);
+    if (rc < 0) {
+        durable_abort(&file);
+        return rc;
+    }
+    return durable_commit(&file, name);
 }
 
 int

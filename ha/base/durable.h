@@ -23,6 +23,22 @@
  */
 int durable_write(int dirfd, const char *name, const struct iovec *iov, int iovcnt, unsigned mode);
 
+/*
+ * The same in two steps, for a file too large for memory: write to FILE->fd between begin and
+ * commit. Each begin is followed by exactly one commit or abort.
+ */
+struct durable_file {
+    int dirfd;    /* borrowed, open until commit or abort */
+    int fd;       /* owned */
+    char tmp[48]; /* temporary name */
+};
+
+/* Opens a temporary file with MODE in DIRFD. Returns 0 or -errno. */
+int durable_begin(struct durable_file *file, int dirfd, unsigned mode);
+/* Puts the file at NAME. Returns as durable_write(); the temporary file is gone in any case. */
+int durable_commit(struct durable_file *file, const char *name);
+void durable_abort(struct durable_file *file);
+
 /* mkdir that is on the disk when it returns. Returns 0 (also when it was there), or -errno. */
 int durable_mkdir(int dirfd, const char *name, unsigned mode);
 

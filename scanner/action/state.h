@@ -4,29 +4,51 @@
 
 /*
  * state_dir: state.db (SQLite, an index that can be rebuilt), quarantine/ (the truth), lease.
- * Used by one thread only (storage.h). Every write transaction compares the epoch and returns
- * -ESTALE when another process has opened the state since.
+ * Used by one thread only (storage.h). Every write transaction compares the lease with what this
+ * process wrote there, and returns -ESTALE when another process has opened the state since. (The
+ * epoch in state.db cannot tell: with locking_mode EXCLUSIVE it would be read from the cache.)
  */
 
 #include <glib.h>
 #include <jansson.h>
 
+#include "db.h"
 #include "settings.h"
 
 struct state;
 
 /*
  * Opens or makes the state. Returns 0, or -errno with one sentence in *ERROR_R: -EBUSY (another
- * process holds the lease), -EACCES, -ENOENT (the directory must exist: it may be a mount point
- * that is not mounted), -EUCLEAN (the database is damaged).
- * Afterwards: epoch + 1, temporary files removed, orphaned quarantine files adopted.
+ * process holds the lease), -EACCES (no access, or others can write), -ENOENT (the directory must
+ * exist: it may be a mount point that is not mounted), -EOPNOTSUPP (made by a newer Postern),
+ * -EIO, -ENOSPC.
+ * Afterwards: epoch + 1, temporary files removed, orphaned quarantine files adopted; a damaged
+ * database was moved aside (state.db.damaged-TIME) and made anew from the files. What was found
+ * is logged.
  */
 int state_open(const struct settings *settings, struct state **ret_state, char **error_r);
 /* Writes the lease as clean and closes. NULL is fine. */
 void state_close(struct state *state);
+/*
+ * The storage has failed or belongs to somebody else: state_close() will write nothing more.
+ */
+void state_abandon(struct state *state);
 
 guint64 state_epoch(const struct state *state);
+/* Bytes that may still be written before the low-water mark; 0 also when that cannot be told. */
+guint64 state_room(const struct state *state);
 /* Free space is below the low-water mark. */
 gboolean state_is_full(const struct state *state);
+
+/* For those who keep something in the state. Both borrowed. */
+struct db *state_db(const struct state *state);
+int state_quarantine_fd(const struct state *state);
+
+/*
+ * A write transaction: begin returns 0, -ESTALE or another -errno (then there is none). End
+ * commits when RC is 0, else rolls back; returns RC or the commit's -errno.
+ */
+int state_begin(struct state *state);
+int state_end(struct state *state, int rc);
 
 #endif

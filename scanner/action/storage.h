@@ -6,9 +6,10 @@
  * The one thread that touches state_dir: all fsync and SQLite happens there, so that the event
  * loop (PROGRESS, the monitor, clean mail) never waits for a disk. Jobs run in their order.
  *
- * EIO, a failed fsync, or an epoch that somebody else has raised are final: the thread stops
- * taking jobs, each waiting job ends with -EIO or -ESTALE, and ON_FATAL is called in the event
- * loop; posternd then exits and leaves the rest to the cluster manager.
+ * -EIO (a write or fsync failed), -EROFS (the file system gave up), -EUCLEAN (the database is
+ * damaged) and -ESTALE (somebody else has taken the state) are final: the thread stops taking
+ * jobs, each waiting job ends with the same error, and ON_FATAL is called once in the event loop;
+ * posternd then exits and leaves the rest to the cluster manager.
  */
 
 #include <systemd/sd-event.h>
@@ -26,8 +27,15 @@ typedef void storage_fatal(void *data, int error, const char *text);
  */
 int storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_fatal,
                 void *data, struct storage **ret_storage, char **error_r);
-/* Ends the waiting jobs, closes the state (lease "clean"), joins the thread. */
+/*
+ * Completes the job at work, ends the waiting ones with -ECANCELED, closes the state (lease
+ * "clean"), joins the thread. DONE of all of them is called from within. Not to be called from
+ * DONE or ON_FATAL. NULL is fine.
+ */
 void storage_free(struct storage *storage);
+
+/* The epoch under which the state was opened. */
+guint64 storage_epoch(const struct storage *storage);
 
 /*
  * WORK runs in the thread; then DONE in the event loop with WORK's result (0 or -errno). DONE is

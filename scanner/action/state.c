@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "durable.h"
+#include "lease.h"
+#include "log.h"
+#include "recovery.h"
+
+#define SCHEMA_VERSION 1
+#define DB_NAME "state.db"
+#define QUARANTINE_NAME "quarantine"
+
+struct state {
+    char *dir;
+    gboolean shared;
+    guint64 low_water;
+    int dirfd;
+    int quarantine;
+    struct lease *lease;
+    struct db *db;
+    guint64 epoch;
+    gboolean abandoned;
+};
+
+static const char schema[] =
+    "BEGIN IMMEDIATE;"
+    "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), epoch INTEGER NOT NULL);"
+    "INSERT INTO meta VALUES(1, 0);"
+    "CREATE TABLE quarantine(row INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,"
+    " time INTEGER NOT NULL, verdict TEXT NOT NULL, reason TEXT NOT NULL, queue_id TEXT,"
+    " sender TEXT NOT NULL, recipients TEXT NOT NULL, recipient_count INTEGER NOT NULL,"
+    " subject TEXT, size INTEGER NOT NULL, client TEXT, missing INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE attempt(row INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL,"
+    " time INTEGER NOT NULL, queue_id TEXT, client TEXT);"
+    "CREATE INDEX attempt_key ON attempt(key);"
+    "PRAGMA user_version=1;"
+    "COMMIT";
+
+guint64
+state_epoch(const struct state *state)
+{
+    return state->epoch;
+}
+
+struct db *
+state_db(const struct state *state)
+{
+    return state->db;
+}
+
+int
+state_quarantine_fd(const struct state *state)
+{
+    return state->quarantine;
+}
+
+guint64
+state_room(const struct state *state)
+{
+    struct statvfs fs;
+    if (fstatvfs(state->dirfd, &fs) < 0) {
+        return 0;
+    }
+    guint64 free_bytes = (guint64)fs.f_bavail * fs.f_frsize;
+    return free_bytes > state->low_water ? free_bytes - state->low_water : 0;
+}
+
+gboolean
+state_is_full(const struct state *state)
+{
+    return state_room(state) == 0;
+}
+
+int
+state_begin(struct state *state)
+{
+    int rc = db_exec(state->db, "BEGIN IMMEDIATE");
+    if (rc < 0) {
+        return rc;
+    }
+    rc = lease_check(state->lease);
+    return rc < 0 ? state_end(state, rc) : 0;
+}
+
+int
+state_end(struct state *state, int rc)
+{
+    if (rc == 0) {
+        rc = db_exec(state->db, "COMMIT");
+    }
+    if (rc < 0) {
+        /* SQLite may have rolled back by itself; then this says so and harms nothing. */
+        (void)db_exec(state->db, "ROLLBACK");
+    }
+    return rc;
+}
+
+/* Whoever else can write here can put mail of his own into the quarantine, or take some away. */
+static int
+dir_check(int fd, const char *path, char **error_r)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0) {
+        *error_r = g_strdup_printf("%s: %s", path, g_strerror(errno));
+        return -errno;
+    }
+    if (st.st_uid != geteuid() && st.st_uid != 0) {
+        *error_r = g_strdup_printf("%s belongs to user %u; chown it to the user of posternd", path,
+                                   st.st_uid);
+        return -EACCES;
+    }
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        *error_r = g_strdup_printf("%s can be written by others; chmod it to 0700", path);
+        return -EACCES;
+    }
+    return 0;
+}
+
+static int
+dir_open(struct state *state, char **error_r)
+{
+    state->dirfd = open(state->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (state->dirfd < 0) {
+        int rc = -errno;
+        *error_r = g_strdup_printf("state_dir = %s: %s%s", state->dir, g_strerror(-rc),
+                                   rc == -ENOENT ? "; make it, or mount its file system" : "");
+        return rc;
+    }
+    return dir_check(state->dirfd, state->dir, error_r);
+}
+
+static int
+quarantine_open(struct state *state, char **error_r)
+{
+    g_autofree char *path = g_build_filename(state->dir, QUARANTINE_NAME, NULL);
+    int rc = durable_mkdir(state->dirfd, QUARANTINE_NAME, 0700);
+    if (rc == 0) {
+        state->quarantine =
+            openat(state->dirfd, QUARANTINE_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        rc = state->quarantine < 0 ? -errno : 0;
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s: cannot be made or opened: %s", path, g_strerror(-rc));
+        return rc;
+    }
+    return dir_check(state->quarantine, path, error_r);
+}
+
+/* SQLite would make it 0644; its side files take the mode over. */
+static int
+db_file_make(struct state *state)
+{
+    int fd = openat(state->dirfd, DB_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        return -errno;
+    }
+    close(fd);
+    return fsync(state->dirfd) < 0 ? -errno : 0;
+}
+
+static int
+quick_check(struct db *db)
+{
+    g_autoptr(db_statement) statement = NULL;
+    int rc = db_prepare(db, &statement, "PRAGMA quick_check(1)", "");
+    if (rc == 0) {
+        rc = db_step(db, statement);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    return strcmp(db_text(statement, 0), "ok") == 0 ? 0 : -EUCLEAN;
+}
+
+static int
+schema_check(struct db *db)
+{
+    g_autoptr(db_statement) statement = NULL;
+    int rc = db_prepare(db, &statement, "PRAGMA user_version", "");
+    if (rc == 0) {
+        rc = db_step(db, statement);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    gint64 version = db_number(statement, 0);
+    g_clear_pointer(&statement, sqlite3_finalize);
+    if (version == 0) {
+        return db_exec(db, schema);
+    }
+    return version == SCHEMA_VERSION ? 0 : -EOPNOTSUPP;
+}
+
+static int
+db_try(struct state *state)
+{
+    g_autofree char *path = g_build_filename(state->dir, DB_NAME, NULL);
+    int rc = db_file_make(state);
+    if (rc == 0) {
+        rc = db_open(path, state->shared, &state->db);
+    }
+    if (rc == 0) {
+        rc = quick_check(state->db);
+    }
+    if (rc == 0) {
+        rc = schema_check(state->db);
+    }
+    if (rc < 0) {
+        db_close(g_steal_pointer(&state->db), TRUE);
+    }
+    return rc;
+}
+
+/* The side files go with the database: left behind they would be played into the new one. */
+static int
+db_move_aside(struct state *state)
+{
+    static const char *const suffixes[] = {"", "-wal", "-journal"};
+    g_autoptr(GDateTime) now = g_date_time_new_now_utc();
+    g_autofree char *stamp = g_date_time_format(now, "%Y%m%dT%H%M%S.%fZ");
+    for (size_t i = 0; i < G_N_ELEMENTS(suffixes); i++) {
+        g_autofree char *from = g_strconcat(DB_NAME, suffixes[i], NULL);
+        g_autofree char *to = g_strconcat(DB_NAME ".damaged-", stamp, suffixes[i], NULL);
+        if (renameat(state->dirfd, from, state->dirfd, to) < 0 && errno != ENOENT) {
+            return -errno;
+        }
+    }
+    log_err("%s/" DB_NAME " is damaged: kept as " DB_NAME ".damaged-%s, made anew from the files",
+            state->dir, stamp);
+    return fsync(state->dirfd) < 0 ? -errno : 0;
+}
+
+static int
+db_open_or_rebuild(struct state *state, char **error_r)
+{
+    int rc = db_try(state);
+    if (rc == -EUCLEAN) {
+        rc = db_move_aside(state);
+        if (rc == 0) {
+            rc = db_try(state);
+        }
+    }
+    if (rc == -EOPNOTSUPP) {
+        *error_r = g_strdup_printf("%s/" DB_NAME " was made by a newer Postern; install that one",
+                                   state->dir);
+    } else if (rc < 0) {
+        *error_r =
+            g_strdup_printf("%s/" DB_NAME ": cannot be opened: %s", state->dir, g_strerror(-rc));
+    }
+    return rc;
+}
+
+static int
+epoch_read(struct state *state)
+{
+    g_autoptr(db_statement) statement = NULL;
+    int rc = db_prepare(state->db, &statement, "SELECT epoch FROM meta", "");
+    if (rc == 0) {
+        rc = db_step(state->db, statement);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    /* Both places count: the lease survives a lost database, the database a lost lease. */
+    state->epoch = MAX((guint64)db_number(statement, 0), lease_found_epoch(state->lease)) + 1;
+    return 0;
+}
+
+static int
+epoch_store(struct state *state)
+{
+    int rc = db_exec(state->db, "BEGIN IMMEDIATE");
+    if (rc < 0) {
+        return rc;
+    }
+    rc = db_run(state->db, "UPDATE meta SET epoch = ?1", "i", (gint64)state->epoch);
+    return state_end(state, rc);
+}
+
+/* Nothing is kept on a full disk, but clean mail needs no room and must go on. */
+static gboolean
+is_full_error(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT;
+}
+
+/*
+ * The lease is overwritten in place and so needs no room. A crash between the two writes leaves
+ * them one apart, which the next owner does not mind.
+ */
+static int
+epoch_raise(struct state *state)
+{
+    int rc = epoch_read(state);
+    if (rc == 0) {
+        rc = epoch_store(state);
+    }
+    if (is_full_error(rc)) {
+        log_warning("%s is full: nothing can be quarantined", state->dir);
+        rc = 0;
+    }
+    return rc < 0 ? rc : lease_write(state->lease, state->epoch, FALSE);
+}
+
+static int
+take_over(struct state *state, char **error_r)
+{
+    if (lease_found_epoch(state->lease) > 0 && !lease_found_clean(state->lease)) {
+        log_notice("%s was not closed by its last owner, %s", state->dir,
+                   lease_found_owner(state->lease));
+    }
+    int rc = epoch_raise(state);
+    if (rc == 0) {
+        rc = recovery_run(state);
+    }
+    if (is_full_error(rc)) {
+        log_warning("%s is full: its index is not brought up to date now", state->dir);
+        rc = 0;
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s: cannot be taken over: %s", state->dir, g_strerror(-rc));
+    }
+    return rc;
+}
+
+int
+state_open(const struct settings *settings, struct state **ret_state, char **error_r)
+{
+    struct state *state = g_new0(struct state, 1);
+    state->dir = g_strdup(settings->state_dir);
+    state->shared = strcmp(settings->state_storage, "shared") == 0;
+    state->low_water = settings->state_low_water;
+    state->dirfd = -1;
+    state->quarantine = -1;
+    int rc = dir_open(state, error_r);
+    if (rc == 0) {
+        rc = lease_acquire(state->dirfd, state->dir, &state->lease, error_r);
+    }
+    if (rc == 0) {
+        rc = quarantine_open(state, error_r);
+    }
+    if (rc == 0) {
+        rc = db_open_or_rebuild(state, error_r);
+    }
+    if (rc == 0) {
+        rc = take_over(state, error_r);
+    }
+    if (rc < 0) {
+        state_abandon(state);
+        state_close(state);
+        return rc;
+    }
+    *ret_state = state;
+    return 0;
+}
+
+void
+state_abandon(struct state *state)
+{
+    state->abandoned = TRUE;
+}
+
+void
+state_close(struct state *state)
+{
+    if (state == NULL) {
+        return;
+    }
+    if (!state->abandoned && lease_check(state->lease) < 0) {
+        state->abandoned = TRUE;
+    }
+    db_close(state->db, state->abandoned);
+    if (!state->abandoned) {
+        (void)lease_write(state->lease, state->epoch, TRUE);
+    }
+    if (state->quarantine >= 0) {
+        close(state->quarantine);
+    }
+    lease_free(state->lease);
+    if (state->dirfd >= 0) {
+        close(state->dirfd);
+    }
+    g_free(state->dir);
+    g_free(state);
+}
