@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cli.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "nearest.h"
+#include "text.h"
+
+int
+cli_fail(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    fprintf(stderr, "postern: %s\n", text);
+    return CLI_ERROR;
+}
+
+static void
+add_common(GOptionContext *context, struct cli *cli)
+{
+    const GOptionEntry common[] = {
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &cli->config, "Configuration (" SETTINGS_PATH ")",
+         "FILE"},
+        {"dir", 0, 0, G_OPTION_ARG_FILENAME, &cli->dir, "A private instance: DIR/postern.conf",
+         "DIR"},
+        {"json", 0, 0, G_OPTION_ARG_NONE, &cli->json, "Print JSON", NULL},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &cli->version, "Print the version", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_option_context_add_main_entries(context, common, NULL);
+}
+
+static gboolean
+parse(struct cli *cli, GOptionContext *context, const char *summary, int *argc, char ***argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_option_context_set_summary(context, summary);
+    add_common(context, cli);
+    if (!g_option_context_parse(context, argc, argv, &error)) {
+        cli_fail("%s; try `postern --help`", error->message);
+        return FALSE;
+    }
+    if (cli->config != NULL && cli->dir != NULL) {
+        cli_fail("--config and --dir exclude each other");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean
+cli_options(struct cli *cli, const GOptionEntry *entries, const char *usage, const char *summary,
+            int *argc, char ***argv)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new(usage);
+    if (entries != NULL) {
+        g_option_context_add_main_entries(context, entries, NULL);
+    }
+    if (!parse(cli, context, summary, argc, argv)) {
+        return FALSE;
+    }
+    if (*usage == '\0' && *argc > 1) {
+        g_autofree char *shown = text_escape((*argv)[1], 40);
+        cli_fail("%s: there is nothing to be named here", shown);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+gboolean
+cli_first_options(struct cli *cli, const char *summary, int *argc, char ***argv)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
+    g_option_context_set_strict_posix(context, TRUE);
+    return parse(cli, context, summary, argc, argv);
+}
+
+int
+cli_dispatch(struct cli *cli, const struct cli_command *commands, size_t n, int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    for (size_t i = 0; i < n; i++) {
+        if (name != NULL && strcmp(commands[i].name, name) == 0) {
+            return commands[i].run(cli, argc - 1, argv + 1);
+        }
+        g_ptr_array_add(names, (void *)(uintptr_t)commands[i].name);
+    }
+    g_ptr_array_add(names, NULL);
+    if (name == NULL) {
+        g_autofree char *all = g_strjoinv(", ", (char **)names->pdata);
+        return cli_fail("a command is missing: one of %s", all);
+    }
+    g_autofree char *shown = text_escape(name, 40);
+    const char *nearest = nearest_name(name, (const char *const *)names->pdata);
+    if (nearest != NULL) {
+        return cli_fail("unknown command %s; did you mean %s?", shown, nearest);
+    }
+    return cli_fail("unknown command %s; try `postern --help`", shown);
+}
+
+char *
+cli_config_path(const struct cli *cli)
+{
+    return cli->dir != NULL ? g_build_filename(cli->dir, "postern.conf", NULL)
+                            : g_strdup(cli->config);
+}
+
+const struct settings *
+cli_settings(struct cli *cli)
+{
+    if (cli->settings == NULL) {
+        g_autofree char *path = cli_config_path(cli);
+        g_autofree char *error = NULL;
+        cli->settings = settings_load(path, &error);
+        if (cli->settings == NULL) {
+            cli_fail("%s", error);
+        }
+    }
+    return cli->settings;
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* postern quarantine list|show */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <jansson.h>
+
+#include "ask.h"
+#include "durable.h"
+#include "terminal.h"
+#include "text.h"
+
+#define ANSWER_MS 30000
+#define KEY_SHOWN 12
+
+static const char *
+text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+static gint64
+number_of(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static gboolean
+connect_posternd(struct cli *cli, struct ask *ask)
+{
+    g_autofree char *error = NULL;
+    const struct settings *settings = cli_settings(cli);
+    if (settings == NULL) {
+        return FALSE;
+    }
+    if (ask_open(ask, "posternd", settings->control_socket, &error) < 0) {
+        cli_fail("%s", error);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static char *
+recipients_text(const json_t *row)
+{
+    const json_t *all = json_object_get(row, "recipients");
+    gint64 more = number_of(row, "recipient_count") - 1;
+    const char *first = json_string_value(json_array_get(all, 0));
+    g_autofree char *safe = text_escape(first, 40);
+    return more > 0 ? g_strdup_printf("%s +%" G_GINT64_FORMAT, safe, more) : g_strdup(safe);
+}
+
+static void
+row_add(struct table *table, const json_t *row)
+{
+    char **cells = g_new0(char *, 9);
+    g_autofree char *key = text_escape(text_of(row, "key"), 64);
+    cells[0] = g_strndup(key, KEY_SHOWN);
+    cells[1] = terminal_time(number_of(row, "time"));
+    cells[2] = json_is_true(json_object_get(row, "missing"))
+                   ? g_strdup("FILE MISSING")
+                   : text_escape(text_of(row, "verdict"), 20);
+    cells[3] = text_escape(text_of(row, "reason"), 40);
+    cells[4] = g_strdup_printf("%" G_GINT64_FORMAT, number_of(row, "attempts"));
+    cells[5] = text_escape(text_of(row, "sender"), 40);
+    if (*cells[5] == '\0') {
+        g_free(cells[5]);
+        cells[5] = g_strdup("<>");
+    }
+    cells[6] = recipients_text(row);
+    cells[7] = text_escape(text_of(row, "subject"), 40);
+    table_add(table, cells);
+}
+
+/* All rows, a new reference; NULL with *ERROR_R. */
+static json_t *
+rows_read(struct ask *ask, char **error_r)
+{
+    json_t *all = json_array();
+    json_t *request = json_pack("{s:s}", "op", "quarantine-list");
+    const json_t *next = request;
+    gboolean more = TRUE;
+    int rc = 0;
+    while (more && rc == 0) {
+        json_t *answer = NULL;
+        rc = ask_call(ask, next, -1, ANSWER_MS, &answer, NULL, error_r);
+        json_array_extend(all, json_object_get(answer, "rows"));
+        more = json_is_true(json_object_get(answer, "more"));
+        json_decref(answer);
+        next = NULL;
+    }
+    json_decref(request);
+    if (rc < 0) {
+        json_decref(all);
+        return NULL;
+    }
+    return all;
+}
+
+static void
+rows_print(json_t *rows)
+{
+    static const char *const titles[] = {"KEY",  "TIME", "VERDICT", "REASON", "ATTEMPTS",
+                                         "FROM", "TO",   "SUBJECT", NULL};
+    size_t i;
+    json_t *row;
+    if (json_array_size(rows) == 0) {
+        puts("The quarantine is empty.");
+        return;
+    }
+    struct table *table = table_new(titles);
+    json_array_foreach(rows, i, row)
+    {
+        row_add(table, row);
+    }
+    table_print(table, stdout);
+}
+
+static int
+list(struct cli *cli, int argc, char **argv)
+{
+    struct ask ask;
+    g_autofree char *error = NULL;
+    if (!cli_options(cli, NULL, "", "Lists what was kept, newest first.", &argc, &argv) ||
+        !connect_posternd(cli, &ask)) {
+        return CLI_ERROR;
+    }
+    json_t *rows = rows_read(&ask, &error);
+    ask_close(&ask);
+    if (rows == NULL) {
+        return cli_fail("%s", error);
+    }
+    if (cli->json) {
+        json_dumpf(rows, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else {
+        rows_print(rows);
+    }
+    json_decref(rows);
+    return CLI_OK;
+}
+
+static void
+field_print(const char *label, const char *text)
+{
+    if (text != NULL) {
+        g_autofree char *safe = text_escape(text, 1000);
+        printf("%-12s %s\n", label, safe);
+    }
+}
+
+static void
+parts_print(const json_t *parts)
+{
+    static const char *const titles[] = {"PART", "TYPE", "SIZE", "FILE", NULL};
+    size_t i;
+    const json_t *part;
+    if (json_array_size(parts) == 0) {
+        return;
+    }
+    struct table *table = table_new(titles);
+    json_array_foreach((json_t *)(uintptr_t)parts, i, part)
+    {
+        char **cells = g_new0(char *, 5);
+        cells[0] = text_escape(text_of(part, "path"), 40);
+        cells[1] = text_escape(text_of(part, "type"), 60);
+        cells[2] = terminal_size((guint64)number_of(part, "size"));
+        cells[3] = text_escape(text_of(part, "filename"), 80);
+        table_add(table, cells);
+    }
+    putchar('\n');
+    table_print(table, stdout);
+}
+
+static void
+meta_print(const json_t *meta)
+{
+    static const struct {
+        const char *label;
+        const char *name;
+    } fields[] = {
+        {"Sender", "sender"},   {"Client", "client_name"},    {"Address", "client_addr"},
+        {"HELO", "helo"},       {"SASL user", "auth_user"},   {"Queue id", "queue_id"},
+        {"Subject", "subject"}, {"Message-Id", "message_id"},
+    };
+    const json_t *envelope = json_object_get(meta, "envelope");
+    const json_t *recipient;
+    size_t i;
+    g_autofree char *time = terminal_time(number_of(meta, "time"));
+    g_autofree char *size = terminal_size((guint64)number_of(meta, "size"));
+    field_print("Key", text_of(meta, "key"));
+    field_print("Verdict", text_of(meta, "verdict"));
+    field_print("Reason", text_of(meta, "reason"));
+    printf("%-12s %s, %" G_GINT64_FORMAT " attempt(s) at delivery\n", "Kept", time,
+           number_of(meta, "attempts"));
+    field_print("Size", size);
+    for (i = 0; i < G_N_ELEMENTS(fields); i++) {
+        field_print(fields[i].label, text_of(envelope, fields[i].name));
+    }
+    json_array_foreach(json_object_get(envelope, "recipients"), i, recipient)
+    {
+        field_print(i == 0 ? "Recipients" : "", json_string_value(recipient));
+    }
+    parts_print(json_object_get(json_object_get(meta, "facts"), "parts"));
+}
+
+/* Leaves FD's file position behind the first line, which is ours. Returns FALSE without one. */
+static gboolean
+first_line_skip(FILE *file)
+{
+    int c;
+    while ((c = getc(file)) != EOF) {
+        if (c == '\n') {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static int
+raw_print(FILE *file)
+{
+    char buffer[16384];
+    size_t n;
+    while ((n = fread(buffer, 1, sizeof buffer, file)) > 0) {
+        if (fwrite(buffer, 1, n, stdout) != n) {
+            return cli_fail("the output could not be written");
+        }
+    }
+    return ferror(file) ? cli_fail("the kept file cannot be read") : CLI_OK;
+}
+
+static int
+headers_print(FILE *file)
+{
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t n;
+    while ((n = getline(&text, &room, file)) > 0) {
+        text[strcspn(text, "\r\n")] = '\0';
+        if (*text == '\0') {
+            break;
+        }
+        g_strdelimit(text, "\t", ' ');
+        g_autofree char *safe = text_escape(text, 4000);
+        puts(safe);
+    }
+    free(text);
+    return ferror(file) ? cli_fail("the kept file cannot be read") : CLI_OK;
+}
+
+static int
+file_print(int fd, int (*print)(FILE *))
+{
+    FILE *file = fdopen(fd, "r");
+    if (file == NULL) {
+        close(fd);
+        return cli_fail("the kept file cannot be read: %s", g_strerror(errno));
+    }
+    int rc = first_line_skip(file) ? print(file) : cli_fail("the kept file is damaged");
+    fclose(file);
+    return rc;
+}
+
+static json_t *
+entry_read(struct cli *cli, const char *key, int *ret_fd)
+{
+    struct ask ask;
+    json_t *answer = NULL;
+    g_autofree char *error = NULL;
+    if (!connect_posternd(cli, &ask)) {
+        return NULL;
+    }
+    json_t *request = json_pack("{s:s, s:s}", "op", "quarantine-show", "key", key);
+    if (request == NULL) {
+        cli_fail("that is no key");
+    } else if (ask_call(&ask, request, -1, ANSWER_MS, &answer, ret_fd, &error) < 0) {
+        cli_fail("%s", error);
+    }
+    json_decref(request);
+    ask_close(&ask);
+    return answer;
+}
+
+static void
+entry_print(const struct cli *cli, const json_t *answer)
+{
+    const json_t *meta = json_object_get(answer, "meta");
+    if (cli->json) {
+        json_dumpf(meta, stdout, JSON_INDENT(2));
+        putchar('\n');
+        return;
+    }
+    meta_print(meta);
+    if (json_object_get(answer, "left_out") != NULL) {
+        puts("\n(This is shortened: the first line of the kept file has it all.)");
+    }
+}
+
+static int
+show(struct cli *cli, int argc, char **argv)
+{
+    gboolean raw = FALSE;
+    gboolean headers = FALSE;
+    int fd = -1;
+    int rc = CLI_OK;
+    const GOptionEntry entries[] = {
+        {"raw", 0, 0, G_OPTION_ARG_NONE, &raw, "Write the original message", NULL},
+        {"headers", 0, 0, G_OPTION_ARG_NONE, &headers, "Print the message's header", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!cli_options(cli, entries, "KEY", "Shows one entry; KEY may be shortened.", &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    if (argc != 2) {
+        return cli_fail("quarantine show needs one key; `postern quarantine list` has them");
+    }
+    if (raw && isatty(STDOUT_FILENO)) {
+        return cli_fail("the message may harm a terminal; write it to a file: ... > FILE");
+    }
+    json_t *answer = entry_read(cli, argv[1], &fd);
+    if (answer == NULL) {
+        return CLI_ERROR;
+    }
+    if (!raw && !headers) {
+        entry_print(cli, answer);
+    } else if (fd >= 0) {
+        rc = file_print(fd, raw ? raw_print : headers_print);
+        fd = -1;
+    } else {
+        rc = cli_fail("posternd did not hand out the file");
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    json_decref(answer);
+    return rc;
+}
+
+int
+cli_quarantine(struct cli *cli, int argc, char **argv)
+{
+    static const struct cli_command commands[] = {
+        {"list", "List what was kept", list},
+        {"show", "Show one entry", show},
+    };
+    return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
+}

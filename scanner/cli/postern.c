@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* postern, the administrator's command: postern(1). */
+#include "config.h"
+
+#include <locale.h>
+#include <stdio.h>
+
+#include "cli.h"
+
+static const struct cli_command commands[] = {
+    {"status", "What this node's scanner does now", cli_status},
+    {"scan", "Scan files and directories", cli_scan},
+    {"quarantine", "list, show: what was kept", cli_quarantine},
+    {"config", "show, check: the configuration", cli_config},
+    {"signatures", "add: install signatures on this node", cli_signatures},
+};
+
+static char *
+summary(void)
+{
+    GString *text = g_string_new("Postern, the mail virus scanner.\n\nCommands:");
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_string_append_printf(text, "\n  %-12s %s", commands[i].name, commands[i].summary);
+    }
+    return g_string_free(text, FALSE);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct cli cli = {0};
+    int rc = CLI_ERROR;
+    setlocale(LC_ALL, "");
+    g_set_prgname("postern");
+    g_autofree char *text = summary();
+    if (cli_first_options(&cli, text, &argc, &argv)) {
+        if (cli.version) {
+            printf("postern %s\n", PACKAGE_VERSION);
+            rc = CLI_OK;
+        } else {
+            rc = cli_dispatch(&cli, commands, G_N_ELEMENTS(commands), argc, argv);
+        }
+    }
+    settings_free(cli.settings);
+    g_free(cli.config);
+    g_free(cli.dir);
+    /* What could not be written was not said: a full disk must not look like "clean". */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        return cli_fail("the output could not be written");
+    }
+    return rc;
+}

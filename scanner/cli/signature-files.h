@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef SIGNATURE_FILES_H
+#define SIGNATURE_FILES_H
+
+/* Which files are signatures: those whose extension libclamav loads from a directory. */
+
+#include <glib.h>
+
+struct signature_file {
+    char *path; /* absolute */
+    char *name; /* last component of what was named */
+};
+
+/*
+ * The signature files that PATHS (NULL-terminated) name: files, and the signature files in
+ * directories (not deeper). Sorted by name. Returns NULL with one sentence in *ERROR_R when a path
+ * cannot be read, has no signatures, or when a name comes twice. Of struct signature_file *.
+ */
+GPtrArray *signature_files_find(char *const paths[], char **error_r);
+
+/* All names in the directory FD but "." and "..", of char *; NULL when it cannot be read. */
+GPtrArray *signature_files_all(int fd);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "terminal.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+char *
+terminal_colour(enum colour colour, const char *text)
+{
+    static const char *const codes[] = {
+        [COLOUR_GOOD] = "32", [COLOUR_BAD] = "1;31", [COLOUR_DOUBT] = "33"};
+    const char *off = getenv("NO_COLOR");
+    if (!isatty(STDOUT_FILENO) || (off != NULL && *off != '\0')) {
+        return g_strdup(text);
+    }
+    return g_strdup_printf("\033[%sm%s\033[0m", codes[colour], text);
+}
+
+char *
+terminal_time(gint64 unix_seconds)
+{
+    g_autoptr(GDateTime) then = g_date_time_new_from_unix_local(unix_seconds);
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    if (then == NULL) {
+        return g_strdup("-");
+    }
+    gboolean today = g_date_time_get_year(then) == g_date_time_get_year(now) &&
+                     g_date_time_get_day_of_year(then) == g_date_time_get_day_of_year(now);
+    return g_date_time_format(then, today ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S");
+}
+
+char *
+terminal_size(guint64 bytes)
+{
+    return g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+}
+
+struct table {
+    const char *const *titles;
+    guint columns;
+    GPtrArray *rows; /* of char ** */
+};
+
+struct table *
+table_new(const char *const titles[])
+{
+    struct table *table = g_new0(struct table, 1);
+    table->titles = titles;
+    table->columns = g_strv_length((char **)(uintptr_t)titles);
+    table->rows = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev);
+    return table;
+}
+
+void
+table_add(struct table *table, char **row)
+{
+    g_assert(g_strv_length(row) == table->columns);
+    g_ptr_array_add(table->rows, row);
+}
+
+static glong
+width_of(const struct table *table, guint column)
+{
+    glong width = g_utf8_strlen(table->titles[column], -1);
+    for (guint i = 0; i < table->rows->len; i++) {
+        char **row = g_ptr_array_index(table->rows, i);
+        width = MAX(width, g_utf8_strlen(row[column], -1));
+    }
+    return width;
+}
+
+static void
+row_print(const struct table *table, const char *const row[], const glong widths[], FILE *out)
+{
+    for (guint column = 0; column < table->columns; column++) {
+        gboolean last = column + 1 == table->columns;
+        glong pad = last ? 0 : widths[column] - g_utf8_strlen(row[column], -1) + 2;
+        fprintf(out, "%s%*s%s", row[column], (int)pad, "", last ? "\n" : "");
+    }
+}
+
+void
+table_print(struct table *table, FILE *out)
+{
+    g_autofree glong *widths = g_new0(glong, table->columns);
+    for (guint column = 0; column < table->columns; column++) {
+        widths[column] = width_of(table, column);
+    }
+    row_print(table, table->titles, widths, out);
+    for (guint i = 0; i < table->rows->len; i++) {
+        row_print(table, g_ptr_array_index(table->rows, i), widths, out);
+    }
+    g_ptr_array_unref(table->rows);
+    g_free(table);
+}
