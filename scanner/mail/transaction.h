@@ -40,4 +40,7 @@ struct transaction *transaction_start(struct transaction_services *services,
  */
 void transaction_abandon(struct transaction *transaction);
 
+/* The disk is writing: the reply is near and worth waiting for at the end. NULL: FALSE. */
+gboolean transaction_is_storing(const struct transaction *transaction);
+
 #endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "listener.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <glib.h>
+
+#include "log.h"
+
+#define SOCKET_MODE 0660U
+/* Connections accepted per wake-up: in a storm those that are served get their turn too. */
+#define ACCEPTS_PER_WAKE 32
+#define PAUSE_US (200 * G_TIME_SPAN_MILLISECOND)
+
+struct listener {
+    char *address;
+    char *path; /* unix socket that was bound; NULL = none */
+    struct stat bound;
+    int fd;
+    sd_event_source *io;
+    sd_event_source *pause;
+    gboolean complained;
+    listener_accept *accepted;
+    void *data;
+};
+
+static int
+path_address(const char *path, struct sockaddr_un *ret)
+{
+    *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof ret->sun_path) {
+        return -ENAMETOOLONG;
+    }
+    strcpy(ret->sun_path, path);
+    return 0;
+}
+
+/* A file left by a dead process would make bind fail for ever. */
+static int
+remove_stale(const struct sockaddr_un *addr)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    int rc = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? -errno : 0;
+    close(fd);
+    if (rc == -ENOENT) {
+        return 0;
+    }
+    if (rc == -ECONNREFUSED) {
+        return unlink(addr->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+    }
+    return rc == 0 || rc == -EAGAIN ? -EADDRINUSE : rc;
+}
+
+static int
+open_unix(struct listener *listener, const char *path)
+{
+    struct sockaddr_un addr;
+    int rc = path_address(path, &addr);
+    if (rc == 0) {
+        rc = remove_stale(&addr);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* The mode is given before the name: at no moment has the socket a wider one. */
+    if (listener->fd < 0 || fchmod(listener->fd, SOCKET_MODE) < 0 ||
+        bind(listener->fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
+        return -errno;
+    }
+    listener->path = g_strdup(path);
+    if (chmod(path, SOCKET_MODE) < 0 || stat(path, &listener->bound) < 0 ||
+        listen(listener->fd, SOMAXCONN) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+/* "192.0.2.1:10025", "[::1]:10025". */
+static struct addrinfo *
+resolve(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    struct addrinfo *found = NULL;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    if (colon == NULL) {
+        return NULL;
+    }
+    g_autofree char *host = g_strndup(text, (gsize)(colon - text));
+    gsize len = strlen(host);
+    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+        host[len - 1] = '\0';
+        memmove(host, host + 1, len - 1);
+    }
+    if (*host == '\0' || getaddrinfo(host, colon + 1, &hints, &found) != 0) {
+        return NULL;
+    }
+    return found;
+}
+
+static int
+bind_inet(struct listener *listener, const struct addrinfo *addr)
+{
+    int on = 1;
+    listener->fd = socket(addr->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (listener->fd < 0 ||
+        setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        (addr->ai_family == AF_INET6 &&
+         setsockopt(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) ||
+        /* Inherited by what is accepted: replies are small and must not wait for more. */
+        setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
+        bind(listener->fd, addr->ai_addr, addr->ai_addrlen) < 0 ||
+        listen(listener->fd, SOMAXCONN) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+static int
+open_inet(struct listener *listener, const char *text)
+{
+    struct addrinfo *addr = resolve(text);
+    if (addr == NULL) {
+        return -EINVAL;
+    }
+    int rc = bind_inet(listener, addr);
+    freeaddrinfo(addr);
+    return rc;
+}
+
+static int
+open_address(struct listener *listener)
+{
+    if (g_str_has_prefix(listener->address, "unix:")) {
+        return open_unix(listener, listener->address + strlen("unix:"));
+    }
+    if (g_str_has_prefix(listener->address, "inet:")) {
+        return open_inet(listener, listener->address + strlen("inet:"));
+    }
+    return -EINVAL;
+}
+
+static void
+pause_accepting(struct listener *listener, int error)
+{
+    if (!listener->complained) {
+        log_err("%s: cannot accept connections: %s; trying again", listener->address,
+                strerror(error));
+        listener->complained = TRUE;
+    }
+    (void)sd_event_source_set_enabled(listener->io, SD_EVENT_OFF);
+    (void)sd_event_source_set_time_relative(listener->pause, PAUSE_US);
+    (void)sd_event_source_set_enabled(listener->pause, SD_EVENT_ONESHOT);
+}
+
+static int
+on_pause_over(sd_event_source *source, uint64_t now_us, void *data)
+{
+    struct listener *listener = data;
+    (void)source;
+    (void)now_us;
+    return sd_event_source_set_enabled(listener->io, SD_EVENT_ON);
+}
+
+static bool
+is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+static int
+on_io(sd_event_source *source, int fd, uint32_t revents, void *data)
+{
+    struct listener *listener = data;
+    (void)source;
+    (void)revents;
+    for (int i = 0; i < ACCEPTS_PER_WAKE; i++) {
+        int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (peer >= 0) {
+            listener->complained = FALSE;
+            listener->accepted(listener->data, peer);
+        } else if (is_shortage(errno)) {
+            pause_accepting(listener, errno);
+            return 0;
+        } else if (errno == EAGAIN) {
+            return 0;
+        }
+        /* Any other error is that of one connection, which has gone again. */
+    }
+    return 0;
+}
+
+static int
+watch(struct listener *listener, sd_event *event)
+{
+    int rc = sd_event_add_io(event, &listener->io, listener->fd, EPOLLIN, on_io, listener);
+    if (rc >= 0) {
+        rc = sd_event_add_time_relative(event, &listener->pause, CLOCK_MONOTONIC, PAUSE_US, 0,
+                                        on_pause_over, listener);
+    }
+    if (rc >= 0) {
+        rc = sd_event_source_set_enabled(listener->pause, SD_EVENT_OFF);
+    }
+    return rc;
+}
+
+int
+listener_new(sd_event *event, const char *address, listener_accept *accepted, void *data,
+             struct listener **ret, char **error_r)
+{
+    struct listener *listener = g_new0(struct listener, 1);
+    listener->address = g_strdup(address);
+    listener->fd = -1;
+    listener->accepted = accepted;
+    listener->data = data;
+    int rc = open_address(listener);
+    if (rc == 0) {
+        rc = watch(listener, event);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("milter_listen = %s: cannot listen: %s", address,
+                                   rc == -EINVAL ? "ADDRESS:PORT must be numbers, IPv6 in brackets"
+                                                 : strerror(-rc));
+        listener_free(listener);
+        return rc;
+    }
+    *ret = listener;
+    return 0;
+}
+
+/* Another posternd may have put its own socket there since. */
+static void
+remove_own(const struct listener *listener)
+{
+    struct stat now;
+    if (stat(listener->path, &now) == 0 && now.st_dev == listener->bound.st_dev &&
+        now.st_ino == listener->bound.st_ino) {
+        (void)unlink(listener->path);
+    }
+}
+
+void
+listener_free(struct listener *listener)
+{
+    if (listener == NULL) {
+        return;
+    }
+    sd_event_source_disable_unref(listener->io);
+    sd_event_source_disable_unref(listener->pause);
+    if (listener->path != NULL) {
+        remove_own(listener);
+    }
+    if (listener->fd >= 0) {
+        close(listener->fd);
+    }
+    g_free(listener->path);
+    g_free(listener->address);
+    g_free(listener);
+}
+
+const char *
+listener_address(const struct listener *listener)
+{
+    return listener->address;
+}
+
+unsigned
+listener_port(const struct listener *listener)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof addr;
+    if (getsockname(listener->fd, (struct sockaddr *)&addr, &len) < 0) {
+        return 0;
+    }
+    if (addr.ss_family == AF_INET6) {
+        return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
+    }
+    return addr.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)&addr)->sin_port) : 0;
+}

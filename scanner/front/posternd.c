@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * posternd: takes mail from MTAs, has it scanned, keeps what must be kept, answers.
+ *
+ * Runs as its own user without capabilities, on the node where the cluster manager has promoted
+ * the service; respawned by systemd. It parses no mail: that is done by the workers.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+
+#include "control.h"
+#include "counters.h"
+#include "log.h"
+#include "milter.h"
+#include "pool.h"
+#include "settings.h"
+#include "storage.h"
+#include "transaction.h"
+
+/* How long the end waits for the replies that the disk is about to allow. */
+#define DRAIN_US (5 * G_TIME_SPAN_SECOND)
+/* Per connection: the socket and the message; and what the rest of the process has open. */
+#define DESCRIPTORS_PER_CLIENT 2
+#define DESCRIPTORS_OTHER 1024
+
+struct posternd {
+    char *config;
+    gboolean foreground;
+    struct settings *settings;
+    struct counters counters;
+    struct spool_budget budget;
+    struct transaction_services transaction;
+    sd_event *event;
+    sd_event_source *drain;
+    struct storage *storage;
+    struct pool *pool;
+    struct control *control;
+    struct milter *milter;
+};
+
+static gboolean
+print_version(const char *name, const char *value, gpointer data, GError **error)
+{
+    (void)name;
+    (void)value;
+    (void)data;
+    (void)error;
+    puts("posternd " PACKAGE_VERSION);
+    exit(EXIT_SUCCESS);
+}
+
+static int
+options_parse(struct posternd *self, int argc, char **argv, char **error_r)
+{
+    const GOptionEntry entries[] = {
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &self->config,
+         "Configuration (default: " SETTINGS_PATH ")", "FILE"},
+        {"foreground", 'f', 0, G_OPTION_ARG_NONE, &self->foreground, "Log to stderr", NULL},
+        {"version", 'V', G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK,
+         (gpointer)(GOptionArgFunc)print_version, "Print the version", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_option_context_set_summary(context, "Scans mail for the MTA (milter) and keeps what is "
+                                          "found.");
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        *error_r = g_strdup(error->message);
+        return -EINVAL;
+    }
+    if (argc > 1) {
+        *error_r = g_strdup_printf("unknown argument \"%s\"; see --help", argv[1]);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+/* No core files (they would hold people's mail), and a descriptor for each client. */
+static void
+limits_set(const struct settings *settings)
+{
+    const struct rlimit none = {0, 0};
+    struct rlimit files;
+    rlim_t wanted = DESCRIPTORS_PER_CLIENT * (rlim_t)settings->clients + DESCRIPTORS_OTHER;
+    if (setrlimit(RLIMIT_CORE, &none) < 0) {
+        log_warning("cannot forbid core files: %s", strerror(errno));
+    }
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur >= wanted) {
+        return;
+    }
+    files.rlim_cur = MIN(wanted, files.rlim_max);
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0 || files.rlim_cur < wanted) {
+        log_warning("clients = %" G_GUINT64_FORMAT " needs %lu descriptors, but only %lu are "
+                    "allowed: raise LimitNOFILE or lower clients",
+                    settings->clients, (unsigned long)wanted, (unsigned long)files.rlim_cur);
+    }
+}
+
+static int
+on_drain_time(sd_event_source *source, uint64_t now_us, void *data)
+{
+    struct posternd *self = data;
+    (void)source;
+    (void)now_us;
+    log_warning("the disk is too slow: ending without the last replies");
+    return sd_event_exit(self->event, EXIT_SUCCESS);
+}
+
+static void
+on_drained(void *data)
+{
+    struct posternd *self = data;
+    (void)sd_event_exit(self->event, EXIT_SUCCESS);
+}
+
+static int
+on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
+{
+    struct posternd *self = data;
+    (void)source;
+    if (self->drain != NULL) {
+        return sd_event_exit(self->event, EXIT_SUCCESS);
+    }
+    log_notice("ending (signal %d)", (int)info->ssi_signo);
+    (void)sd_notify(0, "STOPPING=1");
+    milter_drain(self->milter, on_drained, self);
+    return sd_event_add_time_relative(self->event, &self->drain, CLOCK_MONOTONIC, DRAIN_US, 0,
+                                      on_drain_time, self);
+}
+
+static void
+on_storage_fatal(void *data, int error, const char *text)
+{
+    struct posternd *self = data;
+    log_err("state_dir %s: %s (%s); posternd ends, the cluster manager decides what follows",
+            self->settings->state_dir, text, strerror(-error));
+    (void)sd_event_exit(self->event, EXIT_FAILURE);
+}
+
+static json_t *
+on_milter_status(void *data)
+{
+    const struct posternd *self = data;
+    return self->milter != NULL ? milter_status(self->milter) : NULL;
+}
+
+/* Signals are blocked before the storage thread starts, so that they reach the loop alone. */
+static int
+event_new(struct posternd *self, char **error_r)
+{
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    (void)signal(SIGPIPE, SIG_IGN);
+    int rc = sigprocmask(SIG_BLOCK, &ours, NULL) < 0 ? -errno : sd_event_default(&self->event);
+    if (rc >= 0) {
+        rc = sd_event_add_signal(self->event, NULL, SIGTERM, on_signal, self);
+    }
+    if (rc >= 0) {
+        rc = sd_event_add_signal(self->event, NULL, SIGINT, on_signal, self);
+    }
+    if (rc >= 0) {
+        rc = sd_event_set_watchdog(self->event, true);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
+    }
+    return rc;
+}
+
+static int
+pool_open(struct posternd *self, char **error_r)
+{
+    int rc = pool_new(self->event, self->settings, &self->pool);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the worker pool failed: %s", strerror(-rc));
+    }
+    return rc;
+}
+
+static int
+control_open(struct posternd *self, char **error_r)
+{
+    const struct control_services services = {
+        .pool = self->pool,
+        .storage = self->storage,
+        .counters = &self->counters,
+        .budget = &self->budget,
+        .milter_status = on_milter_status,
+        .milter_data = self,
+    };
+    return control_new(self->event, self->settings, &services, &self->control, error_r);
+}
+
+/* What mail comes in by is opened last: then all that it needs is there. */
+static int
+milter_open(struct posternd *self, char **error_r)
+{
+    self->transaction = (struct transaction_services){
+        .pool = self->pool, .storage = self->storage, .counters = &self->counters};
+    return milter_new(self->event, self->settings, &self->transaction, &self->budget, &self->milter,
+                      error_r);
+}
+
+static int
+open_all(struct posternd *self, char **error_r)
+{
+    int rc = event_new(self, error_r);
+    if (rc >= 0) {
+        rc = storage_new(self->event, self->settings, on_storage_fatal, self, &self->storage,
+                         error_r);
+    }
+    if (rc >= 0) {
+        rc = pool_open(self, error_r);
+    }
+    if (rc >= 0) {
+        rc = control_open(self, error_r);
+    }
+    if (rc >= 0) {
+        rc = milter_open(self, error_r);
+    }
+    return rc;
+}
+
+/* In the order of use: what is still under way is abandoned before what it uses goes. */
+static void
+close_all(struct posternd *self)
+{
+    milter_free(self->milter);
+    control_free(self->control);
+    storage_free(self->storage);
+    pool_free(self->pool);
+    sd_event_source_disable_unref(self->drain);
+    sd_event_unref(self->event);
+}
+
+static int
+serve(struct posternd *self)
+{
+    g_autofree char *error = NULL;
+    int code = EXIT_FAILURE;
+    limits_set(self->settings);
+    self->budget.limit = self->settings->spool_memory;
+    if (open_all(self, &error) < 0) {
+        log_err("%s", error);
+    } else {
+        (void)sd_notify(0, "READY=1");
+        log_notice("posternd " PACKAGE_VERSION " serves");
+        code = sd_event_loop(self->event);
+    }
+    close_all(self);
+    return code < 0 ? EXIT_FAILURE : code;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct posternd self = {0};
+    g_autofree char *error = NULL;
+    int code = EXIT_FAILURE;
+    if (options_parse(&self, argc, argv, &error) == 0) {
+        self.settings = settings_load(self.config, &error);
+    }
+    if (self.settings == NULL) {
+        fprintf(stderr, "posternd: %s\n", error);
+        return code;
+    }
+    log_init("posternd", self.foreground, LOG_INFO);
+    code = serve(&self);
+    log_fini();
+    settings_free(self.settings);
+    g_free(self.config);
+    return code;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef STREAM_H
+#define STREAM_H
+
+/*
+ * A connected stream socket in the event loop, for the front-ends: gathers input until the
+ * protocol has a whole unit, keeps output that the peer does not take yet, ends idle connections.
+ *
+ * Memory is bounded whatever the peer does: input up to the protocol's longest unit; while
+ * STREAM_OUTPUT_PAUSE bytes of output wait, nothing more is read. An idle stream holds no buffer.
+ */
+
+#include <systemd/sd-event.h>
+#include <glib.h>
+
+#define STREAM_OUTPUT_PAUSE 65536U
+
+struct stream;
+
+struct stream_ops {
+    /*
+     * New input; BYTES begins where the last call left off. Returns how many bytes were used up
+     * (the rest comes again, with more behind it), or -errno: the stream is then ended.
+     */
+    gssize (*input)(void *data, const char *bytes, gsize len);
+    /*
+     * The stream has ended: 0 (the peer has closed, or stream_finish() is done), -ETIMEDOUT
+     * (idle), what input() returned, or another -errno. Called at most once, from the event loop,
+     * never from within a function of this file; the owner frees the stream in it.
+     */
+    void (*ended)(void *data, int reason);
+};
+
+/*
+ * Takes over FD (non-blocking). IDLE_US: longest time in which no byte is received or taken.
+ * UNIT_MAX: longest unit that input() may wait for. Returns 0 or -errno (FD is then still open).
+ */
+int stream_new(sd_event *event, int fd, guint64 idle_us, gsize unit_max,
+               const struct stream_ops *ops, void *data, struct stream **ret);
+/* Closes at once, without a call of ended(). NULL is fine. */
+void stream_free(struct stream *stream);
+
+/* The output buffer: append to it, then call stream_flush(). */
+GByteArray *stream_output(struct stream *stream);
+/* Sends what the peer takes now, the rest when it is ready. */
+void stream_flush(struct stream *stream);
+/* Output is waiting for the peer. */
+gboolean stream_is_stuck(const struct stream *stream);
+
+/* Ends the stream as soon as all output is sent; nothing is read any more. */
+void stream_finish(struct stream *stream);
+
+#endif

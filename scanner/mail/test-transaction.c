@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The life of a message, between a pool, a storage thread and a quarantine that the test plays. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "counters.h"
+#include "message-line.h"
+#include "quarantine.h"
+#include "transaction.h"
+
+static struct {
+    scan_done *scan_done;
+    void *scan_data;
+    bool scan_cancelled;
+    storage_work *work;
+    storage_done *stored;
+    void *store_data;
+    int store_result;
+    char *kept_reason;
+    guint kept_detections;
+    char *replied; /* "accept" or the reply */
+    int replies;
+} fake;
+
+struct scan *
+pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
+{
+    (void)pool;
+    assert_true(fd >= 0);
+    fake.scan_done = done;
+    fake.scan_data = data;
+    return (struct scan *)(void *)&fake;
+}
+
+void
+scan_cancel(struct scan *scan)
+{
+    assert_ptr_equal(scan, &fake);
+    fake.scan_cancelled = true;
+}
+
+void
+storage_submit(struct storage *storage, storage_work *work, storage_done *done, void *data)
+{
+    (void)storage;
+    fake.work = work;
+    fake.stored = done;
+    fake.store_data = data;
+}
+
+int
+quarantine_store(struct state *state, const struct quarantine_entry *entry)
+{
+    (void)state;
+    fake.kept_reason = g_strdup(entry->decision->reason);
+    fake.kept_detections = entry->facts->detections->len;
+    assert_int_equal(strlen(entry->body_hash), 64);
+    assert_true(entry->fd >= 0);
+    return fake.store_result;
+}
+
+static struct counters counters;
+static struct spool_budget budget = {.limit = 1000};
+static struct transaction_services services = {.counters = &counters};
+
+static void
+on_reply(void *data, const struct decision *decision)
+{
+    assert_ptr_equal(data, &services);
+    fake.replies++;
+    fake.replied = g_strdup(decision->reply != NULL ? decision->reply : "accept");
+}
+
+static struct transaction *
+start(void)
+{
+    struct envelope *envelope = envelope_new();
+    struct spool *spool = spool_new(&budget, 1000);
+    envelope->sender = g_strdup("a@example.org");
+    assert_int_equal(spool_append(spool, "x", 1), 0);
+    assert_int_equal(spool_seal(spool), 0);
+    return transaction_start(&services, envelope, spool, on_reply, &services);
+}
+
+static void
+scanned(const struct facts *facts, const char *error)
+{
+    struct scan_outcome outcome = {.facts = facts, .error = error};
+    fake.scan_done(fake.scan_data, &outcome);
+}
+
+/* The facts live no longer than the pool's call. */
+static void
+scanned_infected(void)
+{
+    struct facts *facts = facts_new();
+    facts->complete = true;
+    facts_add_detection(facts, "Eicar-Test-Signature");
+    scanned(facts, NULL);
+    facts_free(facts);
+}
+
+static void
+store(int result)
+{
+    fake.store_result = result;
+    assert_non_null(fake.work);
+    fake.stored(fake.store_data, fake.work(NULL, fake.store_data));
+}
+
+static int
+setup(void **state)
+{
+    (void)state;
+    memset(&fake, 0, sizeof fake);
+    memset(&counters, 0, sizeof counters);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    (void)state;
+    g_free(fake.replied);
+    g_free(fake.kept_reason);
+    return budget.used == 0 ? 0 : -1; /* every spool was freed */
+}
+
+static void
+test_clean(void **state)
+{
+    (void)state;
+    struct facts *facts = facts_new();
+    facts->complete = true;
+    assert_non_null(start());
+    assert_int_equal(fake.replies, 0);
+    scanned(facts, NULL);
+    facts_free(facts);
+    assert_int_equal(fake.replies, 1);
+    assert_string_equal(fake.replied, "accept");
+    assert_null(fake.work); /* clean mail needs no disk */
+    assert_int_equal(counters.clean, 1);
+    assert_int_equal(counters.accepted, 1);
+}
+
+static void
+test_infected_is_kept_before_the_reply(void **state)
+{
+    (void)state;
+    struct transaction *t = start();
+    assert_false(transaction_is_storing(t));
+    scanned_infected();
+    assert_true(transaction_is_storing(t));
+    assert_int_equal(fake.replies, 0);
+    store(0);
+    assert_int_equal(fake.replies, 1);
+    assert_int_equal(fake.kept_detections, 1);
+    assert_string_equal(fake.kept_reason, "Eicar-Test-Signature");
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_int_equal(counters.infected, 1);
+    assert_int_equal(counters.quarantined, 1);
+}
+
+static void
+test_unscanned_is_kept(void **state)
+{
+    (void)state;
+    struct facts *facts = facts_new();
+    facts->complete = true;
+    facts_add_unscanned(facts, CAUSE_ENCRYPTED, "ZIP", "1.2");
+    (void)start();
+    scanned(facts, NULL);
+    facts_free(facts);
+    store(0);
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_int_equal(counters.unscanned, 1);
+    assert_int_equal(counters.quarantined, 1);
+}
+
+static void
+test_no_facts(void **state)
+{
+    (void)state;
+    (void)start();
+    scanned(NULL, "two workers were lost");
+    assert_null(fake.work);
+    assert_memory_equal(fake.replied, "451 4.", 6);
+    assert_int_equal(counters.errors, 1);
+    assert_int_equal(counters.tempfailed, 1);
+    assert_int_equal(counters.accepted, 0);
+}
+
+static void
+test_incomplete_scan(void **state)
+{
+    (void)state;
+    struct facts *facts = facts_new();
+    (void)start();
+    scanned(facts, NULL);
+    facts_free(facts);
+    assert_memory_equal(fake.replied, "451 4.", 6);
+}
+
+static void
+test_store_fails(void **state)
+{
+    (void)state;
+    (void)start();
+    scanned_infected();
+    store(-EIO);
+    assert_memory_equal(fake.replied, "451 4.", 6);
+    assert_int_equal(counters.tempfailed, 1);
+    assert_int_equal(counters.quarantined, 0);
+}
+
+static void
+test_state_full(void **state)
+{
+    (void)state;
+    (void)start();
+    scanned_infected();
+    store(-ENOSPC);
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_int_equal(counters.rejected, 1);
+    assert_int_equal(counters.quarantined, 0);
+}
+
+static void
+test_abandoned_while_scanning(void **state)
+{
+    (void)state;
+    transaction_abandon(start());
+    assert_true(fake.scan_cancelled);
+    assert_int_equal(fake.replies, 0);
+    assert_int_equal(counters.abandoned, 1);
+    transaction_abandon(NULL);
+}
+
+static void
+test_abandoned_while_storing(void **state)
+{
+    (void)state;
+    struct transaction *t = start();
+    scanned_infected();
+    transaction_abandon(t);
+    assert_false(fake.scan_cancelled);
+    store(0); /* the copy is completed */
+    assert_int_equal(fake.replies, 0);
+    assert_int_equal(counters.abandoned, 1);
+    assert_int_equal(counters.quarantined, 1);
+}
+
+static void
+test_message_line(void **state)
+{
+    (void)state;
+    g_autoptr(envelope_t) e = envelope_new();
+    e->queue_id = g_strdup("4XyZ");
+    e->sender = g_strdup("");
+    e->client_addr = g_strdup("192.0.2.1");
+    e->message_id = g_strdup("<1@x> verdict=clean\r\nforged: line \"q\"");
+    g_ptr_array_add(e->recipients, g_strdup("b@example.org"));
+    struct message_line record = {.envelope = e,
+                                  .size = 7,
+                                  .verdict = "not fully scanned",
+                                  .reason = "",
+                                  .action = "quarantine",
+                                  .scan_us = 12345,
+                                  .total_us = 20000};
+    g_autofree char *line = message_line(&record);
+    assert_string_equal(
+        line, "4XyZ: message-id=\"<1@x> verdict=clean\\x0d\\x0aforged: line \\x22q\\x22\" "
+              "client=unknown[192.0.2.1] user=- from=\"\" rcpts=1 size=7 "
+              "verdict=\"not fully scanned\" reason=- action=quarantine scan_ms=12 store_ms=0 "
+              "total_ms=20");
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_clean),
+        TEST(test_infected_is_kept_before_the_reply),
+        TEST(test_unscanned_is_kept),
+        TEST(test_no_facts),
+        TEST(test_incomplete_scan),
+        TEST(test_store_fails),
+        TEST(test_state_full),
+        TEST(test_abandoned_while_scanning),
+        TEST(test_abandoned_while_storing),
+        TEST(test_message_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
