@@ -24,6 +24,8 @@
 #include "storage.h"
 #include "transaction.h"
 
+/* Did not start: configuration, state, sockets. A failure later on is EXIT_FAILURE. */
+#define EXIT_NO_START 2
 /* How long the end waits for the replies that the disk is about to allow. */
 #define DRAIN_US (5 * G_TIME_SPAN_SECOND)
 /* Per connection: the socket and the message; and what the rest of the process has open. */
@@ -247,7 +249,7 @@ static int
 serve(struct posternd *self)
 {
     g_autofree char *error = NULL;
-    int code = EXIT_FAILURE;
+    int code = EXIT_NO_START;
     limits_set(self->settings);
     self->budget.limit = self->settings->spool_memory;
     if (open_all(self, &error) < 0) {
@@ -266,7 +268,7 @@ main(int argc, char **argv)
 {
     struct posternd self = {0};
     g_autofree char *error = NULL;
-    int code = EXIT_FAILURE;
+    int code = EXIT_NO_START;
     if (options_parse(&self, argc, argv, &error) == 0) {
         self.settings = settings_load(self.config, &error);
     }
