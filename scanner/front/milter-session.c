@@ -216,7 +216,8 @@ on_connect(struct milter_session *s, const struct milter_packet *packet)
         return rc;
     }
     connection_reset(s);
-    s->client_name = small_text(connect.name);
+    /* An address in brackets stands for a client without a name. */
+    s->client_name = connect.name[0] != '[' ? small_text(connect.name) : NULL;
     if (connect.family == SMFIA_UNIX) {
         s->client_addr = g_strdup("unix");
     } else if (connect.address != NULL) {

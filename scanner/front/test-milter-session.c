@@ -395,9 +395,10 @@ test_several_messages(void **state)
     MTA_EXPECT(SMFIR_REPLYCODE, "451 4.7.1 later");
 
     MTA_SEND_EMPTY(SMFIC_QUIT_NC);
-    MTA_SEND(SMFIC_CONNECT, "localhost\0L\0\0/x");
+    MTA_SEND(SMFIC_CONNECT, "[unix]\0L\0\0/x");
     message_send();
     assert_string_equal(t.envelope->client_addr, "unix");
+    assert_null(t.envelope->client_name);
     assert_null(t.envelope->helo);
     give_reply(ACTION_ACCEPT, VERDICT_CLEAN, NULL);
     MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern\0 clean");

@@ -31,6 +31,7 @@ typedef void scan_done(void *data, const struct scan_outcome *outcome);
 
 /* Returns 0 and a pool that connects in the background, or -errno. */
 int pool_new(sd_event *event, const struct settings *settings, struct pool **ret_pool);
+/* Disconnects. All scans have ended or were cancelled before. NULL is fine. */
 void pool_free(struct pool *pool);
 
 /*

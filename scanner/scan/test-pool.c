@@ -239,10 +239,11 @@ test_scan(void **state)
 
     /* The same worker takes the next, under another number. */
     struct result next = {0};
-    assert_non_null(pool_scan(t.pool, fd, on_done, &next));
+    struct scan *scan = pool_scan(t.pool, fd, on_done, &next);
     assert_true(worker_take(worker, "hello") != id);
-    close(worker);
+    scan_cancel(scan);
     engine_expect("kill", 1);
+    close(worker);
     close(fd);
 }
 
