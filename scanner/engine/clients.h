@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CLIENTS_H
+#define CLIENTS_H
+
+/*
+ * engine_dir/engine.sock: who may ask (root, the engine's own user, daemon_user; told by the
+ * kernel's credentials) and what is answered. docs/ARCHITECTURE.md has the packets.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <jansson.h>
+
+struct engine;
+struct clients;
+
+/* Listens. Returns 0, or -errno with a sentence. */
+int clients_new(struct engine *engine, struct clients **ret_clients, char **error_r);
+/* Closes all connections and removes the socket. */
+void clients_free(struct clients *clients);
+
+/* Sends CHANNEL (borrowed) to whoever is attached; false when nobody is, or it does not read. */
+bool clients_give_worker(struct clients *clients, uint64_t number, int channel);
+/* Tells whoever is attached. */
+void clients_worker_gone(struct clients *clients, uint64_t number, const char *cause);
+void clients_state_changed(struct clients *clients);
+/* Answers all that wait for a self test: passed in MS milliseconds, or ERROR. */
+void clients_selftest_done(struct clients *clients, int64_t ms, const char *error);
+
+#endif

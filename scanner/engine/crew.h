@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CREW_H
+#define CREW_H
+
+/*
+ * The workers: one per slot, forked as soon as the zygote has loaded and again whenever one ends.
+ * A worker counts once it has said {"ready":true}; it is then a spare, until a client that is
+ * attached takes it. One that is not ready within CREW_READY_USEC is killed. When workers of a
+ * slot die before they are of use, the next comes after a pause, from 0.1 to 10 seconds.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CREW_READY_USEC (30 * 1000 * 1000ULL)
+
+struct engine;
+struct crew;
+
+struct crew *crew_new(struct engine *engine);
+void crew_free(struct crew *crew);
+
+/* The zygote has loaded. */
+void crew_start(struct crew *crew);
+/* The zygote is gone, and all workers with it. */
+void crew_lost(struct crew *crew);
+/* The zygote's reports; PIDFD is borrowed. Of a number that is unknown they are ignored. */
+void crew_forked(struct crew *crew, uint64_t number, int pidfd);
+void crew_exited(struct crew *crew, uint64_t number, int status);
+
+/* Hands all spares to the attached client. */
+void crew_hand_out(struct crew *crew);
+/* The attached client is gone: kills the workers that it had. */
+void crew_take_back(struct crew *crew);
+/* Kills a worker that was handed out. Returns 0 or -ENOENT. */
+int crew_kill(struct crew *crew, uint64_t number);
+/* Forks one more worker; clients_selftest_done() gets the outcome. Joins a test that runs.
+ * Returns 0 or -errno, -EHOSTDOWN while nothing is loaded. */
+int crew_selftest(struct crew *crew);
+
+unsigned crew_alive(const struct crew *crew);
+unsigned crew_ready(const struct crew *crew);
+/* What the last worker that did not get ready complained of, NULL = nothing since one did. */
+const char *crew_error(const struct crew *crew);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * postern-engine: keeps scanning processes ready on every node, whether mail arrives there or
+ * not. Starts the zygote in fresh namespaces, hands its workers to posternd, replaces what dies.
+ *
+ * SECURITY: runs as a user of its own with CAP_SETUID and CAP_SETGID. Loads no signature and
+ * reads no mail; it parses JSON of posternd, of the zygote, and one packet of each new worker.
+ */
+#include "config.h"
+#include "engine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+
+#include "log.h"
+
+#define GAP_USEC (1000 * 1000ULL)
+
+struct options {
+    char *config;
+    gboolean foreground;
+    gboolean version;
+    gboolean debug;
+};
+
+static int
+on_gap_end(sd_event_source *source, uint64_t usec, void *data)
+{
+    (void)source;
+    (void)usec;
+    struct engine *engine = data;
+    engine->gap = sd_event_source_disable_unref(engine->gap);
+    engine->gap_over = true;
+    engine_changed(engine);
+    return 0;
+}
+
+/* True while `ready` may be kept although no worker is. */
+static bool
+in_gap(struct engine *engine)
+{
+    if (engine->report.state != REPORT_READY || engine->gap_over) {
+        return false;
+    }
+    if (engine->gap == NULL) {
+        return sd_event_add_time_relative(engine->event, &engine->gap, CLOCK_MONOTONIC, GAP_USEC, 1,
+                                          on_gap_end, engine) >= 0;
+    }
+    return true;
+}
+
+static enum report_state
+find_state(struct engine *engine)
+{
+    if (supervisor_failed(engine->supervisor)) {
+        return REPORT_FAILED;
+    }
+    if (!supervisor_loaded(engine->supervisor)) {
+        return REPORT_LOADING;
+    }
+    if (crew_ready(engine->crew) > 0) {
+        engine->gap = sd_event_source_disable_unref(engine->gap);
+        engine->gap_over = false;
+        return REPORT_READY;
+    }
+    return in_gap(engine) ? REPORT_READY : REPORT_LOADING;
+}
+
+void
+engine_changed(struct engine *engine)
+{
+    enum report_state before = engine->report.state;
+    enum report_state state = find_state(engine);
+    engine->report.workers = crew_alive(engine->crew);
+    if (supervisor_loaded(engine->supervisor)) {
+        report_set_text(&engine->report.error, crew_error(engine->crew));
+    }
+    int rc = report_publish(&engine->report, state);
+    if (rc < 0) {
+        log_err("%s: %s", engine->report.state_path, g_strerror(-rc));
+    }
+    if (state != before) {
+        static const char *const texts[] = {
+            [REPORT_LOADING] = "loading",
+            [REPORT_READY] = "ready",
+            [REPORT_FAILED] = "FAILED",
+        };
+        log_notice("engine: %s", texts[state]);
+    }
+    clients_state_changed(engine->clients);
+}
+
+static int
+on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
+{
+    (void)source;
+    struct engine *engine = data;
+    log_notice("engine: stopping on signal %u", info->ssi_signo);
+    sd_notify(0, "STOPPING=1");
+    supervisor_stop(engine->supervisor);
+    return 0;
+}
+
+/* There is nothing to read again yet, but the signal must not end the program. */
+static int
+on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
+{
+    (void)source;
+    (void)info;
+    (void)data;
+    return 0;
+}
+
+static int
+watch_signals(struct engine *engine)
+{
+    static const struct {
+        int number;
+        sd_event_signal_handler_t handler;
+    } signals[] = {
+        {SIGTERM, on_terminate},
+        {SIGINT, on_terminate},
+        {SIGHUP, on_hangup},
+    };
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    for (size_t i = 0; i < G_N_ELEMENTS(signals); i++) {
+        sigaddset(&mask, signals[i].number);
+    }
+    if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0) {
+        return -errno;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    int rc = 0;
+    for (size_t i = 0; rc >= 0 && i < G_N_ELEMENTS(signals); i++) {
+        rc =
+            sd_event_add_signal(engine->event, NULL, signals[i].number, signals[i].handler, engine);
+    }
+    return rc;
+}
+
+static int
+engine_start(struct engine *engine, char **error_r)
+{
+    int rc = sd_event_default(&engine->event);
+    if (rc >= 0) {
+        rc = watch_signals(engine);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("no event loop: %s", g_strerror(-rc));
+        return rc;
+    }
+    report_init(&engine->report, engine->settings);
+    engine->supervisor = supervisor_new(engine, error_r);
+    engine->crew = crew_new(engine);
+    if (engine->supervisor == NULL) {
+        return -ENOENT;
+    }
+    rc = clients_new(engine, &engine->clients, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    sd_notify(0, "READY=1");
+    supervisor_start(engine->supervisor);
+    return 0;
+}
+
+static void
+engine_end(struct engine *engine)
+{
+    if (engine->clients != NULL) {
+        /* Only who got the socket owns the state file. */
+        report_clear(&engine->report);
+    }
+    supervisor_free(engine->supervisor);
+    crew_free(engine->crew);
+    clients_free(engine->clients);
+    sd_event_source_disable_unref(engine->gap);
+    sd_event_unref(engine->event);
+    settings_free(engine->settings);
+}
+
+static bool
+parse_options(int argc, char **argv, struct options *options)
+{
+    const GOptionEntry entries[] = {
+        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &options->config,
+         "Configuration (default " SETTINGS_PATH ")", "FILE"},
+        {"foreground", 'f', 0, G_OPTION_ARG_NONE, &options->foreground, "Log to stderr", NULL},
+        {"debug", 'd', 0, G_OPTION_ARG_NONE, &options->debug, "Log more", NULL},
+        {"version", 'V', 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new("- keeps mail scanners ready");
+    g_autoptr(GError) error = NULL;
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error) || argc > 1) {
+        fprintf(stderr, "postern-engine: %s\n",
+                error != NULL ? error->message : "takes no arguments; see --help");
+        return false;
+    }
+    return true;
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct engine engine = {0};
+    g_autofree char *error = NULL;
+    if (!parse_options(argc, argv, &options)) {
+        return 2;
+    }
+    if (options.version) {
+        puts("postern-engine " PACKAGE_VERSION);
+        return 0;
+    }
+    log_init("postern-engine", options.foreground, options.debug ? LOG_DEBUG : LOG_INFO);
+    engine.settings = settings_load(options.config, &error);
+    int rc = engine.settings == NULL ? -EINVAL : engine_start(&engine, &error);
+    if (rc == 0) {
+        rc = sd_event_loop(engine.event);
+    }
+    if (error != NULL) {
+        log_err("%s", error);
+    }
+    if (engine.settings != NULL) {
+        engine_end(&engine);
+    }
+    log_fini();
+    g_free(options.config);
+    return rc < 0 ? 1 : 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+/*
+ * postern-engine, from the inside: the supervisor keeps a zygote alive, the crew keeps a worker in
+ * every slot, the clients ask and get workers. They meet in this structure. One thread.
+ */
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "clients.h"
+#include "crew.h"
+#include "report.h"
+#include "settings.h"
+#include "supervisor.h"
+
+struct engine {
+    sd_event *event;
+    struct settings *settings;
+    struct report report;
+    struct supervisor *supervisor;
+    struct crew *crew;
+    struct clients *clients;
+    sd_event_source *gap; /* runs while no worker is ready, but one will be in a moment */
+    bool gap_over;
+};
+
+/*
+ * To be called whenever something changed: finds the state anew and tells whoever wants to know.
+ * `ready` outlives the last ready worker by GAP_USEC: one slot whose worker is being replaced
+ * (milliseconds) is no reason for a failover.
+ */
+void engine_changed(struct engine *engine);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "report.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#include <systemd/sd-daemon.h>
+
+#include "durable.h"
+
+static const char *const state_names[] = {
+    [REPORT_LOADING] = "loading",
+    [REPORT_READY] = "ready",
+    [REPORT_FAILED] = "failed",
+};
+
+void
+report_init(struct report *report, const struct settings *settings)
+{
+    g_autofree char *run = g_path_get_dirname(settings->engine_dir);
+    *report = (struct report){
+        .state = REPORT_LOADING,
+        .since = (gint64)time(NULL),
+        .generation = g_strdup("none"),
+        .sandbox = g_strdup("not started yet"),
+        .state_path = g_build_filename(settings->engine_dir, "state", NULL),
+        .notify_path = g_build_filename(run, "notify.sock", NULL),
+    };
+}
+
+void
+report_clear(struct report *report)
+{
+    (void)unlink(report->state_path);
+    g_free(report->generation);
+    g_free(report->sandbox);
+    g_free(report->error);
+    g_free(report->state_path);
+    g_free(report->notify_path);
+    g_free(report->line);
+}
+
+void
+report_set_text(char **field, const char *text)
+{
+    char *copy = g_strdup(text);
+    g_free(*field);
+    *field = copy;
+}
+
+json_t *
+report_to_json(const struct report *report)
+{
+    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i}", "state",
+                     state_names[report->state], "since", (json_int_t)report->since, "generation",
+                     report->generation, "signatures", (json_int_t)report->signatures, "test_only",
+                     report->test_only, "sandbox", report->sandbox, "load_seconds",
+                     report->load_seconds, "restarts", (json_int_t)report->restarts, "error",
+                     report->error, "workers", (int)report->workers);
+}
+
+char *
+report_line(const struct report *report)
+{
+    char seconds[G_ASCII_DTOSTR_BUF_SIZE];
+    g_ascii_formatd(seconds, sizeof seconds, "%.3f", report->load_seconds);
+    return g_strdup_printf("%s %" G_GINT64_FORMAT " %s %s\n", state_names[report->state],
+                           report->since, seconds, report->generation);
+}
+
+/* Best effort: postern-notify looks from time to time on its own. */
+static void
+poke_notify(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof addr.sun_path) {
+        return;
+    }
+    strcpy(addr.sun_path, path);
+    int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (sock >= 0) {
+        (void)sendto(sock, "", 0, MSG_NOSIGNAL, (struct sockaddr *)&addr, sizeof addr);
+        close(sock);
+    }
+}
+
+int
+report_publish(struct report *report, enum report_state state)
+{
+    if (state != report->state) {
+        report->state = state;
+        report->since = (gint64)time(NULL);
+    }
+    g_autofree char *line = report_line(report);
+    if (g_strcmp0(line, report->line) == 0) {
+        return 0;
+    }
+    sd_notifyf(0, "STATUS=%s, signatures \"%s\"%s%s", state_names[state], report->generation,
+               report->error != NULL ? ": " : "", report->error != NULL ? report->error : "");
+    int rc = durable_replace_text(report->state_path, line, 0644);
+    if (rc == 0) {
+        g_free(report->line);
+        report->line = g_steal_pointer(&line);
+    }
+    poke_notify(report->notify_path);
+    return rc;
+}

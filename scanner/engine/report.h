@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef REPORT_H
+#define REPORT_H
+
+/*
+ * What the engine says about itself: to who asks (JSON), in engine_dir/state for who may not ask
+ * (one line), to systemd (STATUS=), and to postern-notify ("look again").
+ */
+
+#include <glib.h>
+#include <jansson.h>
+
+#include "settings.h"
+
+enum report_state {
+    REPORT_LOADING,
+    REPORT_READY,
+    REPORT_FAILED,
+};
+
+struct report {
+    enum report_state state;
+    gint64 since; /* Unix seconds */
+    char *generation;
+    guint64 signatures;
+    gboolean test_only;
+    char *sandbox;
+    double load_seconds;
+    guint64 restarts;
+    char *error; /* NULL = none */
+    guint workers;
+    /* where it is written */
+    char *state_path;
+    char *notify_path;
+    char *line; /* as last written */
+};
+
+void report_init(struct report *report, const struct settings *settings);
+/* Removes the state file, too: a stopped engine has no state. */
+void report_clear(struct report *report);
+
+/* A new text for a field; NULL is fine. */
+void report_set_text(char **field, const char *text);
+
+/* The state as JSON, a new reference. */
+json_t *report_to_json(const struct report *report);
+/* "STATE SINCE LOAD_SECONDS GENERATION\n", freed with g_free(). */
+char *report_line(const struct report *report);
+
+/*
+ * Sets the state and, where the line changed, writes the state file, tells systemd and
+ * postern-notify. Returns 0, or -errno when the file could not be written.
+ */
+int report_publish(struct report *report, enum report_state state);
+
+#endif

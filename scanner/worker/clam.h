@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CLAM_H
+#define CLAM_H
+
+/*
+ * libclamav, in words of our own; the only file that includes clamav.h is clam.c.
+ * One engine per process: libclamav's messages have no owner.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "orders.h"
+
+struct clam;
+
+/* Something that libclamav looks at: the object itself (level 0) or what it found inside. */
+struct clam_layer {
+    unsigned level;
+    const char *type;          /* "CL_TYPE_ZIP" */
+    const unsigned char *data; /* NULL when it could not be read */
+    size_t size;
+    bool derived; /* made by libclamav from its parent (normalised text), not contained in it */
+};
+
+/* A member of a container, as the container announces it. */
+struct clam_member {
+    const char *container; /* type, "CL_TYPE_7Z" */
+    unsigned long size;
+    bool encrypted;
+};
+
+/* What happens during a scan. enter() and leave() nest. All run inside clam_scan(). */
+struct clam_sink {
+    void (*enter)(void *data, const struct clam_layer *layer);
+    void (*leave)(void *data);
+    void (*member)(void *data, const struct clam_member *member);
+    void (*found)(void *data, const char *name);
+    void (*warned)(void *data, const char *text);
+    void *data;
+};
+
+enum clam_result {
+    CLAM_DONE,    /* it came to the end; what was found went to the sink */
+    CLAM_LIMIT,   /* it stopped at a limit */
+    CLAM_DAMAGED, /* the object's format is broken in a way that stopped the scan */
+    CLAM_FAILED,  /* it could not do its work */
+};
+
+/* An engine with the limits of ORDERS. Returns 0 or -errno with a sentence. */
+int clam_new(const struct orders *orders, struct clam **ret_clam, char **error_r);
+/* Not called by workers: freeing would copy all the shared memory. */
+void clam_free(struct clam *clam);
+
+/*
+ * Loads the signature file or directory PATH. Returns 0, or -EBADMSG with a sentence that names
+ * the file if libclamav did.
+ */
+int clam_load(struct clam *clam, const char *path, char **error_r);
+
+/* Makes the engine ready; nothing can be loaded afterwards. Returns 0 or -EBADMSG. */
+int clam_compile(struct clam *clam, char **error_r);
+
+unsigned clam_signatures(const struct clam *clam);
+
+/* Where the next scans put their files; must exist. Returns 0 or -ENOMEM. */
+int clam_set_tmpdir(struct clam *clam, const char *path);
+
+/*
+ * Scans LEN bytes at DATA with at most TIMEOUT_MS. On another result than CLAM_DONE *RET_TEXT
+ * (static) says what libclamav said.
+ */
+enum clam_result clam_scan(struct clam *clam, const unsigned char *data, size_t len,
+                           unsigned timeout_ms, const struct clam_sink *sink,
+                           const char **ret_text);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "layers.h"
+
+#include <string.h>
+
+#include "container.h"
+
+/* libclamav does not scan files of up to 5 bytes, so it never shows them. */
+#define CLAM_IGNORES_UP_TO 5
+
+struct layer {
+    unsigned level;
+    const char *path;
+    const struct container *container;
+    struct zip_survey zip;
+    unsigned children;
+    unsigned announced; /* members that libclamav should have shown */
+    unsigned encrypted; /* of them */
+};
+
+static struct layer *
+top(struct layers *layers)
+{
+    return layers->stack->len > 0
+               ? &g_array_index(layers->stack, struct layer, layers->stack->len - 1)
+               : NULL;
+}
+
+static void
+report(struct layers *layers, const struct layer *layer, enum cause cause, const char *why)
+{
+    g_autofree char *detail = g_strdup_printf("%s%s", layer->container->name, why);
+    facts_add_unscanned(layers->facts, cause, detail, layer->path);
+}
+
+static void
+judge_zip(struct layers *layers, const struct layer *layer)
+{
+    if (layer->zip.method >= 0) {
+        g_autofree char *why = g_strdup_printf(" with compression method %d", layer->zip.method);
+        report(layers, layer, CAUSE_UNSUPPORTED, why);
+    }
+    if (layer->zip.encrypted > 0) {
+        report(layers, layer, CAUSE_ENCRYPTED, " with encrypted members");
+    }
+    if (!layer->zip.found && layer->children == 0) {
+        report(layers, layer, CAUSE_DAMAGED, " without a directory");
+    } else if (layer->zip.found && layer->zip.method < 0 &&
+               layer->children + layer->zip.encrypted < layer->zip.members) {
+        report(layers, layer, CAUSE_DAMAGED, ", not all of whose members could be unpacked");
+    }
+}
+
+static void
+judge(struct layers *layers, const struct layer *layer)
+{
+    if (layer->container == NULL) {
+        return;
+    }
+    if (!layer->container->opened) {
+        report(layers, layer, CAUSE_UNSUPPORTED, "");
+    } else if (layer->container->zip) {
+        judge_zip(layers, layer);
+    } else if (layer->encrypted > 0) {
+        report(layers, layer, CAUSE_ENCRYPTED, " with encrypted members");
+    } else if (layer->children == 0) {
+        report(layers, layer, CAUSE_UNSUPPORTED, "");
+    } else if (layer->children < layer->announced) {
+        report(layers, layer, CAUSE_UNSUPPORTED, ", not all of whose members could be unpacked");
+    }
+}
+
+void
+layers_begin(struct layers *layers, struct facts *facts, const char *path)
+{
+    *layers = (struct layers){
+        .facts = facts,
+        .path = path,
+        .stack = g_array_new(FALSE, FALSE, sizeof(struct layer)),
+    };
+}
+
+void
+layers_enter(struct layers *layers, const struct clam_layer *seen, const char *path)
+{
+    while (top(layers) != NULL && top(layers)->level >= seen->level) {
+        layers_leave(layers);
+    }
+    struct layer *parent = top(layers);
+    struct layer layer = {
+        .level = seen->level,
+        .path = path != NULL     ? path
+                : parent != NULL ? parent->path
+                                 : layers->path,
+    };
+    if (parent != NULL && !seen->derived) {
+        parent->children++;
+    }
+    if (seen->data != NULL && !seen->derived) {
+        layer.container = container_detect(seen->data, seen->size, seen->type);
+        if (layer.container == NULL) {
+            layer.container = container_detect_sfx(seen->data, seen->size);
+        }
+        if (layer.container != NULL && layer.container->zip) {
+            layer.zip = container_survey_zip(seen->data, seen->size);
+        }
+    }
+    g_array_append_val(layers->stack, layer);
+}
+
+void
+layers_member(struct layers *layers, const struct clam_member *member)
+{
+    struct layer *layer = top(layers);
+    if (layer == NULL) {
+        return;
+    }
+    /* 7z reports "encrypted" of every member after the first that is. */
+    if (member->encrypted) {
+        layer->encrypted++;
+    } else if (member->size > CLAM_IGNORES_UP_TO) {
+        layer->announced++;
+    }
+}
+
+void
+layers_leave(struct layers *layers)
+{
+    const struct layer *layer = top(layers);
+    if (layer != NULL) {
+        judge(layers, layer);
+        g_array_set_size(layers->stack, layers->stack->len - 1);
+    }
+}
+
+void
+layers_end(struct layers *layers)
+{
+    while (top(layers) != NULL) {
+        layers_leave(layers);
+    }
+    g_clear_pointer(&layers->stack, g_array_unref);
+}

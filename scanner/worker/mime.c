@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "mime.h"
+
+#include <string.h>
+#include <gmime/gmime.h>
+#include <openssl/evp.h>
+
+#include "text.h"
+
+/* How far a header may lie behind leading blank lines or mbox lines. */
+#define LOOK_AT 65536
+
+struct walk {
+    struct facts *facts;
+    GPtrArray *leaves;
+};
+
+static void walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned depth);
+static void walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
+                      unsigned depth);
+
+void
+mime_init(void)
+{
+    g_mime_init();
+}
+
+static void
+leaf_free(void *p)
+{
+    struct mime_leaf *leaf = p;
+    g_free(leaf->path);
+    g_free(leaf->data);
+    g_free(leaf);
+}
+
+/* A header field's name ends with a colon; spaces before it are obsolete but read by everybody. */
+static bool
+is_header_line(const unsigned char *line, size_t len)
+{
+    size_t i = 0;
+    while (i < len && line[i] > ' ' && line[i] < 127 && line[i] != ':') {
+        i++;
+    }
+    size_t name = i;
+    while (i < len && (line[i] == ' ' || line[i] == '\t')) {
+        i++;
+    }
+    return name > 0 && i < len && line[i] == ':';
+}
+
+bool
+mime_looks_like_mail(const unsigned char *data, size_t len)
+{
+    const unsigned char *end = data + MIN(len, LOOK_AT);
+    while (data < end) {
+        const unsigned char *eol = memchr(data, '\n', (size_t)(end - data));
+        size_t line = (size_t)((eol != NULL ? eol : end) - data);
+        if (is_header_line(data, line)) {
+            return true;
+        }
+        bool blank = line == 0 || (line == 1 && *data == '\r');
+        bool mbox = (line > 5 && memcmp(data, "From ", 5) == 0) ||
+                    (line > 6 && memcmp(data, ">From ", 6) == 0);
+        if ((!blank && !mbox) || eol == NULL) {
+            return false;
+        }
+        data = eol + 1;
+    }
+    return false;
+}
+
+static char *
+join(const char *path, int number)
+{
+    return *path == '\0' ? g_strdup_printf("%d", number) : g_strdup_printf("%s.%d", path, number);
+}
+
+static char *
+type_of(GMimeObject *object)
+{
+    GMimeContentType *type = g_mime_object_get_content_type(object);
+    return type != NULL ? g_mime_content_type_get_mime_type(type) : g_strdup("text/plain");
+}
+
+/* Base64, quoted-printable or uuencode, which a composite part may not have (RFC 2045, 6.4). */
+static bool
+is_encoded(GMimeObject *object)
+{
+    const char *header = g_mime_object_get_header(object, "Content-Transfer-Encoding");
+    if (header == NULL) {
+        return false;
+    }
+    GMimeContentEncoding encoding = g_mime_content_encoding_from_string(header);
+    return encoding == GMIME_CONTENT_ENCODING_BASE64 ||
+           encoding == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE ||
+           encoding == GMIME_CONTENT_ENCODING_UUENCODE;
+}
+
+static void
+describe(struct walk *walk, GMimeObject *object, const char *path, const struct mime_leaf *leaf)
+{
+    g_autofree char *type = type_of(object);
+    g_autofree char *sha256 = leaf != NULL ? text_hex(leaf->sha256, sizeof leaf->sha256) : NULL;
+    g_autofree char *filename = NULL;
+    const char *name = GMIME_IS_PART(object) ? g_mime_part_get_filename(GMIME_PART(object)) : NULL;
+    if (name != NULL) {
+        filename = g_utf8_make_valid(name, -1);
+    }
+    struct part part = {
+        .path = g_strdup(path),
+        .type = type,
+        .filename = filename,
+        .size = leaf != NULL ? leaf->size : 0,
+        .sha256 = sha256,
+    };
+    facts_add_part(walk->facts, &part);
+    g_free(part.path);
+}
+
+/* Takes BYTES over. NULL when there are too many leaves already. */
+static struct mime_leaf *
+leaf_add(struct walk *walk, const char *path, GByteArray *bytes)
+{
+    if (walk->leaves->len >= MIME_LEAVES_MAX) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", path);
+        g_byte_array_unref(bytes);
+        return NULL;
+    }
+    struct mime_leaf *leaf = g_new0(struct mime_leaf, 1);
+    leaf->path = g_strdup(path);
+    leaf->size = bytes->len;
+    leaf->data = g_byte_array_free(bytes, FALSE);
+    EVP_Digest(leaf->data, leaf->size, leaf->sha256, NULL, EVP_sha256(), NULL);
+    g_ptr_array_add(walk->leaves, leaf);
+    return leaf;
+}
+
+static GByteArray *
+content_bytes(GMimeDataWrapper *content, bool decoded)
+{
+    GByteArray *bytes = g_byte_array_new();
+    GMimeStream *stream = g_mime_stream_mem_new_with_byte_array(bytes);
+    g_mime_stream_mem_set_owner(GMIME_STREAM_MEM(stream), FALSE);
+    if (decoded) {
+        g_mime_data_wrapper_write_to_stream(content, stream);
+    } else {
+        GMimeStream *source = g_mime_data_wrapper_get_stream(content);
+        g_mime_stream_reset(source);
+        g_mime_stream_write_to_stream(source, stream);
+    }
+    g_object_unref(stream);
+    return bytes;
+}
+
+/* The value of a base64 digit; -1: padding, -2: to be skipped. */
+static int
+base64_value(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z') {
+        return c - 'A';
+    }
+    if (c >= 'a' && c <= 'z') {
+        return c - 'a' + 26;
+    }
+    if (c >= '0' && c <= '9') {
+        return c - '0' + 52;
+    }
+    return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? -1 : -2;
+}
+
+/*
+ * Decodes base64 as the programs do that go on after padding: each padded group ends, the next
+ * begins afresh. Returns NULL when there is no padding but at the end: then all agree.
+ */
+static GByteArray *
+base64_decode_groups(const GByteArray *text)
+{
+    GByteArray *out = g_byte_array_sized_new(text->len / 4 * 3 + 3);
+    guint32 bits = 0;
+    unsigned digits = 0;
+    bool padded = false;
+    bool resumed = false;
+    for (guint i = 0; i < text->len; i++) {
+        int value = base64_value(text->data[i]);
+        if (value == -1) {
+            padded = true;
+            digits = 0;
+            bits = 0;
+        } else if (value >= 0) {
+            resumed |= padded;
+            bits = bits << 6 | (guint32)value;
+            if (digits++ % 4 > 0) {
+                guint8 byte = (guint8)(bits >> (6 - 2 * ((digits - 1) % 4)));
+                g_byte_array_append(out, &byte, 1);
+            }
+        }
+    }
+    if (!resumed) {
+        g_byte_array_unref(out);
+        return NULL;
+    }
+    return out;
+}
+
+static void
+add_second_reading(struct walk *walk, GMimeDataWrapper *content, const char *path)
+{
+    if (g_mime_data_wrapper_get_encoding(content) != GMIME_CONTENT_ENCODING_BASE64) {
+        return;
+    }
+    g_autoptr(GByteArray) text = content_bytes(content, false);
+    GByteArray *bytes = base64_decode_groups(text);
+    if (bytes != NULL) {
+        (void)leaf_add(walk, path, bytes);
+    }
+}
+
+static bool
+is_message_type(GMimeObject *object)
+{
+    GMimeContentType *type = g_mime_object_get_content_type(object);
+    return type != NULL && (g_mime_content_type_is_type(type, "message", "rfc822") ||
+                            g_mime_content_type_is_type(type, "message", "global") ||
+                            g_mime_content_type_is_type(type, "message", "news"));
+}
+
+static void
+walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
+{
+    GMimeObject *object = GMIME_OBJECT(part);
+    GMimeDataWrapper *content = g_mime_part_get_content(part);
+    struct mime_leaf *leaf = NULL;
+    if (content != NULL) {
+        leaf = leaf_add(walk, path, content_bytes(content, true));
+    }
+    describe(walk, object, path, leaf);
+    if (leaf == NULL) {
+        return;
+    }
+    add_second_reading(walk, content, path);
+    if (is_message_type(object)) {
+        walk_mail(walk, leaf->data, leaf->size, path, depth);
+    }
+}
+
+static void
+walk_message(struct walk *walk, GMimeMessage *message, const char *path, unsigned depth)
+{
+    GMimeObject *body = message != NULL ? g_mime_message_get_mime_part(message) : NULL;
+    if (body == NULL) {
+        return;
+    }
+    /* As in IMAP: a message's multipart has no number of its own, its only part is number 1. */
+    g_autofree char *inner = GMIME_IS_MULTIPART(body) ? g_strdup(path) : join(path, 1);
+    walk_object(walk, body, inner, depth);
+}
+
+static void
+walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, unsigned depth)
+{
+    GMimeObject *object = GMIME_OBJECT(multipart);
+    describe(walk, object, path, NULL);
+    if (is_encoded(object)) {
+        facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED, "multipart that is encoded as a whole",
+                            path);
+    }
+    int n = g_mime_multipart_get_count(multipart);
+    for (int i = 0; i < n; i++) {
+        g_autofree char *inner = join(path, i + 1);
+        walk_object(walk, g_mime_multipart_get_part(multipart, i), inner, depth);
+    }
+}
+
+static void
+walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned depth)
+{
+    if (depth >= MIME_DEPTH_MAX) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "depth of MIME parts", path);
+    } else if (GMIME_IS_MULTIPART(object)) {
+        walk_multipart(walk, GMIME_MULTIPART(object), path, depth + 1);
+    } else if (GMIME_IS_MESSAGE_PART(object)) {
+        describe(walk, object, path, NULL);
+        walk_message(walk, g_mime_message_part_get_message(GMIME_MESSAGE_PART(object)), path,
+                     depth + 1);
+    } else if (GMIME_IS_PART(object)) {
+        if (GMIME_IS_MESSAGE_PARTIAL(object)) {
+            facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
+                                "fragment of a message (message/partial)", path);
+        }
+        walk_leaf(walk, GMIME_PART(object), path, depth + 1);
+    }
+}
+
+static void
+walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
+          unsigned depth)
+{
+    GMimeStream *stream = g_mime_stream_mem_new_with_buffer((const char *)data, len);
+    GMimeParser *parser = g_mime_parser_new_with_stream(stream);
+    GMimeMessage *message = g_mime_parser_construct_message(parser, NULL);
+    walk_message(walk, message, path, depth);
+    g_clear_object(&message);
+    g_object_unref(parser);
+    g_object_unref(stream);
+}
+
+GPtrArray *
+mime_parse(const unsigned char *data, size_t len, struct facts *facts)
+{
+    struct walk walk = {
+        .facts = facts,
+        .leaves = g_ptr_array_new_with_free_func(leaf_free),
+    };
+    walk_mail(&walk, data, len, "", 0);
+    return walk.leaves;
+}

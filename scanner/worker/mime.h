@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef MIME_H
+#define MIME_H
+
+/*
+ * A mail taken apart; the only file that includes GMime is mime.c. GMime and libclamav disagree
+ * about malformed mail, either finds what the other misses: so what GMime yields is scanned
+ * beside the raw message, not instead of it.
+ *
+ * Bounds: MIME_DEPTH_MAX levels and MIME_LEAVES_MAX leaves; what lies beyond is reported as not
+ * scanned.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <glib.h>
+
+#include "facts.h"
+
+#define MIME_DEPTH_MAX 50
+#define MIME_LEAVES_MAX 1000
+
+struct mime_leaf {
+    char *path;
+    unsigned char *data; /* decoded; NULL when size is 0 */
+    size_t size;
+    unsigned char sha256[32];
+    bool visited; /* for the caller: libclamav has scanned exactly these bytes already */
+};
+
+/* Once per process, before the sandbox closes. */
+void mime_init(void);
+
+/* LEN bytes at DATA begin as a mail does: with a header line (or mbox's "From "). */
+bool mime_looks_like_mail(const unsigned char *data, size_t len);
+
+/*
+ * Takes the mail apart. The leaves (struct mime_leaf *, owned by the array) are returned; into
+ * FACTS go the parts, and what cannot be scanned: fragments of a message (message/partial),
+ * encoded multiparts, nesting or numbers beyond the bounds. A message/rfc822 that is encoded is
+ * decoded, becomes a leaf, and is taken apart in its turn. Base64 with padding in its middle is
+ * read differently by different mail programs: such a part yields two leaves.
+ */
+GPtrArray *mime_parse(const unsigned char *data, size_t len, struct facts *facts);
+
+#endif

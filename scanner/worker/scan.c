@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "scan.h"
+
+#include <string.h>
+#include <glib.h>
+#include <openssl/evp.h>
+
+#include "faultguard.h"
+#include "layers.h"
+#include "mime.h"
+#include "tmpdir.h"
+
+#define FAULTS_MAX 16
+
+struct scan {
+    struct clam *clam;
+    struct facts *facts;
+    GPtrArray *leaves; /* of struct mime_leaf *, NULL = not a mail */
+    gint64 deadline_us;
+    bool stopped;         /* the time is up */
+    struct layers layers; /* of the object that is being scanned */
+};
+
+/* The leaf that consists of exactly these bytes. */
+static struct mime_leaf *
+find_leaf(const struct scan *scan, const struct clam_layer *layer)
+{
+    unsigned char sha256[32];
+    bool hashed = false;
+    struct mime_leaf *found = NULL;
+    for (guint i = 0; scan->leaves != NULL && layer->data != NULL && i < scan->leaves->len; i++) {
+        struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
+        if (leaf->size != layer->size) {
+            continue;
+        }
+        if (!hashed) {
+            EVP_Digest(layer->data, layer->size, sha256, NULL, EVP_sha256(), NULL);
+            hashed = true;
+        }
+        if (memcmp(leaf->sha256, sha256, sizeof sha256) == 0) {
+            leaf->visited = true;
+            found = leaf;
+        }
+    }
+    return found;
+}
+
+static void
+on_enter(void *data, const struct clam_layer *layer)
+{
+    struct scan *scan = data;
+    const struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer);
+    layers_enter(&scan->layers, layer, leaf != NULL ? leaf->path : NULL);
+}
+
+static void
+on_leave(void *data)
+{
+    struct scan *scan = data;
+    layers_leave(&scan->layers);
+}
+
+static void
+on_member(void *data, const struct clam_member *member)
+{
+    struct scan *scan = data;
+    layers_member(&scan->layers, member);
+}
+
+/* What libclamav reports as a "detection" is partly a confession that it did not look. */
+static void
+on_found(void *data, const char *name)
+{
+    struct scan *scan = data;
+    if (g_str_has_prefix(name, "Heuristics.Limits.Exceeded")) {
+        facts_add_unscanned(scan->facts, CAUSE_LIMIT, name, scan->layers.path);
+    } else if (g_str_has_prefix(name, "Heuristics.Encrypted")) {
+        facts_add_unscanned(scan->facts, CAUSE_ENCRYPTED, name, scan->layers.path);
+    } else {
+        facts_add_detection(scan->facts, name);
+    }
+}
+
+static void
+on_warned(void *data, const char *text)
+{
+    struct scan *scan = data;
+    if (strstr(text, "cannot be scanned") != NULL) {
+        facts_add_unscanned(scan->facts, CAUSE_UNSUPPORTED, text, scan->layers.path);
+    }
+}
+
+/* Scans one object with what is left of the time. */
+static void
+scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char *path)
+{
+    const struct clam_sink sink = {
+        .enter = on_enter,
+        .leave = on_leave,
+        .member = on_member,
+        .found = on_found,
+        .warned = on_warned,
+        .data = scan,
+    };
+    gint64 left_ms = (scan->deadline_us - g_get_monotonic_time()) / 1000;
+    const char *text = "out of time";
+    enum clam_result result = CLAM_LIMIT;
+    if (len == 0) {
+        return;
+    }
+    layers_begin(&scan->layers, scan->facts, path);
+    if (left_ms > 0) {
+        result = clam_scan(scan->clam, data, len, (unsigned)left_ms, &sink, &text);
+    }
+    layers_end(&scan->layers);
+    if (result == CLAM_LIMIT) {
+        scan->stopped = true;
+        facts_add_unscanned(scan->facts, CAUSE_LIMIT, text, path);
+    } else if (result == CLAM_DAMAGED) {
+        facts_add_unscanned(scan->facts, CAUSE_DAMAGED, text, path);
+    } else if (result == CLAM_FAILED) {
+        g_autofree char *fault = g_strdup_printf("libclamav: %s", text);
+        facts_add_fault(scan->facts, fault);
+    }
+}
+
+static void
+scan_leaves(struct scan *scan)
+{
+    for (guint i = 0; scan->leaves != NULL && i < scan->leaves->len && !scan->stopped; i++) {
+        const struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
+        if (!leaf->visited) {
+            scan_bytes(scan, leaf->data, leaf->size, leaf->path);
+        }
+    }
+}
+
+static void
+collect_faults(struct facts *facts)
+{
+    struct faultguard_fault faults[FAULTS_MAX];
+    size_t n = faultguard_faults(faults, FAULTS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        g_autofree char *text =
+            g_strdup_printf("%s: %s", faults[i].call, g_strerror(faults[i].error));
+        facts_add_fault(facts, text);
+    }
+}
+
+static void
+empty_tmpdir(struct facts *facts)
+{
+    int rc = tmpdir_empty();
+    if (rc < 0) {
+        g_autofree char *text =
+            g_strdup_printf("the temporary directory cannot be emptied: %s", g_strerror(-rc));
+        facts_add_fault(facts, text);
+    }
+}
+
+struct facts *
+scan_object(struct clam *clam, const struct orders *orders, const unsigned char *data, size_t len)
+{
+    gint64 start = g_get_monotonic_time();
+    struct scan scan = {
+        .clam = clam,
+        .facts = facts_new(),
+        .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
+    };
+    faultguard_start();
+    if (mime_looks_like_mail(data, len)) {
+        scan.leaves = mime_parse(data, len, scan.facts);
+    }
+    scan_bytes(&scan, data, len, "");
+    scan_leaves(&scan);
+    g_clear_pointer(&scan.leaves, g_ptr_array_unref);
+    empty_tmpdir(scan.facts);
+    faultguard_stop();
+    collect_faults(scan.facts);
+    scan.facts->complete = true;
+    scan.facts->scan_us = (guint64)(g_get_monotonic_time() - start);
+    return scan.facts;
+}
