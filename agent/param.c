@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "param.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "text.h"
+
+#define VALUE_SHOWN 100
+
+typedef const char *value_check(const char *value);
+
+struct param {
+    const char *name;
+    value_check *check; /* what is wrong with a value, or NULL */
+};
+
+/* Also what systemd takes as one word of a command line without quoting. */
+static const char *
+check_file(const char *value)
+{
+    static const char safe[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-+@:,=";
+    if (value[0] != '/') {
+        return "is not an absolute path";
+    }
+    return value[strspn(value, safe)] != '\0' ? "has a character other than letters, digits and "
+                                                "/._-+@:,="
+                                              : NULL;
+}
+
+static const char *
+check_directory(const char *value)
+{
+    g_autofree char *canonical = g_canonicalize_filename(value, "/");
+    if (value[0] != '/') {
+        return "is not an absolute path";
+    }
+    return strcmp(canonical, "/") == 0 ? "is the root directory" : NULL;
+}
+
+static const char *
+check_part(const char *value)
+{
+    return strcmp(value, "all") == 0 || strcmp(value, "engine") == 0 ? NULL
+                                                                     : "is neither all nor engine";
+}
+
+static const struct param params[] = {
+    {PARAM_CONFIG, check_file},
+    {PARAM_QUEUE_DIRECTORY, check_directory},
+    {PARAM_PART, check_part},
+};
+
+static const struct param *
+param_find(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        if (strcmp(name, params[i].name) == 0) {
+            return &params[i];
+        }
+    }
+    return NULL;
+}
+
+bool
+param_known(const char *name)
+{
+    return param_find(name) != NULL;
+}
+
+static char *
+known_names(void)
+{
+    GString *names = g_string_new(NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(params); i++) {
+        g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", params[i].name);
+    }
+    return g_string_free(names, FALSE);
+}
+
+static void
+check_one(const char *name, const char *value, void *data)
+{
+    char **error_r = data;
+    const struct param *param = param_find(name);
+    if (*error_r != NULL) {
+        return;
+    }
+    if (param == NULL) {
+        g_autofree char *shown = text_escape(name, VALUE_SHOWN);
+        g_autofree char *names = known_names();
+        *error_r = g_strdup_printf("parameter %s is not known; there are %s", shown, names);
+    } else if (*value != '\0' && param->check(value) != NULL) {
+        g_autofree char *shown = text_escape(value, VALUE_SHOWN);
+        *error_r = g_strdup_printf("parameter %s=%s %s", name, shown, param->check(value));
+    }
+}
+
+int
+param_check(const struct ocf *ocf, char **error_r)
+{
+    const char *part = ocf_param(ocf, PARAM_PART);
+    ocf_params_foreach(ocf, check_one, error_r);
+    if (*error_r == NULL && ocf->promotable && part != NULL && strcmp(part, "engine") == 0) {
+        *error_r = g_strdup("parameter part=engine is for a clone that is not promotable");
+    }
+    return *error_r == NULL ? 0 : -EINVAL;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef PARAM_H
+#define PARAM_H
+
+/* The resource's parameters: the rows of ocf/scanner.xml as the agent checks them. */
+
+#include <stdbool.h>
+
+#include "ocf.h"
+
+#define PARAM_CONFIG "config"
+#define PARAM_QUEUE_DIRECTORY "queue_directory"
+#define PARAM_PART "part"
+
+/* Is NAME a parameter of this agent? */
+bool param_known(const char *name);
+
+/*
+ * Checks every parameter that was passed: known, and its value fit. Returns 0, or -EINVAL with
+ * one sentence in *ERROR_R (g_free) that names the parameter.
+ */
+int param_check(const struct ocf *ocf, char **error_r);
+
+#endif

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "service.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "log.h"
+#include "milter.h"
+#include "param.h"
+#include "place.h"
+#include "score.h"
+
+/* From the margin between the deadline and the cluster's timeout. */
+#define CLEANUP_US (2 * G_TIME_SPAN_SECOND)
+
+int
+service_bus(struct agent *agent, char **error_r)
+{
+    if (agent->bus != NULL) {
+        return PCMK_OCF_OK;
+    }
+    int rc = unit_bus_open(&agent->bus, error_r);
+    if (rc < 0) {
+        return rc == -EHOSTDOWN ? PCMK_OCF_NOT_INSTALLED : PCMK_OCF_UNKNOWN_ERROR;
+    }
+    return PCMK_OCF_OK;
+}
+
+static int
+require_bus(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    int rc = service_bus(agent, &error);
+    return rc == PCMK_OCF_OK ? rc : ocf_fail(&agent->ocf, rc, "%s", error);
+}
+
+int
+service_settings(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    if (param_check(&agent->ocf, &error) == 0) {
+        agent->settings = settings_load(ocf_param(&agent->ocf, PARAM_CONFIG), &error);
+    }
+    return agent->settings != NULL ? PCMK_OCF_OK
+                                   : ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM, "%s", error);
+}
+
+static int
+open_roles(struct agent *agent, struct roles **ret_roles)
+{
+    int rc = roles_open(NULL, ret_roles);
+    if (rc == -ENOENT) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED,
+                        "%s is missing; systemd-tmpfiles --create makes it", ROLE_DIR);
+    }
+    return rc == 0
+               ? PCMK_OCF_OK
+               : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s: %s", ROLE_DIR, g_strerror(-rc));
+}
+
+static int
+save_roles(struct agent *agent, struct roles *roles)
+{
+    int rc = roles_save(roles);
+    return rc == 0 ? PCMK_OCF_OK
+                   : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s cannot be written: %s",
+                              ROLE_DIR, g_strerror(-rc));
+}
+
+static void
+role_identify(struct role *role, const struct agent *agent)
+{
+    g_free(role->node);
+    role->node = g_strdup(agent->ocf.node);
+    role->mode = agent->mode;
+    if (agent->settings != NULL) {
+        g_free(role->engine_dir);
+        role->engine_dir = g_strdup(agent->settings->engine_dir);
+    }
+}
+
+/* Enters this resource into the role file. Two that serve cannot share a node's units. */
+static int
+role_enter(struct agent *agent)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = open_roles(agent, &roles);
+    if (rc != PCMK_OCF_OK) {
+        return rc;
+    }
+    const struct role *other = roles_other(roles, agent->ocf.resource);
+    if (other != NULL && agent->mode != ROLE_ENGINE) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM,
+                        "resource %s already runs Postern on this node: there can be one",
+                        other->resource);
+    }
+    role_identify(roles_get(roles, agent->ocf.resource), agent);
+    return save_roles(agent, roles);
+}
+
+/* Sets the stage. KEEP: see score.h. MOUNT (taken over) is remembered until it is NULL again. */
+static int
+role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mount)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = open_roles(agent, &roles);
+    if (rc != PCMK_OCF_OK) {
+        g_free(mount);
+        return rc;
+    }
+    struct role *role = roles_get(roles, agent->ocf.resource);
+    role_identify(role, agent);
+    role_set_stage(role, stage);
+    role->keep = keep;
+    role->lost = false;
+    g_free(role->mount);
+    role->mount = mount;
+    return save_roles(agent, roles);
+}
+
+static void
+append_path(GString *text, const char *path)
+{
+    g_autofree char *optional = g_strconcat("-", path, NULL);
+    g_autofree char *quoted = unit_quote(optional);
+    g_string_append_printf(text, "ReadWritePaths=%s\n", quoted);
+}
+
+static GString *
+unit_options(const struct agent *agent)
+{
+    GString *text = g_string_new(NULL);
+    const char *config = ocf_param(&agent->ocf, PARAM_CONFIG);
+    if (config != NULL) {
+        g_autofree char *option = g_strconcat("POSTERN_OPTIONS=--config ", config, NULL);
+        g_autofree char *quoted = unit_quote(option);
+        g_string_append_printf(text, "Environment=%s\n", quoted);
+    }
+    return text;
+}
+
+/* The units can write to the default places only; the configuration may name others. */
+static char *
+engine_options(const struct agent *agent)
+{
+    GString *text = unit_options(agent);
+    append_path(text, agent->settings->engine_dir);
+    append_path(text, agent->settings->signatures_dir);
+    return g_string_free(text, FALSE);
+}
+
+static char *
+daemon_options(const struct agent *agent)
+{
+    GString *text = unit_options(agent);
+    g_autofree char *milter = milter_directory(agent->settings);
+    g_autofree char *control = g_path_get_dirname(agent->settings->control_socket);
+    append_path(text, agent->settings->state_dir);
+    append_path(text, control);
+    if (milter != NULL) {
+        append_path(text, milter);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static int
+unit_up(struct agent *agent, const char *name, const char *options)
+{
+    g_autofree char *error = NULL;
+    int rc = unit_start(agent->bus, name, options, agent->ocf.deadline, &error);
+    if (rc < 0) {
+        return ocf_fail(&agent->ocf,
+                        rc == -ENOENT ? PCMK_OCF_NOT_INSTALLED : PCMK_OCF_UNKNOWN_ERROR, "%s",
+                        error);
+    }
+    return PCMK_OCF_OK;
+}
+
+static int
+unit_down(struct agent *agent, const char *name)
+{
+    g_autofree char *error = NULL;
+    int rc = unit_stop(agent->bus, name, agent->ocf.deadline, &error);
+    return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+}
+
+int
+service_engine_up(struct agent *agent)
+{
+    int rc = require_bus(agent);
+    if (rc == PCMK_OCF_OK) {
+        rc = role_enter(agent);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = unit_up(agent, SCORE_NOTIFY_UNIT, NULL);
+    }
+    if (rc == PCMK_OCF_OK) {
+        g_autofree char *options = engine_options(agent);
+        rc = unit_up(agent, SCORE_ENGINE_UNIT, options);
+    }
+    if (rc == PCMK_OCF_OK) {
+        service_publish(agent, true);
+    }
+    return rc;
+}
+
+/* Takes this resource out of the role file and back what it published. */
+static int
+role_leave(struct agent *agent, bool *ret_last)
+{
+    g_autoptr(roles_t) roles = NULL;
+    g_autofree char *error = NULL;
+    int rc = roles_open(NULL, &roles);
+    *ret_last = true;
+    if (rc == -ENOENT) {
+        return PCMK_OCF_OK; /* this node was never set up: nothing can have been recorded */
+    }
+    if (rc < 0) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s: %s", ROLE_DIR, g_strerror(-rc));
+    }
+    g_autofree struct role **all = roles_all(roles);
+    const struct role *own = roles_find(roles, agent->ocf.resource);
+    *ret_last = all[0] == NULL || (all[0] == own && all[1] == NULL);
+    if (own == NULL) {
+        return PCMK_OCF_OK;
+    }
+    if (score_withdraw(own, *ret_last, &error) < 0) {
+        log_warning("%s: %s", agent->ocf.resource, error);
+    }
+    roles_remove(roles, agent->ocf.resource);
+    return save_roles(agent, roles);
+}
+
+int
+service_engine_down(struct agent *agent)
+{
+    bool last = true;
+    int rc = role_leave(agent, &last);
+    if (rc == PCMK_OCF_OK && last) {
+        rc = unit_down(agent, SCORE_ENGINE_UNIT);
+    }
+    if (rc == PCMK_OCF_OK && last) {
+        rc = unit_down(agent, SCORE_NOTIFY_UNIT);
+    }
+    return rc;
+}
+
+/* Makes the milter's socket reachable. *RET_MOUNT: the bind mount, or NULL when none is wanted. */
+static int
+milter_up(struct agent *agent, char **ret_mount)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *directory = milter_directory(agent->settings);
+    const char *queue = ocf_param(&agent->ocf, PARAM_QUEUE_DIRECTORY);
+    *ret_mount = NULL;
+    if (directory == NULL) {
+        return PCMK_OCF_OK;
+    }
+    int rc = milter_admit(directory, agent->settings->daemon_user, &error);
+    if (rc == 0 && queue != NULL) {
+        rc = milter_mount(directory, queue, ret_mount, &error);
+    }
+    return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+}
+
+static int
+daemon_start(struct agent *agent)
+{
+    char *mount = NULL;
+    int rc = milter_up(agent, &mount);
+    if (rc == PCMK_OCF_OK) {
+        rc = role_enter_stage(agent, ROLE_TAKING, true, g_strdup(mount));
+    }
+    if (rc == PCMK_OCF_OK) {
+        g_autofree char *options = daemon_options(agent);
+        rc = unit_up(agent, SCORE_DAEMON_UNIT, options);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = role_enter_stage(agent, ROLE_SERVING, true, g_strdup(mount));
+    }
+    g_free(mount);
+    return rc;
+}
+
+int
+service_daemon_up(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    int rc = require_bus(agent);
+    if (rc != PCMK_OCF_OK) {
+        return rc;
+    }
+    if (place_check(agent->settings, &error) < 0) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    }
+    rc = daemon_start(agent);
+    if (rc != PCMK_OCF_OK) {
+        /* systemd would go on trying, while the cluster tries another node. */
+        gint64 deadline = agent->ocf.deadline + CLEANUP_US;
+        (void)unit_stop(agent->bus, SCORE_DAEMON_UNIT, deadline, &error);
+        return rc;
+    }
+    service_publish(agent, false);
+    return PCMK_OCF_OK;
+}
+
+/* Where the milter's directory is mounted, or would be: from the role, else from the parameter. */
+static char *
+known_mount(struct agent *agent)
+{
+    g_autoptr(roles_t) roles = NULL;
+    const char *queue = ocf_param(&agent->ocf, PARAM_QUEUE_DIRECTORY);
+    if (roles_open(NULL, &roles) == 0) {
+        const struct role *role = roles_find(roles, agent->ocf.resource);
+        if (role != NULL && role->mount != NULL) {
+            return g_strdup(role->mount);
+        }
+    }
+    return queue != NULL ? g_build_filename(queue, "postern", NULL) : NULL;
+}
+
+static int
+daemon_stop(struct agent *agent, const struct service_status *status, const char *mount)
+{
+    g_autofree char *error = NULL;
+    bool enter = status->known && status->stage != ROLE_STANDBY;
+    int rc = enter ? role_enter_stage(agent, ROLE_LEAVING, false, g_strdup(mount)) : PCMK_OCF_OK;
+    if (rc == PCMK_OCF_OK) {
+        rc = unit_down(agent, SCORE_DAEMON_UNIT);
+    }
+    if (rc == PCMK_OCF_OK && mount != NULL &&
+        milter_unmount(mount, agent->ocf.deadline, &error) < 0) {
+        rc = ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    }
+    return rc == PCMK_OCF_OK && enter ? role_enter_stage(agent, ROLE_STANDBY, false, NULL) : rc;
+}
+
+int
+service_daemon_down(struct agent *agent)
+{
+    struct service_status status;
+    int rc = require_bus(agent);
+    if (rc == PCMK_OCF_OK) {
+        rc = service_status(agent, &status);
+    }
+    if (rc != PCMK_OCF_OK || (status.taken && !status.known)) {
+        return rc; /* what runs is another resource's */
+    }
+    g_autofree char *mount = known_mount(agent);
+    return daemon_stop(agent, &status, mount);
+}
+
+int
+service_status(struct agent *agent, struct service_status *ret)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(roles_t) roles = NULL;
+    int rc = unit_condition(agent->bus, SCORE_ENGINE_UNIT, &ret->engine, &error);
+    if (rc == 0) {
+        rc = unit_condition(agent->bus, SCORE_DAEMON_UNIT, &ret->daemon, &error);
+    }
+    if (rc < 0) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    }
+    ret->known = false;
+    ret->taken = false;
+    ret->stage = ROLE_STANDBY;
+    if (roles_open(NULL, &roles) == 0) {
+        const struct role *role = roles_find(roles, agent->ocf.resource);
+        ret->known = role != NULL;
+        ret->taken = roles_other(roles, agent->ocf.resource) != NULL;
+        ret->stage = role != NULL ? role->stage : ROLE_STANDBY;
+    }
+    return PCMK_OCF_OK;
+}
+
+void
+service_adopt(struct agent *agent, bool serving)
+{
+    g_autofree char *error = NULL;
+    if (agent->settings == NULL) {
+        agent->settings = settings_load(ocf_param(&agent->ocf, PARAM_CONFIG), &error);
+    }
+    if (agent->settings != NULL) {
+        (void)role_enter_stage(agent, serving ? ROLE_SERVING : ROLE_STANDBY, serving,
+                               known_mount(agent));
+    }
+}
+
+void
+service_publish(struct agent *agent, bool force)
+{
+    g_autofree char *error = NULL;
+    gint64 recheck_s = 0;
+    if (score_refresh(agent->bus, force, &recheck_s, &error) < 0) {
+        log_warning("%s: %s", agent->ocf.resource, error);
+    }
+}

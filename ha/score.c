@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "score.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "durable.h"
+#include "tool.h"
+
+#define STATE_MAX 512
+#define PUSH_TIMEOUT_MS 5000
+/* After this, what the cluster was told is said again, in case it has lost it. */
+#define REASSERT_S 60
+#define LOAD_S_MAX 86400
+
+static const struct {
+    const char *name;
+    enum score_engine engine;
+} state_names[] = {
+    {"loading", SCORE_ENGINE_LOADING},
+    {"ready", SCORE_ENGINE_READY},
+    {"failed", SCORE_ENGINE_BROKEN},
+};
+
+static int
+state_name_parse(const char *name, enum score_engine *ret)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(state_names); i++) {
+        if (strcmp(name, state_names[i].name) == 0) {
+            *ret = state_names[i].engine;
+            return 0;
+        }
+    }
+    return -EBADMSG;
+}
+
+int
+score_state_parse(const char *text, struct score_state *ret)
+{
+    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    struct score_state state = {0};
+    guint64 since = 0;
+    guint64 load_s = 0;
+    *ret = (struct score_state){.engine = SCORE_ENGINE_LOADING};
+    g_autofree char *line = g_strchomp(g_strdup(text));
+    g_auto(GStrv) words = g_strsplit(line, " ", 5);
+    if (g_strv_length(words) != 4 || state_name_parse(words[0], &state.engine) < 0 ||
+        !g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXINT64, &since, NULL) ||
+        !g_ascii_string_to_unsigned(words[2], 10, 0, LOAD_S_MAX, &load_s, NULL) ||
+        strlen(words[3]) >= sizeof state.generation || words[3][strspn(words[3], safe)] != '\0') {
+        return -EBADMSG;
+    }
+    state.since = (gint64)since;
+    state.load_s = (unsigned)load_s;
+    g_strlcpy(state.generation, words[3], sizeof state.generation);
+    *ret = state;
+    return 0;
+}
+
+/* The directory belongs to the engine's user: no link is followed, no pipe is waited on. */
+static void
+state_file_read(const char *engine_dir, struct score_state *ret)
+{
+    char text[STATE_MAX + 1];
+    g_autofree char *path = g_build_filename(engine_dir, "state", NULL);
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd >= 0) {
+        n = read(fd, text, STATE_MAX);
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    (void)score_state_parse(text, ret);
+}
+
+/* The state file speaks only for an engine that is up: it outlives one that died. */
+static int
+state_read(sd_bus *bus, const char *engine_dir, struct score_state *ret, char **error_r)
+{
+    enum unit_condition condition;
+    int rc = unit_condition(bus, SCORE_ENGINE_UNIT, &condition, error_r);
+    *ret = (struct score_state){.engine = SCORE_ENGINE_DEAD};
+    if (rc < 0) {
+        return rc;
+    }
+    if (condition == UNIT_UP && engine_dir != NULL) {
+        state_file_read(engine_dir, ret);
+    } else if (condition == UNIT_UP || condition == UNIT_RESPAWNING || condition == UNIT_LEAVING) {
+        ret->engine = SCORE_ENGINE_LOADING;
+    }
+    return 0;
+}
+
+unsigned
+score_keep_seconds(unsigned measured_load_s)
+{
+    if (measured_load_s == 0) {
+        return SCORE_KEEP_UNKNOWN;
+    }
+    return CLAMP(2 * MIN(measured_load_s, SCORE_KEEP_MAX), SCORE_KEEP_MIN, SCORE_KEEP_MAX);
+}
+
+struct score
+score_compute(const struct role *role, const struct score_state *state, unsigned keep_s, gint64 now)
+{
+    struct score score = {.promotion = SCORE_LOAD};
+    bool promoted = role->stage != ROLE_STANDBY;
+    if (state->engine == SCORE_ENGINE_READY) {
+        score.promotion = SCORE_READY;
+        return score;
+    }
+    if (!promoted) {
+        return score;
+    }
+    gint64 left_s = role->since + keep_s - now;
+    score.keep = role->keep && state->engine == SCORE_ENGINE_LOADING && left_s > 0;
+    score.promotion = score.keep ? SCORE_READY : SCORE_PLOST;
+    score.recheck_s = score.keep ? left_s : 0;
+    return score;
+}
+
+char *
+score_text(const struct score_state *state, unsigned load_s)
+{
+    g_autoptr(GDateTime) since = g_date_time_new_from_unix_local(state->since);
+    g_autofree char *clock = since != NULL ? g_date_time_format(since, "%H:%M:%S") : g_strdup("?");
+    switch (state->engine) {
+    case SCORE_ENGINE_DEAD:
+        return g_strdup("engine failed");
+    case SCORE_ENGINE_BROKEN:
+        return g_strdup_printf("signatures cannot be loaded since %s", clock);
+    case SCORE_ENGINE_READY:
+        return g_strdup_printf("ready (%s)", state->generation);
+    case SCORE_ENGINE_LOADING:
+        break;
+    }
+    if (state->since == 0) {
+        return NULL;
+    }
+    return load_s == 0 ? g_strdup_printf("loading since %s", clock)
+                       : g_strdup_printf("loading since %s, about %u s", clock, load_s);
+}
+
+/* How long a load takes on this node: what the engine has measured, else what it did once. */
+static unsigned
+load_seconds(const struct score_state *state)
+{
+    g_autofree char *text = NULL;
+    guint64 known = 0;
+    if (!g_file_get_contents(SCORE_LOAD_FILE, &text, NULL, NULL) ||
+        !g_ascii_string_to_unsigned(g_strchomp(text), 10, 1, LOAD_S_MAX, &known, NULL)) {
+        known = 0;
+    }
+    if (state->load_s > 0 && state->load_s != known) {
+        g_autofree char *now = g_strdup_printf("%u\n", state->load_s);
+        /* Only an estimate: when it cannot be kept, the next boot does without. */
+        (void)durable_replace_text(SCORE_LOAD_FILE, now, 0644);
+        known = state->load_s;
+    }
+    return (unsigned)known;
+}
+
+static int
+push(const char *attribute, const char *value, char **error_r)
+{
+    const char *set[] = {TOOL_ATTRD_UPDATER, "-n", attribute, "-U", value, "-d", "0", NULL};
+    const char *clear[] = {TOOL_ATTRD_UPDATER, "-n", attribute, "-D", NULL};
+    return tool_run(value != NULL ? set : clear, PUSH_TIMEOUT_MS, error_r);
+}
+
+static int
+push_score(const struct role *role, const char *value, char **error_r)
+{
+    g_autofree char *attribute = g_strconcat("master-", role->resource, NULL);
+    return role->mode == ROLE_PROMOTABLE ? push(attribute, value, error_r) : 0;
+}
+
+static int
+role_publish(struct role *role, int promotion, const char *text, bool force, char **error_r)
+{
+    int rc = 0;
+    force = force || role_now() - role->published >= REASSERT_S;
+    if (force || role->score != promotion) {
+        g_autofree char *value = g_strdup_printf("%d", promotion);
+        rc = push_score(role, value, error_r);
+        role->score = rc == 0 ? promotion : -1;
+    }
+    if (rc == 0 && text != NULL && (force || g_strcmp0(role->text, text) != 0)) {
+        rc = push(SCORE_TEXT_ATTRIBUTE, text, error_r);
+        g_free(role->text);
+        role->text = rc == 0 ? g_strdup(text) : NULL;
+    }
+    if (rc == 0 && force) {
+        role->published = role_now();
+    }
+    return rc;
+}
+
+int
+score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r)
+{
+    int rc = 0;
+    g_autofree struct role **all = roles_all(roles);
+    *ret_recheck_s = 0;
+    for (struct role **role = all; rc == 0 && *role != NULL; role++) {
+        struct score_state state;
+        rc = state_read(bus, (*role)->engine_dir, &state, error_r);
+        if (rc < 0) {
+            break;
+        }
+        unsigned load_s = load_seconds(&state);
+        struct score score = score_compute(*role, &state, score_keep_seconds(load_s), role_now());
+        g_autofree char *text = score_text(&state, load_s);
+        (*role)->keep = score.keep;
+        rc = role_publish(*role, score.promotion, text, force, error_r);
+        if (score.recheck_s > 0) {
+            *ret_recheck_s = score.recheck_s;
+        }
+    }
+    int saved = roles_save(roles);
+    if (saved < 0 && rc == 0) {
+        *error_r = g_strdup_printf("%s cannot be written: %s", ROLE_DIR, g_strerror(-saved));
+        rc = saved;
+    }
+    return rc;
+}
+
+int
+score_refresh(sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = roles_open(NULL, &roles);
+    *ret_recheck_s = 0;
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s: %s", ROLE_DIR, g_strerror(-rc));
+        return rc;
+    }
+    return score_publish(roles, bus, force, ret_recheck_s, error_r);
+}
+
+int
+score_withdraw(const struct role *role, bool last, char **error_r)
+{
+    int rc = push_score(role, NULL, error_r);
+    if (rc == 0 && last) {
+        rc = push(SCORE_TEXT_ATTRIBUTE, NULL, error_r);
+    }
+    return rc;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef SCORE_H
+#define SCORE_H
+
+/*
+ * Readiness as Pacemaker sees it: the promotion score of each node and a line for people.
+ *
+ * A node whose engine is ready is worth READY. One whose engine still loads is worth LOAD, so
+ * that the cluster can promote it when there is no better one (mail gets 451 meanwhile). The
+ * promoted node keeps READY while its engine loads for the first time after the promotion, else
+ * a cold boot of the whole cluster would move the mail to whoever loads fastest; it falls to
+ * PLOST when the engine was ready and died, cannot load, or takes longer than the keep time.
+ * PLOST is above LOAD, so mail stays where it is until some node is ready.
+ *
+ * READY - PLOST has to exceed twice the summed stickiness of the mail group, since that is what
+ * the scheduler adds for the node that has it.
+ */
+
+#include <stdbool.h>
+#include <systemd/sd-bus.h>
+
+#include "role.h"
+#include "unit.h"
+
+#define SCORE_READY 100000
+#define SCORE_PLOST 20
+#define SCORE_LOAD 10
+
+/* The keep time: twice the last load that was measured on this node, within these, in seconds. */
+#define SCORE_KEEP_MIN 30
+#define SCORE_KEEP_UNKNOWN 120
+#define SCORE_KEEP_MAX 600
+
+#define SCORE_ENGINE_UNIT "postern-engine.service"
+#define SCORE_DAEMON_UNIT "posternd.service"
+#define SCORE_NOTIFY_UNIT "postern-notify.service"
+#define SCORE_TEXT_ATTRIBUTE "postern-state"
+/* The last measured load, in seconds: survives a boot, which is when it is needed. */
+#define SCORE_LOAD_FILE "/var/lib/postern/load_seconds"
+
+enum score_engine {
+    SCORE_ENGINE_DEAD,    /* systemd has given up, or was never asked */
+    SCORE_ENGINE_LOADING, /* also: starting, and no or no valid state file yet */
+    SCORE_ENGINE_READY,
+    SCORE_ENGINE_BROKEN, /* it runs, but its signatures cannot be loaded */
+};
+
+/* engine_dir/state: "STATE SINCE LOAD_SECONDS GENERATION" (docs/ARCHITECTURE.md). */
+struct score_state {
+    enum score_engine engine;
+    gint64 since;    /* Unix seconds */
+    unsigned load_s; /* 0: none measured */
+    char generation[64];
+};
+
+/*
+ * Reads TEXT, which a program with lesser rights has written: anything unexpected gives -EBADMSG
+ * with *RET as of an engine that loads. Returns 0 when it is valid.
+ */
+int score_state_parse(const char *text, struct score_state *ret);
+
+struct score {
+    int promotion;
+    bool keep;        /* to be remembered in the role */
+    gint64 recheck_s; /* seconds after which the score changes by itself; 0 = it does not */
+};
+
+/* The table: pure. KEEP_S is the keep time, NOW as role_now(). */
+struct score score_compute(const struct role *role, const struct score_state *state,
+                           unsigned keep_s, gint64 now);
+unsigned score_keep_seconds(unsigned measured_load_s);
+
+/* "loading since 12:03:10, about 18 s". LOAD_S is how long a load takes here, 0 = unknown. NULL
+ * while an engine that starts has said nothing: one change of the attribute less. Free with
+ * g_free(). */
+char *score_text(const struct score_state *state, unsigned load_s);
+
+/*
+ * Looks at the engine (its unit on BUS and its state file) and publishes what changed for every
+ * resource of ROLES, which it saves. FORCE publishes what did not change, too, for when the
+ * cluster may have forgotten it. *RET_RECHECK_S: see struct score. Returns 0, or -errno with one
+ * sentence in *ERROR_R (g_free); then the next call tries again.
+ */
+int score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_s,
+                  char **error_r);
+
+/* score_publish() with the role file opened and closed. */
+int score_refresh(sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r);
+
+/* Takes back what was published for ROLE; LAST: no other resource is left on this node. */
+int score_withdraw(const struct role *role, bool last, char **error_r);
+
+#endif

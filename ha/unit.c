@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "unit.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <systemd/sd-daemon.h>
+
+#include "durable.h"
+
+#define SERVICE "org.freedesktop.systemd1"
+#define DROPIN_ROOT "/run/systemd/system/"
+#define DROPIN_FILE "50-postern-cluster.conf"
+#define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
+#define POLL_US 20000
+
+typedef sd_bus_message bus_message_t;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(bus_message_t, sd_bus_message_unref)
+
+/* One job that is waited for. */
+struct job {
+    char *path;
+    char *result; /* NULL until it has ended */
+};
+
+static uint64_t
+time_left(gint64 deadline)
+{
+    gint64 left = deadline - g_get_monotonic_time();
+    return (uint64_t)CLAMP(left, 1, CALL_MAX_US);
+}
+
+int
+unit_bus_open(sd_bus **ret_bus, char **error_r)
+{
+    g_autoptr(sd_bus) bus = NULL;
+    if (sd_booted() <= 0) {
+        *error_r = g_strdup("this machine was not booted with systemd, which runs Postern's units");
+        return -EHOSTDOWN;
+    }
+    int rc = sd_bus_new(&bus);
+    if (rc >= 0) {
+        rc = sd_bus_set_address(bus, UNIT_PRIVATE_BUS);
+    }
+    if (rc >= 0) {
+        rc = sd_bus_start(bus);
+    }
+    if (rc < 0) {
+        g_clear_pointer(&bus, unit_bus_close);
+        rc = sd_bus_open_system(&bus);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("systemd cannot be reached: %s", g_strerror(-rc));
+        return rc;
+    }
+    *ret_bus = g_steal_pointer(&bus);
+    return 0;
+}
+
+void
+unit_bus_close(sd_bus *bus)
+{
+    sd_bus_flush_close_unref(bus);
+}
+
+static int
+manager_call(sd_bus *bus, const char *method, gint64 deadline, sd_bus_message **ret_reply,
+             char **error_r, const char *types, ...)
+{
+    g_autoptr(bus_message_t) call = NULL;
+    sd_bus_error error = SD_BUS_ERROR_NULL;
+    va_list args;
+    int rc = sd_bus_message_new_method_call(bus, &call, SERVICE, UNIT_PATH, UNIT_MANAGER, method);
+    if (rc >= 0) {
+        va_start(args, types);
+        rc = sd_bus_message_appendv(call, types, args);
+        va_end(args);
+    }
+    if (rc >= 0) {
+        rc = sd_bus_call(bus, call, time_left(deadline), &error, ret_reply);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("systemd's %s: %s", method,
+                                   error.message != NULL ? error.message : g_strerror(-rc));
+    }
+    sd_bus_error_free(&error);
+    return rc < 0 ? rc : 0;
+}
+
+/* The object path of unit NAME, which systemd loads when it is not. */
+static int
+unit_object(sd_bus *bus, const char *name, char **ret_path, char **error_r)
+{
+    g_autoptr(bus_message_t) reply = NULL;
+    const char *path = NULL;
+    gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    int rc = manager_call(bus, "LoadUnit", deadline, &reply, error_r, "s", name);
+    if (rc == 0 && (rc = sd_bus_message_read(reply, "o", &path)) < 0) {
+        *error_r = g_strdup_printf("%s: systemd's answer is not understood", name);
+    }
+    if (rc >= 0) {
+        *ret_path = g_strdup(path);
+    }
+    return rc < 0 ? rc : 0;
+}
+
+/* A text property of an object, or NULL; to be freed with free(). */
+static char *
+property(sd_bus *bus, const char *path, const char *interface, const char *name)
+{
+    char *value = NULL;
+    int rc = sd_bus_get_property_string(bus, SERVICE, path, interface, name, NULL, &value);
+    return rc < 0 ? NULL : value;
+}
+
+static enum unit_condition
+condition_of(const char *load, const char *active)
+{
+    static const struct {
+        const char *active;
+        enum unit_condition condition;
+    } map[] = {
+        {"active", UNIT_UP},
+        {"reloading", UNIT_UP},
+        {"refreshing", UNIT_UP},
+        {"activating", UNIT_RESPAWNING},
+        {"deactivating", UNIT_LEAVING},
+        {"failed", UNIT_FAILED},
+        {"maintenance", UNIT_FAILED},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(map); i++) {
+        if (strcmp(active, map[i].active) == 0) {
+            return map[i].condition;
+        }
+    }
+    return strcmp(load, "loaded") == 0 ? UNIT_DOWN : UNIT_ABSENT;
+}
+
+int
+unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **error_r)
+{
+    static const char interface[] = "org.freedesktop.systemd1.Unit";
+    g_autofree char *path = NULL;
+    int rc = unit_object(bus, name, &path, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    char *load = property(bus, path, interface, "LoadState");
+    char *active = property(bus, path, interface, "ActiveState");
+    if (load == NULL || active == NULL) {
+        *error_r = g_strdup_printf("%s: systemd does not tell its state", name);
+        rc = -EIO;
+    } else {
+        *ret = condition_of(load, active);
+    }
+    free(load);
+    free(active);
+    return rc;
+}
+
+int
+unit_processes(sd_bus *bus, const char *name)
+{
+    g_autoptr(bus_message_t) reply = NULL;
+    g_autofree char *ignored = NULL;
+    int n = 0;
+    gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    int rc = manager_call(bus, "GetUnitProcesses", deadline, &reply, &ignored, "s", name);
+    if (rc == -ENOENT) {
+        return 0; /* systemd has forgotten the unit, which it does only when nothing is left */
+    }
+    if (rc == 0) {
+        rc = sd_bus_message_enter_container(reply, 'a', "(sus)");
+    }
+    while (rc >= 0 && (rc = sd_bus_message_skip(reply, "(sus)")) > 0) {
+        n++;
+    }
+    return rc == -ENXIO || rc >= 0 ? n : rc;
+}
+
+char *
+unit_quote(const char *text)
+{
+    GString *out = g_string_new("\"");
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\') {
+            g_string_append_c(out, '\\');
+        } else if (*text == '%') {
+            g_string_append_c(out, '%');
+        }
+        if (g_ascii_iscntrl(*text)) {
+            g_string_append_printf(out, "\\x%02x", (unsigned char)*text);
+        } else {
+            g_string_append_c(out, *text);
+        }
+    }
+    g_string_append_c(out, '"');
+    return g_string_free(out, FALSE);
+}
+
+static char *
+dropin_path(const char *name)
+{
+    return g_strconcat(DROPIN_ROOT, name, ".d/" DROPIN_FILE, NULL);
+}
+
+static int
+reload(sd_bus *bus, gint64 deadline, char **error_r)
+{
+    return manager_call(bus, "Reload", deadline, NULL, error_r, "");
+}
+
+/* Writes the drop-in and lets systemd read it; nothing happens when it is there and the same. */
+static int
+dropin_write(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r)
+{
+    g_autofree char *path = dropin_path(name);
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_autofree char *old = NULL;
+    g_autofree char *text =
+        g_strconcat("# written by postern-agent for as long as the unit runs\n"
+                    "[Unit]\nBefore=pacemaker.service pacemaker_remote.service\n[Service]\n",
+                    service, NULL);
+    if (g_file_get_contents(path, &old, NULL, NULL) && strcmp(old, text) == 0) {
+        return 0;
+    }
+    int rc = g_mkdir_with_parents(dir, 0755) < 0 ? -errno : durable_replace_text(path, text, 0644);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s: cannot be written: %s", path, g_strerror(-rc));
+        return rc;
+    }
+    return reload(bus, deadline, error_r);
+}
+
+static int
+dropin_remove(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    g_autofree char *path = dropin_path(name);
+    g_autofree char *dir = g_path_get_dirname(path);
+    if (unlink(path) < 0) {
+        if (errno == ENOENT) {
+            return 0;
+        }
+        *error_r = g_strdup_printf("%s: cannot be removed: %s", path, g_strerror(errno));
+        return -errno;
+    }
+    (void)rmdir(dir); /* others may have drop-ins of their own there */
+    return reload(bus, deadline, error_r);
+}
+
+static int
+on_job_removed(sd_bus_message *signal, void *data, sd_bus_error *error)
+{
+    struct job *job = data;
+    const char *path = NULL;
+    const char *result = NULL;
+    uint32_t id = 0;
+    (void)error;
+    if (sd_bus_message_read(signal, "uoss", &id, &path, NULL, &result) < 0) {
+        return 0;
+    }
+    if (job->path != NULL && strcmp(path, job->path) == 0 && job->result == NULL) {
+        job->result = g_strdup(result);
+    }
+    return 0;
+}
+
+/* Waits for the end of JOB. Returns 0 when systemd says "done". */
+static int
+job_wait(sd_bus *bus, const struct job *job, gint64 deadline)
+{
+    while (job->result == NULL) {
+        int rc = sd_bus_process(bus, NULL);
+        if (rc < 0) {
+            return rc;
+        }
+        if (rc > 0) {
+            continue;
+        }
+        if (g_get_monotonic_time() >= deadline) {
+            return -ETIMEDOUT;
+        }
+        rc = sd_bus_wait(bus, time_left(deadline));
+        if (rc < 0 && rc != -EINTR) {
+            return rc;
+        }
+    }
+    if (strcmp(job->result, "done") == 0 || strcmp(job->result, "skipped") == 0) {
+        return 0;
+    }
+    return strcmp(job->result, "timeout") == 0 ? -ETIMEDOUT : -EIO;
+}
+
+/* What the unit itself said last (sd_notify's STATUS=) and how systemd names its end. */
+static char *
+last_words(sd_bus *bus, const char *name)
+{
+    static const char interface[] = "org.freedesktop.systemd1.Service";
+    g_autofree char *path = NULL;
+    g_autofree char *error = NULL;
+    if (unit_object(bus, name, &path, &error) < 0) {
+        return g_steal_pointer(&error);
+    }
+    char *status = property(bus, path, interface, "StatusText");
+    char *result = property(bus, path, interface, "Result");
+    char *words = g_strdup_printf(
+        "%s%s%s; see journalctl -u %s", result != NULL ? result : "failed",
+        status != NULL && *status != '\0' ? ": " : "", status != NULL ? status : "", name);
+    free(status);
+    free(result);
+    return words;
+}
+
+/* Asks for METHOD (StartUnit, StopUnit) and waits for the job. JobRemoved is listened for before
+ * the call: a quick job ends before its path is known here. */
+static int
+unit_job(sd_bus *bus, const char *method, const char *name, gint64 deadline, char **error_r)
+{
+    g_autoptr(bus_message_t) reply = NULL;
+    g_autofree char *ignored = NULL;
+    struct job job = {0};
+    sd_bus_slot *slot = NULL;
+    const char *path = NULL;
+    int rc = sd_bus_match_signal(bus, &slot, NULL, UNIT_PATH, UNIT_MANAGER, "JobRemoved",
+                                 on_job_removed, &job);
+    if (rc >= 0) {
+        (void)manager_call(bus, "Subscribe", deadline, NULL, &ignored, "");
+        rc = manager_call(bus, method, deadline, &reply, error_r, "ss", name, "replace");
+    }
+    if (rc >= 0 && (rc = sd_bus_message_read(reply, "o", &path)) >= 0) {
+        job.path = g_strdup(path);
+        rc = job_wait(bus, &job, deadline);
+    }
+    if (rc < 0 && *error_r == NULL) {
+        g_autofree char *words = last_words(bus, name);
+        *error_r = g_strdup_printf("%s: %s: %s (%s)", name, method,
+                                   job.result != NULL ? job.result : g_strerror(-rc), words);
+    }
+    sd_bus_slot_unref(slot);
+    g_free(job.path);
+    g_free(job.result);
+    return rc < 0 ? rc : 0;
+}
+
+int
+unit_start(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r)
+{
+    enum unit_condition condition;
+    g_autofree char *ignored = NULL;
+    int rc = unit_condition(bus, name, &condition, error_r);
+    if (rc == 0 && condition == UNIT_ABSENT) {
+        *error_r = g_strdup_printf("%s is not installed", name);
+        rc = -ENOENT;
+    }
+    if (rc == 0) {
+        rc = dropin_write(bus, name, service, deadline, error_r);
+    }
+    if (rc < 0 || condition == UNIT_UP) {
+        return rc;
+    }
+    /* Also forgets earlier starts: the limit is for crashes, not for what the cluster asks. */
+    (void)manager_call(bus, "ResetFailedUnit", deadline, NULL, &ignored, "s", name);
+    return unit_job(bus, "StartUnit", name, deadline, error_r);
+}
+
+/* Waits until NAME's control group is empty; kills once what is there. */
+static int
+wait_empty(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    g_autofree char *ignored = NULL;
+    bool killed = false;
+    for (;;) {
+        int n = unit_processes(bus, name);
+        if (n <= 0) {
+            if (n < 0) {
+                *error_r = g_strdup_printf("%s: its processes cannot be counted: %s", name,
+                                           g_strerror(-n));
+            }
+            return n;
+        }
+        if (!killed) {
+            (void)manager_call(bus, "KillUnit", deadline, NULL, &ignored, "ssi", name, "all",
+                               SIGKILL);
+            killed = true;
+        }
+        if (g_get_monotonic_time() + POLL_US >= deadline) {
+            *error_r = g_strdup_printf("%s: %d processes cannot be killed", name, n);
+            return -ETIMEDOUT;
+        }
+        g_usleep(POLL_US);
+    }
+}
+
+int
+unit_stop(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    enum unit_condition condition;
+    g_autofree char *ignored = NULL;
+    int rc = dropin_remove(bus, name, deadline, error_r);
+    if (rc == 0) {
+        rc = unit_condition(bus, name, &condition, error_r);
+    }
+    if (rc < 0 || condition == UNIT_ABSENT) {
+        return rc;
+    }
+    if (condition != UNIT_DOWN && condition != UNIT_FAILED) {
+        rc = unit_job(bus, "StopUnit", name, deadline, error_r);
+    }
+    if (rc == 0) {
+        rc = wait_empty(bus, name, deadline, error_r);
+    }
+    if (rc == 0) {
+        (void)manager_call(bus, "ResetFailedUnit", deadline, NULL, &ignored, "s", name);
+    }
+    return rc;
+}
+
+int
+unit_watch(sd_bus *bus, const char *name, sd_bus_message_handler_t on_change, void *data)
+{
+    g_autofree char *ignored = NULL;
+    char *path = NULL;
+    int rc = sd_bus_path_encode(UNIT_PATH "/unit", name, &path);
+    if (rc >= 0) {
+        rc = sd_bus_match_signal(bus, NULL, NULL, path, "org.freedesktop.DBus.Properties",
+                                 "PropertiesChanged", on_change, data);
+    }
+    if (rc >= 0) {
+        gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+        rc = manager_call(bus, "Subscribe", deadline, NULL, &ignored, "");
+    }
+    free(path);
+    /* On the private socket signals come without being asked for, and asking may be refused. */
+    return rc == -EBADR || rc == -EEXIST ? 0 : rc;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef UNIT_H
+#define UNIT_H
+
+/*
+ * systemd's units, driven for the cluster over sd-bus.
+ *
+ * While a unit runs for the cluster it carries a runtime drop-in with
+ * Before=pacemaker.service, so that a shutdown of the machine stops the cluster manager first,
+ * which then stops the unit in its turn. The same line would let the unit's own stop job wait for
+ * Pacemaker's, which waits for the agent: so it is written before a start and removed before a
+ * stop, as Pacemaker does for its own class systemd (lib/services/systemd.c).
+ *
+ * All deadlines are in microseconds of g_get_monotonic_time().
+ */
+
+#include <stdbool.h>
+#include <glib.h>
+#include <systemd/sd-bus.h>
+
+/* The manager's private socket, as systemctl uses it: it works while dbus-daemon does not. */
+#define UNIT_PRIVATE_BUS "unix:path=/run/systemd/private"
+#define UNIT_PATH "/org/freedesktop/systemd1"
+#define UNIT_MANAGER "org.freedesktop.systemd1.Manager"
+
+/*
+ * Connects to systemd as root. Returns 0 with *RET_BUS (sd_bus_flush_close_unref), or -errno
+ * with one sentence in *ERROR_R: -EHOSTDOWN when systemd is not the init of this machine.
+ */
+int unit_bus_open(sd_bus **ret_bus, char **error_r);
+void unit_bus_close(sd_bus *bus);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(sd_bus, unit_bus_close)
+
+enum unit_condition {
+    UNIT_ABSENT,     /* not installed, or masked */
+    UNIT_DOWN,       /* nothing runs, nothing failed */
+    UNIT_UP,         /* it has said that it is ready */
+    UNIT_RESPAWNING, /* starting, or waiting for systemd to start it again */
+    UNIT_LEAVING,    /* stopping */
+    UNIT_FAILED,     /* systemd has given up; its processes may live all the same */
+};
+
+/* Returns 0 with *RET, or -errno with *ERROR_R. */
+int unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **error_r);
+
+/* Number of processes in the unit's control group and below, or -errno. */
+int unit_processes(sd_bus *bus, const char *name);
+
+/*
+ * Starts NAME and waits until it is active. SERVICE is added to its [Service] section for this
+ * run (lines that end in a line break; NULL = none). Nothing but the drop-in is touched when it
+ * is active already. Returns 0, or -errno with *ERROR_R: -ENOENT (no such unit), -ETIMEDOUT,
+ * -EIO (it failed; the sentence has what the unit said last).
+ */
+int unit_start(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r);
+
+/*
+ * Stops NAME and waits until its control group is empty, which is the only proof: processes that
+ * systemd left behind are killed. Returns 0 (also when it did not run or is not installed), or
+ * -errno with *ERROR_R: -ETIMEDOUT (processes are still there).
+ */
+int unit_stop(sd_bus *bus, const char *name, gint64 deadline, char **error_r);
+
+/*
+ * Calls ON_CHANGE (with DATA, in sd_bus_process()) whenever a property of NAME changes. Returns
+ * 0 or -errno. It lasts as long as BUS.
+ */
+int unit_watch(sd_bus *bus, const char *name, sd_bus_message_handler_t on_change, void *data);
+
+/* TEXT quoted for a line of a unit file. The caller frees with g_free(). */
+char *unit_quote(const char *text);
+
+#endif
