@@ -39,7 +39,8 @@ def attachment(content, name="sample.bin", kind="application/octet-stream"):
 
 
 def with_attachment(subject, content, name="sample.bin"):
-    return multipart(subject, [text_part(), attachment(content, name)])
+    """The subject is in the body too: equal bodies would be attempts at one message (W4)."""
+    return multipart(subject, [text_part(subject.encode()), attachment(content, name)])
 
 
 def uuencoded(content, name="sample.bin"):

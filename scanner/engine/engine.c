@@ -233,5 +233,5 @@ main(int argc, char **argv)
     }
     log_fini();
     g_free(options.config);
-    return rc < 0 ? 1 : 0;
+    return rc < 0 ? 2 : 0;
 }
