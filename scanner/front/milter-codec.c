@@ -151,13 +151,11 @@ milter_header_decode(const struct milter_packet *packet, struct milter_header *r
 }
 
 int
-milter_macros_of(const struct milter_packet *packet, char *ret_command,
-                 struct milter_texts *ret_texts)
+milter_macros_of(const struct milter_packet *packet, struct milter_texts *ret_texts)
 {
     if (packet->len < 1) {
         return -EBADMSG;
     }
-    *ret_command = *packet->data;
     *ret_texts = (struct milter_texts){.next = packet->data + 1, .left = packet->len - 1};
     return 0;
 }

@@ -80,9 +80,8 @@ struct milter_texts milter_texts_of(const struct milter_packet *packet);
 /* Returns 1 with *RET, 0 at the end, -EBADMSG when the last one is not terminated. */
 int milter_texts_next(struct milter_texts *texts, const char **ret);
 
-/* A macro packet's first byte: the command that it belongs to. Returns 0 or -EBADMSG. */
-int milter_macros_of(const struct milter_packet *packet, char *ret_command,
-                     struct milter_texts *ret_texts);
+/* A macro packet's names and values, after the command that they belong to. 0 or -EBADMSG. */
+int milter_macros_of(const struct milter_packet *packet, struct milter_texts *ret_texts);
 /* The next macro; NAME comes without braces. Returns 1, 0 at the end, or -EBADMSG. */
 int milter_macros_next(struct milter_texts *texts, char name[static 64], const char **ret_value);
 

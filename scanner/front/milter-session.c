@@ -2,21 +2,13 @@
 #include "milter-session.h"
 
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
 
-#include "counters.h"
 #include "log.h"
-#include "message-line.h"
 #include "milter-codec.h"
+#include "milter-message.h"
 #include "stream.h"
 
-#define OUR_HEADER "X-Postern"
-/* More of them are nobody's mistake, and each costs the MTA a pass over the message. */
-#define OUR_HEADER_MAX 100U
-/* All recipients of a message together; what the MTA allows is far less. */
-#define RECIPIENT_BYTES_MAX 2097152U
-#define HEADER_KEPT_MAX 998U
 #define SMALL_TEXT_MAX 1024U
 
 /* Where a connection can be; each command says where it may come. */
@@ -33,28 +25,6 @@ enum session_state {
 #define STATE_MESSAGE (STATE_ENVELOPE | STATE_HEADER | STATE_BODY)
 #define STATE_ANY (STATE_IDLE | STATE_MESSAGE)
 
-/* Why a message is not taken, whatever is in it. */
-struct refusal {
-    const char *reply;
-    const char *reason;
-    size_t counter;
-};
-
-#define REFUSAL(name, counter, reason, reply) \
-    static const struct refusal refusal_##name = {reply, reason, offsetof(struct counters, counter)}
-
-REFUSAL(not_ready, tempfailed, "the scan engine is not ready",
-        "451 4.7.1 The virus scanner is not ready, try again later");
-REFUSAL(busy, refused, "spool_memory is used up",
-        "451 4.3.1 The virus scanner is busy, try again later");
-REFUSAL(spool, tempfailed, "the message could not be spooled",
-        "451 4.3.0 The virus scanner has a problem, try again later");
-REFUSAL(size, rejected, "larger than message_size",
-        "552 5.3.4 The message is too large to be scanned for viruses");
-REFUSAL(recipients, tempfailed, "too many recipients", "452 4.5.3 Too many recipients");
-REFUSAL(headers, rejected, "too many " OUR_HEADER " headers",
-        "550 5.7.1 Too many " OUR_HEADER " headers");
-
 struct milter_session {
     const struct milter_services *services;
     milter_session_ended *ended;
@@ -70,13 +40,8 @@ struct milter_session {
     /* Macros of the current message. */
     char *auth_user;
     char *queue_id;
-    /* The current message. */
-    struct envelope *envelope;
-    struct spool *spool;
-    const struct refusal *refusal; /* remembered until the MTA can be told */
-    guint64 size;                  /* of what was received, refused or not */
-    gsize recipient_bytes;
-    guint our_headers;
+    struct milter_message *message; /* being received */
+    guint our_headers;              /* in the message that is being scanned */
     struct transaction *transaction;
     sd_event_source *progress;
 };
@@ -111,13 +76,9 @@ message_reset(struct milter_session *s)
 {
     transaction_abandon(g_steal_pointer(&s->transaction));
     s->progress = sd_event_source_disable_unref(s->progress);
-    g_clear_pointer(&s->envelope, envelope_free);
-    g_clear_pointer(&s->spool, spool_free);
+    milter_message_free(g_steal_pointer(&s->message));
     g_clear_pointer(&s->auth_user, g_free);
     g_clear_pointer(&s->queue_id, g_free);
-    s->refusal = NULL;
-    s->size = 0;
-    s->recipient_bytes = 0;
     s->our_headers = 0;
     s->state = STATE_IDLE;
 }
@@ -131,62 +92,13 @@ connection_reset(struct milter_session *s)
     g_clear_pointer(&s->helo, g_free);
 }
 
-/* The rest of the message is received and thrown away. */
-static void
-refuse(struct milter_session *s, const struct refusal *refusal)
-{
-    if (s->refusal == NULL) {
-        s->refusal = refusal;
-        g_clear_pointer(&s->spool, spool_free);
-    }
-}
-
 static void
 refusal_send(struct milter_session *s)
 {
-    const struct refusal *refusal = s->refusal;
-    struct counters *counters = s->services->transaction->counters;
-    s->envelope->queue_id = g_steal_pointer(&s->queue_id);
-    struct message_line record = {
-        .envelope = s->envelope,
-        .size = s->size,
-        .reason = refusal->reason,
-        .action = refusal->reply[0] == '5' ? "reject" : "tempfail",
-    };
-    g_autofree char *line = message_line(&record);
-    log_notice("%s", line);
-    ++*(guint64 *)(void *)((char *)counters + refusal->counter);
-    milter_encode_replycode(stream_output(s->stream), refusal->reply);
+    s->message->envelope->queue_id = g_steal_pointer(&s->queue_id);
+    milter_message_log_refusal(s->message, s->services->transaction->counters);
+    milter_encode_replycode(stream_output(s->stream), s->message->refusal->reply);
     message_reset(s);
-}
-
-static void
-spool_bytes(struct milter_session *s, const void *bytes, gsize len)
-{
-    s->size += len;
-    if (s->refusal != NULL) {
-        return;
-    }
-    int rc = spool_append(s->spool, bytes, len);
-    if (rc == -ENOBUFS) {
-        refuse(s, &refusal_busy);
-    } else if (rc == -EFBIG) {
-        refuse(s, &refusal_size);
-    } else if (rc < 0) {
-        log_err("milter: the message could not be spooled: %s", strerror(-rc));
-        refuse(s, &refusal_spool);
-    }
-}
-
-/* "<a@b>" -> "a@b" */
-static char *
-address_text(const char *raw)
-{
-    gsize len = strlen(raw);
-    if (len >= 2 && raw[0] == '<' && raw[len - 1] == '>') {
-        return g_strndup(raw + 1, len - 2);
-    }
-    return g_strdup(raw);
 }
 
 /* --- the commands --------------------------------------------------------------------------- */
@@ -238,19 +150,13 @@ on_helo(struct milter_session *s, const struct milter_packet *packet)
     return ANSWER;
 }
 
-/* The macros of MAIL begin a message: none of the one before may be left. */
 static int
 on_macro(struct milter_session *s, const struct milter_packet *packet)
 {
     struct milter_texts texts;
-    char command;
     char name[64];
     const char *value;
-    int rc = milter_macros_of(packet, &command, &texts);
-    if (rc == 0 && command == SMFIC_MAIL) {
-        g_clear_pointer(&s->auth_user, g_free);
-        g_clear_pointer(&s->queue_id, g_free);
-    }
+    int rc = milter_macros_of(packet, &texts);
     while (rc >= 0 && (rc = milter_macros_next(&texts, name, &value)) == 1) {
         if (strcmp(name, "i") == 0) {
             replace(&s->queue_id, value);
@@ -275,40 +181,25 @@ declared_size(struct milter_texts *parameters)
     return size;
 }
 
-static void
-message_admit(struct milter_session *s, guint64 size)
-{
-    const struct spool_budget *budget = s->services->budget;
-    guint64 limit = s->services->settings->message_size;
-    guint64 room = budget->limit - MIN(budget->used, budget->limit);
-    if (!pool_ready(s->services->transaction->pool)) {
-        refuse(s, &refusal_not_ready);
-    } else if (size > limit) {
-        refuse(s, &refusal_size);
-    } else if (room < MAX(size, MIN(MILTER_SMALL_MESSAGE, limit))) {
-        refuse(s, &refusal_busy);
-    } else if ((s->spool = spool_new(s->services->budget, limit)) == NULL) {
-        log_err("milter: no memory for a message: %s", strerror(errno));
-        refuse(s, &refusal_spool);
-    }
-}
-
 static int
 on_mail(struct milter_session *s, const struct milter_packet *packet)
 {
+    const struct milter_services *services = s->services;
     struct milter_texts texts = milter_texts_of(packet);
     const char *sender;
     if (milter_texts_next(&texts, &sender) != 1) {
         return -EBADMSG;
     }
-    s->envelope = envelope_new();
-    s->envelope->sender = address_text(sender);
-    s->envelope->client_name = g_strdup(s->client_name);
-    s->envelope->client_addr = g_strdup(s->client_addr);
-    s->envelope->helo = g_strdup(s->helo);
-    s->envelope->auth_user = g_strdup(s->auth_user);
+    struct envelope *envelope = envelope_new();
+    envelope->sender = milter_message_address(sender);
+    envelope->client_name = g_strdup(s->client_name);
+    envelope->client_addr = g_strdup(s->client_addr);
+    envelope->helo = g_strdup(s->helo);
+    envelope->auth_user = g_strdup(s->auth_user);
+    s->message =
+        milter_message_new(services->transaction, services->budget,
+                           services->settings->message_size, envelope, declared_size(&texts));
     s->state = STATE_ENVELOPE;
-    message_admit(s, declared_size(&texts));
     return ANSWER;
 }
 
@@ -320,17 +211,15 @@ on_rcpt(struct milter_session *s, const struct milter_packet *packet)
     if (milter_texts_next(&texts, &recipient) != 1) {
         return -EBADMSG;
     }
-    s->recipient_bytes += strlen(recipient) + 64;
-    if (s->recipient_bytes <= RECIPIENT_BYTES_MAX) {
-        g_ptr_array_add(s->envelope->recipients, address_text(recipient));
+    if (milter_message_add_recipient(s->message, recipient)) {
         return ANSWER;
     }
     if (agreed(s, SMFIP_NR_RCPT)) {
-        refuse(s, &refusal_recipients);
-        return SILENT;
+        milter_message_refuse(s->message, &milter_message_recipients);
+    } else {
+        /* Here an answer is for this recipient alone. */
+        milter_encode_replycode(stream_output(s->stream), milter_message_recipients.reply);
     }
-    /* Here an answer is for this recipient alone. */
-    milter_encode_replycode(stream_output(s->stream), refusal_recipients.reply);
     return SILENT;
 }
 
@@ -342,33 +231,6 @@ on_unused(struct milter_session *s, const struct milter_packet *packet)
     return ANSWER;
 }
 
-/* The first of its kind, for the log and the quarantine. */
-static void
-header_keep(char **slot, const struct milter_header *header)
-{
-    if (*slot == NULL) {
-        *slot = g_strstrip(g_strndup(header->value, MIN(header->value_len, HEADER_KEPT_MAX)));
-    }
-}
-
-/* The MTA separates the lines of a value by bare newlines. */
-static void
-spool_lines(struct milter_session *s, const char *text, gsize len)
-{
-    while (len > 0) {
-        const char *newline = memchr(text, '\n', len);
-        gsize line = newline == NULL ? len : (gsize)(newline - text);
-        gsize text_len = newline != NULL && line > 0 && text[line - 1] == '\r' ? line - 1 : line;
-        spool_bytes(s, text, text_len);
-        if (newline != NULL) {
-            spool_bytes(s, "\r\n", 2);
-            line++;
-        }
-        text += line;
-        len -= line;
-    }
-}
-
 static int
 on_header(struct milter_session *s, const struct milter_packet *packet)
 {
@@ -378,18 +240,7 @@ on_header(struct milter_session *s, const struct milter_packet *packet)
         return rc;
     }
     s->state = STATE_HEADER;
-    if (g_ascii_strcasecmp(header.name, "Message-ID") == 0) {
-        header_keep(&s->envelope->message_id, &header);
-    } else if (g_ascii_strcasecmp(header.name, "Subject") == 0) {
-        header_keep(&s->envelope->subject, &header);
-    } else if (g_ascii_strcasecmp(header.name, OUR_HEADER) == 0) {
-        s->our_headers++;
-    }
-    spool_bytes(s, header.name, strlen(header.name));
-    /* Without the agreement the MTA has eaten the space that nearly always stood there. */
-    spool_bytes(s, ": ", agreed(s, SMFIP_HDR_LEADSPC) ? 1 : 2);
-    spool_lines(s, header.value, header.value_len);
-    spool_bytes(s, "\r\n", 2);
+    milter_message_add_header(s->message, &header, agreed(s, SMFIP_HDR_LEADSPC));
     return ANSWER;
 }
 
@@ -397,10 +248,7 @@ static int
 on_end_of_header(struct milter_session *s, const struct milter_packet *packet)
 {
     (void)packet;
-    spool_bytes(s, "\r\n", 2);
-    if (s->spool != NULL) {
-        spool_body_begins(s->spool);
-    }
+    milter_message_end_header(s->message);
     s->state = STATE_BODY;
     return ANSWER;
 }
@@ -411,7 +259,7 @@ on_body(struct milter_session *s, const struct milter_packet *packet)
     if (s->state != STATE_BODY) {
         (void)on_end_of_header(s, packet);
     }
-    spool_bytes(s, packet->data, packet->len);
+    milter_message_add_body(s->message, packet->data, packet->len);
     return ANSWER;
 }
 
@@ -428,9 +276,9 @@ accept_send(struct milter_session *s, const struct decision *decision)
     const char *space = agreed(s, SMFIP_HDR_LEADSPC) ? " " : "";
     g_autofree char *value = g_strconcat(space, verdict_name(decision->verdict), NULL);
     for (guint i = s->our_headers; i > 0; i--) {
-        milter_encode_change_header(out, i, OUR_HEADER, "");
+        milter_encode_change_header(out, i, MILTER_HEADER, "");
     }
-    milter_encode_add_header(out, OUR_HEADER, value);
+    milter_encode_add_header(out, MILTER_HEADER, value);
     milter_encode(out, SMFIR_ACCEPT, NULL, 0);
 }
 
@@ -469,26 +317,22 @@ static int
 on_end_of_message(struct milter_session *s, const struct milter_packet *packet)
 {
     (void)on_body(s, packet);
-    if (s->our_headers > OUR_HEADER_MAX) {
-        refuse(s, &refusal_headers);
-    }
-    int rc = s->refusal != NULL ? 0 : spool_seal(s->spool);
-    if (rc < 0) {
-        log_err("milter: the message could not be sealed: %s", strerror(-rc));
-        refuse(s, &refusal_spool);
-    }
-    if (s->refusal != NULL) {
+    milter_message_seal(s->message);
+    if (s->message->refusal != NULL) {
         return ANSWER;
     }
-    rc = sd_event_add_time_relative(s->services->event, &s->progress, CLOCK_MONOTONIC,
-                                    s->services->progress_us, 1000, on_progress, s);
+    int rc = sd_event_add_time_relative(s->services->event, &s->progress, CLOCK_MONOTONIC,
+                                        s->services->progress_us, 1000, on_progress, s);
     if (rc < 0) {
         return rc;
     }
-    s->envelope->queue_id = g_steal_pointer(&s->queue_id);
+    struct envelope *envelope = g_steal_pointer(&s->message->envelope);
+    struct spool *spool = g_steal_pointer(&s->message->spool);
+    envelope->queue_id = g_steal_pointer(&s->queue_id);
+    s->our_headers = s->message->our_headers;
+    milter_message_free(g_steal_pointer(&s->message));
     s->state = STATE_WAIT;
-    s->transaction = transaction_start(s->services->transaction, g_steal_pointer(&s->envelope),
-                                       g_steal_pointer(&s->spool), on_reply, s);
+    s->transaction = transaction_start(s->services->transaction, envelope, spool, on_reply, s);
     return SILENT;
 }
 
@@ -565,7 +409,7 @@ run_packet(struct milter_session *s, const struct milter_packet *packet)
     if (rc != ANSWER || agreed(s, command->no_reply)) {
         return rc;
     }
-    if (s->refusal != NULL) {
+    if (s->message != NULL && s->message->refusal != NULL) {
         refusal_send(s);
     } else {
         milter_encode(stream_output(s->stream), SMFIR_CONTINUE, NULL, 0);

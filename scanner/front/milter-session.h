@@ -20,8 +20,6 @@
 
 /* Sent while a scan or the disk takes its time, so that the MTA's timer starts again. */
 #define MILTER_PROGRESS_US (10 * G_TIME_SPAN_SECOND)
-/* What must fit into the budget at MAIL, when the client does not say more by SIZE=. */
-#define MILTER_SMALL_MESSAGE 65536U
 
 /* What all sessions share; outlives them. */
 struct milter_services {

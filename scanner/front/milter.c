@@ -178,7 +178,7 @@ milter_drain(struct milter *milter, milter_drained *drained, void *data)
     milter->drained_data = data;
     for (guint i = 0; i < milter->doors->len; i++) {
         struct door *door = g_ptr_array_index(milter->doors, i);
-        g_clear_pointer(&door->listener, listener_free);
+        listener_free(g_steal_pointer(&door->listener));
     }
     g_hash_table_iter_init(&iter, milter->sessions);
     while (g_hash_table_iter_next(&iter, &session, NULL)) {

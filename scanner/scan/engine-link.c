@@ -55,7 +55,7 @@ close_link(struct engine_link *link)
         close(link->sock);
         link->sock = -1;
     }
-    g_clear_pointer(&link->state, json_decref);
+    json_decref(g_steal_pointer(&link->state));
     link->phase = PHASE_DOWN;
 }
 

@@ -258,13 +258,13 @@ test_queue_is_in_order(void **state)
     run_until_ready(true);
     (void)pool_scan(t.pool, fds[0], on_done, &first);
     (void)pool_scan(t.pool, fds[1], on_done, &second);
-    int worker = engine_worker(1);
-    worker_answer(worker, worker_take(worker, "one"), NULL, true);
+    int retired = engine_worker(1);
+    worker_answer(retired, worker_take(retired, "one"), NULL, true);
     check_result(&first, NULL, false);
-    close(worker);
-    worker = engine_worker(2); /* the first has retired: it gets no more */
+    int worker = engine_worker(2); /* the first gets no more */
     worker_answer(worker, worker_take(worker, "two"), NULL, false);
     check_result(&second, NULL, false);
+    close(retired);
     close(worker);
     close(fds[0]);
     close(fds[1]);
@@ -418,7 +418,11 @@ test_wrong_id(void **state)
     /* Who speaks without being asked could answer for the next message. */
     worker = engine_worker(8);
     run_until_ready(true);
-    worker_answer(worker, id + 2, NULL, false);
+    (void)pool_scan(t.pool, fd, on_done, &result);
+    id = worker_take(worker, "x");
+    worker_answer(worker, id, NULL, false);
+    check_result(&result, NULL, false);
+    worker_answer(worker, id, NULL, false);
     engine_expect("kill", 8);
     close(worker);
     close(fd);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "milter-message.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "counters.h"
+#include "log.h"
+#include "message-line.h"
+
+/* More of our headers are nobody's mistake, and each costs the MTA a pass over the message. */
+#define OUR_HEADERS_MAX 100U
+/* All recipients of a message together; what MTAs allow is far less. */
+#define RECIPIENT_BYTES_MAX 2097152U
+#define RECIPIENT_OVERHEAD 64U
+/* Of a header that is kept for the log: RFC 5322's longest line. */
+#define HEADER_KEPT_MAX 998U
+
+#define COUNTER(name) offsetof(struct counters, name)
+
+static const struct refusal not_ready = {
+    "451 4.7.1 The virus scanner is not ready, try again later", "the scan engine is not ready",
+    COUNTER(tempfailed)};
+static const struct refusal busy = {"451 4.3.1 The virus scanner is busy, try again later",
+                                    "spool_memory is used up", COUNTER(refused)};
+static const struct refusal broken = {"451 4.3.0 The virus scanner has a problem, try again later",
+                                      "the message could not be spooled", COUNTER(tempfailed)};
+static const struct refusal too_large = {
+    "552 5.3.4 The message is too large to be scanned for viruses", "larger than message_size",
+    COUNTER(rejected)};
+static const struct refusal too_many_headers = {"550 5.7.1 Too many " MILTER_HEADER " headers",
+                                                "too many " MILTER_HEADER " headers",
+                                                COUNTER(rejected)};
+const struct refusal milter_message_recipients = {"452 4.5.3 Too many recipients",
+                                                  "too many recipients", COUNTER(tempfailed)};
+
+void
+milter_message_refuse(struct milter_message *m, const struct refusal *refusal)
+{
+    if (m->refusal == NULL) {
+        m->refusal = refusal;
+        spool_free(g_steal_pointer(&m->spool));
+    }
+}
+
+static void
+spool_failed(struct milter_message *m, int error)
+{
+    log_err("milter: a message could not be spooled: %s", strerror(error));
+    milter_message_refuse(m, &broken);
+}
+
+struct milter_message *
+milter_message_new(struct transaction_services *services, struct spool_budget *budget,
+                   guint64 size_limit, struct envelope *envelope, guint64 declared_size)
+{
+    struct milter_message *m = g_new0(struct milter_message, 1);
+    guint64 room = budget->limit - MIN(budget->used, budget->limit);
+    m->envelope = envelope;
+    if (!pool_ready(services->pool)) {
+        milter_message_refuse(m, &not_ready);
+    } else if (declared_size > size_limit) {
+        milter_message_refuse(m, &too_large);
+    } else if (room < MAX(declared_size, MIN(MILTER_SMALL_MESSAGE, size_limit))) {
+        milter_message_refuse(m, &busy);
+    } else {
+        m->spool = spool_new(budget, size_limit);
+        if (m->spool == NULL) {
+            spool_failed(m, errno);
+        }
+    }
+    return m;
+}
+
+void
+milter_message_free(struct milter_message *m)
+{
+    if (m == NULL) {
+        return;
+    }
+    envelope_free(m->envelope);
+    spool_free(m->spool);
+    g_free(m);
+}
+
+static void
+append(struct milter_message *m, const void *bytes, gsize len)
+{
+    m->size += len;
+    if (m->refusal != NULL) {
+        return;
+    }
+    int rc = spool_append(m->spool, bytes, len);
+    if (rc == -ENOBUFS) {
+        milter_message_refuse(m, &busy);
+    } else if (rc == -EFBIG) {
+        milter_message_refuse(m, &too_large);
+    } else if (rc < 0) {
+        spool_failed(m, -rc);
+    }
+}
+
+char *
+milter_message_address(const char *raw)
+{
+    gsize len = strlen(raw);
+    if (len >= 2 && raw[0] == '<' && raw[len - 1] == '>') {
+        return g_strndup(raw + 1, len - 2);
+    }
+    return g_strdup(raw);
+}
+
+bool
+milter_message_add_recipient(struct milter_message *m, const char *recipient)
+{
+    m->recipient_bytes += strlen(recipient) + RECIPIENT_OVERHEAD;
+    if (m->recipient_bytes > RECIPIENT_BYTES_MAX) {
+        return false;
+    }
+    g_ptr_array_add(m->envelope->recipients, milter_message_address(recipient));
+    return true;
+}
+
+/* The first of its kind, for the log and the quarantine. */
+static void
+keep(char **slot, const struct milter_header *header)
+{
+    if (*slot == NULL) {
+        *slot = g_strstrip(g_strndup(header->value, MIN(header->value_len, HEADER_KEPT_MAX)));
+    }
+}
+
+/* The MTA separates the lines of a value by bare newlines. */
+static void
+append_lines(struct milter_message *m, const char *text, gsize len)
+{
+    while (len > 0) {
+        const char *newline = memchr(text, '\n', len);
+        gsize line = newline == NULL ? len : (gsize)(newline - text);
+        bool has_return = newline != NULL && line > 0 && text[line - 1] == '\r';
+        append(m, text, has_return ? line - 1 : line);
+        if (newline != NULL) {
+            append(m, "\r\n", 2);
+            line++;
+        }
+        text += line;
+        len -= line;
+    }
+}
+
+void
+milter_message_add_header(struct milter_message *m, const struct milter_header *header,
+                          bool leadspc)
+{
+    if (g_ascii_strcasecmp(header->name, "Message-ID") == 0) {
+        keep(&m->envelope->message_id, header);
+    } else if (g_ascii_strcasecmp(header->name, "Subject") == 0) {
+        keep(&m->envelope->subject, header);
+    } else if (g_ascii_strcasecmp(header->name, MILTER_HEADER) == 0) {
+        m->our_headers++;
+    }
+    append(m, header->name, strlen(header->name));
+    append(m, ": ", leadspc ? 1 : 2);
+    append_lines(m, header->value, header->value_len);
+    append(m, "\r\n", 2);
+}
+
+void
+milter_message_end_header(struct milter_message *m)
+{
+    append(m, "\r\n", 2);
+    if (m->spool != NULL) {
+        spool_body_begins(m->spool);
+    }
+}
+
+void
+milter_message_add_body(struct milter_message *m, const void *bytes, gsize len)
+{
+    append(m, bytes, len);
+}
+
+void
+milter_message_seal(struct milter_message *m)
+{
+    if (m->our_headers > OUR_HEADERS_MAX) {
+        milter_message_refuse(m, &too_many_headers);
+    }
+    int rc = m->refusal == NULL ? spool_seal(m->spool) : 0;
+    if (rc < 0) {
+        spool_failed(m, -rc);
+    }
+}
+
+void
+milter_message_log_refusal(const struct milter_message *m, struct counters *counters)
+{
+    struct message_line record = {
+        .envelope = m->envelope,
+        .size = m->size,
+        .reason = m->refusal->reason,
+        .action = m->refusal->reply[0] == '5' ? "reject" : "tempfail",
+    };
+    g_autofree char *line = message_line(&record);
+    log_notice("%s", line);
+    ++*(guint64 *)(void *)((char *)counters + m->refusal->counter);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef MILTER_MESSAGE_H
+#define MILTER_MESSAGE_H
+
+/*
+ * A message while it is received: its envelope and its spool. What goes wrong on the way is
+ * remembered as a refusal, because the MTA listens only now and then; what comes after it is
+ * counted and thrown away.
+ */
+
+#include <stdbool.h>
+
+#include "envelope.h"
+#include "milter-codec.h"
+#include "spool.h"
+#include "transaction.h"
+
+/* Our header, which says the verdict; those that others have written are deleted. */
+#define MILTER_HEADER "X-Postern"
+/* What must fit into the budget at MAIL, when the client does not say more by SIZE=. */
+#define MILTER_SMALL_MESSAGE 65536U
+
+/* Why a message is not taken, whatever is in it. */
+struct refusal {
+    const char *reply;  /* SMTP, with its code */
+    const char *reason; /* for the log */
+    size_t counter;     /* the one it counts in: an offset in struct counters */
+};
+
+struct milter_message {
+    struct envelope *envelope;
+    struct spool *spool; /* NULL when refused */
+    const struct refusal *refusal;
+    guint64 size;      /* bytes received, refused or not */
+    guint our_headers; /* how many have our header's name */
+    gsize recipient_bytes;
+};
+
+/*
+ * Begins with the envelope's sender and connection (taken over) and the size that the client
+ * declares (0 = none). Refused at once when nothing can be scanned or held now.
+ */
+struct milter_message *milter_message_new(struct transaction_services *services,
+                                          struct spool_budget *budget, guint64 size_limit,
+                                          struct envelope *envelope, guint64 declared_size);
+void milter_message_free(struct milter_message *message);
+
+/* False when there are too many: this one is not taken. */
+bool milter_message_add_recipient(struct milter_message *message, const char *recipient);
+extern const struct refusal milter_message_recipients;
+
+/* LEADSPC: the header's value begins right after the colon; else the MTA has eaten a space. */
+void milter_message_add_header(struct milter_message *message, const struct milter_header *header,
+                               bool leadspc);
+void milter_message_end_header(struct milter_message *message);
+void milter_message_add_body(struct milter_message *message, const void *bytes, gsize len);
+/* The end: seals the spool, or refuses. */
+void milter_message_seal(struct milter_message *message);
+
+void milter_message_refuse(struct milter_message *message, const struct refusal *refusal);
+/* Writes the refusal's log line and counts it. */
+void milter_message_log_refusal(const struct milter_message *message, struct counters *counters);
+
+/* "<a@b>" -> "a@b"; freed with g_free(). */
+char *milter_message_address(const char *raw);
+
+#endif
