@@ -16,7 +16,6 @@ struct job {
 
 struct storage {
     struct state *state; /* the thread's alone while it runs */
-    char *dir;
     guint64 epoch;
     storage_fatal *on_fatal;
     void *data;
@@ -106,17 +105,12 @@ finished_deliver(struct storage *storage)
 static void
 tell_fatal(struct storage *storage, int error)
 {
-    g_autofree char *text = NULL;
     if (storage->told) {
         return;
     }
     storage->told = TRUE;
-    if (error == -ESTALE) {
-        text = g_strdup_printf("%s: another process has taken over the state", storage->dir);
-    } else {
-        text = g_strdup_printf("%s: %s; the state is not usable here", storage->dir,
-                               g_strerror(-error));
-    }
+    const char *text = error == -ESTALE ? "another process has taken over the state"
+                                        : "the state is not usable here any more";
     storage->on_fatal(storage->data, error, text);
 }
 
@@ -158,7 +152,6 @@ storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_
     struct storage *storage = g_new0(struct storage, 1);
     storage->on_fatal = on_fatal;
     storage->data = data;
-    storage->dir = g_strdup(settings->state_dir);
     storage->wake = -1;
     g_mutex_init(&storage->lock);
     g_cond_init(&storage->more);
@@ -221,7 +214,6 @@ storage_free(struct storage *storage)
     }
     g_mutex_clear(&storage->lock);
     g_cond_clear(&storage->more);
-    g_free(storage->dir);
     g_free(storage);
 }
 

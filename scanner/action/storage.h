@@ -19,6 +19,7 @@
 
 struct storage;
 
+/* ERROR is the -errno; TEXT says in half a sentence what it means. */
 typedef void storage_fatal(void *data, int error, const char *text);
 
 /*

@@ -100,27 +100,6 @@ print_engine(const json_t *engine)
          number_of(engine, "workers"), number_of(engine, "restarts"));
 }
 
-/* A listener is told as posternd sees fit: a text, or an object of plain values. */
-static char *
-listener_text(const json_t *listener)
-{
-    if (json_is_string(listener)) {
-        return text_escape(json_string_value(listener), 200);
-    }
-    GString *all = g_string_new(NULL);
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)listener, key, value)
-    {
-        char *shown = json_is_string(value) ? g_strdup(json_string_value(value))
-                                            : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        g_autofree char *safe = text_escape(shown, 200);
-        g_string_append_printf(all, "%s%s %s", all->len > 0 ? ", " : "", key, safe);
-        free(shown);
-    }
-    return g_string_free(all, FALSE);
-}
-
 static void
 print_counters(const json_t *counters)
 {
@@ -157,8 +136,9 @@ print_posternd(const json_t *p)
          number_of(pool, "queued"), number_of(pool, "idle"), number_of(pool, "workers"));
     json_array_foreach(json_object_get(p, "milter"), i, listener)
     {
-        g_autofree char *text = listener_text(listener);
-        line(i == 0 ? "Listeners" : "", "%s", text);
+        g_autofree char *address = text_escape(text_of(listener, "address"), 200);
+        line(i == 0 ? "Listeners" : "", "%s, %" G_GINT64_FORMAT " connection(s)", address,
+             number_of(listener, "connections"));
     }
     print_counters(json_object_get(p, "counters"));
 }

@@ -27,7 +27,7 @@ struct control_services {
     struct storage *storage;
     struct counters *counters;
     struct spool_budget *budget;
-    json_t *(*milter_status)(void *data); /* an array, a new reference; NULL = no milter */
+    json_t *(*milter_status)(void *data); /* an array, a new reference, or NULL */
     void *milter_data;
 };
 

@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib.h>
+
+#include "test-fixture.h"
+#include "lease.h"
+#include "quarantine.h"
+#include "state.h"
+
+static void
+test_key(void **data)
+{
+    (void)data;
+    g_autoptr(envelope_t) one = fixture_envelope("a@x", "b@x", "c@x");
+    g_autoptr(envelope_t) two = fixture_envelope("a@x", "c@x", "b@x");
+    g_autoptr(envelope_t) other = fixture_envelope("a@xb", "@x", "c@x");
+    g_autofree char *key = quarantine_key(one, "00");
+    g_autofree char *same = quarantine_key(two, "00");
+    g_autofree char *body = quarantine_key(one, "01");
+    g_autofree char *moved = quarantine_key(other, "00");
+    assert_int_equal(strlen(key), 64);
+    assert_string_equal(key, same);
+    assert_string_not_equal(key, body);
+    assert_string_not_equal(key, moved);
+    /* The envelope's own order is not touched. */
+    assert_string_equal(g_ptr_array_index(two->recipients, 0), "c@x");
+}
+
+static void
+test_store_and_show(void **data)
+{
+    struct fixture *f = *data;
+    g_autoptr(state_t) state = fixture_open(f);
+    json_t *rows = NULL;
+    json_t *meta = NULL;
+    int fd = -1;
+    assert_int_equal(fixture_store(state, "one", "NULQ1"), 0);
+    assert_int_equal(quarantine_list(state, 0, 10, &rows), 0);
+    assert_int_equal(json_array_size(rows), 1);
+    const json_t *row = json_array_get(rows, 0);
+    assert_string_equal(json_string_value(json_object_get(row, "verdict")), "infected");
+    assert_string_equal(json_string_value(json_object_get(row, "reason")), "Test.Virus");
+    assert_string_equal(json_string_value(json_object_get(row, "queue_id")), "NULQ1");
+    assert_string_equal(json_string_value(json_object_get(row, "subject")), "one");
+    assert_string_equal(json_string_value(json_object_get(row, "client")), "h.test[192.0.2.1]");
+    assert_int_equal(json_integer_value(json_object_get(row, "size")), FIXTURE_SIZE);
+    assert_int_equal(json_integer_value(json_object_get(row, "attempts")), 1);
+
+    const char *key = json_string_value(json_object_get(row, "key"));
+    g_autofree char *prefix = g_strndup(key, 7);
+    assert_int_equal(quarantine_show(state, prefix, &meta, &fd), 0);
+    assert_string_equal(json_string_value(json_object_get(meta, "key")), key);
+    assert_int_equal(json_integer_value(json_object_get(meta, "attempts")), 1);
+    assert_true(json_is_object(json_object_get(meta, "facts")));
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+    fixture_assert_content(fd, "one");
+    close(fd);
+    json_decref(meta);
+    json_decref(rows);
+}
+
+static void
+test_show_refused(void **data)
+{
+    struct fixture *f = *data;
+    g_autoptr(state_t) state = fixture_open(f);
+    static const char *const bad[] = {"", "zz", "%", "*", "a'", "0123456789abcdef0", "ABC"};
+    json_t *meta = NULL;
+    int fd = -1;
+    for (int i = 0; i < 40; i++) {
+        g_autofree char *subject = g_strdup_printf("m%d", i);
+        assert_int_equal(fixture_store(state, subject, "Q"), 0);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        assert_int_equal(quarantine_show(state, bad[i], &meta, &fd), -ENOENT);
+    }
+    /* 40 keys begin with at most 16 different digits. */
+    gboolean twice = FALSE;
+    for (const char *digit = "0123456789abcdef"; *digit != '\0'; digit++) {
+        const char prefix[] = {*digit, '\0'};
+        int rc = quarantine_show(state, prefix, &meta, &fd);
+        if (rc == 0) {
+            close(fd);
+            json_decref(meta);
+        }
+        twice = twice || rc == -ENOTUNIQ;
+    }
+    assert_true(twice);
+}
+
+static void
+test_repeat_is_an_attempt(void **data)
+{
+    struct fixture *f = *data;
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    assert_int_equal(fixture_store(state, "one", "Q2"), 0);
+    assert_int_equal(fixture_store(state, "two", "Q3"), 0);
+    assert_int_equal(fixture_files(f, ".eml"), 2);
+    assert_int_equal(fixture_attempts(state, "one"), 2);
+    assert_int_equal(fixture_attempts(state, "two"), 1);
+}
+
+static void
+test_list_pages(void **data)
+{
+    struct fixture *f = *data;
+    g_autoptr(state_t) state = fixture_open(f);
+    gint64 before = 0;
+    for (int i = 0; i < 7; i++) {
+        g_autofree char *subject = g_strdup_printf("m%d", i);
+        assert_int_equal(fixture_store(state, subject, "Q"), 0);
+    }
+    for (int page = 0, next = 6; page < 4; page++) {
+        json_t *rows = NULL;
+        assert_int_equal(quarantine_list(state, before, 3, &rows), 0);
+        assert_int_equal(json_array_size(rows), page == 3 ? 0 : page == 2 ? 1 : 3);
+        for (size_t i = 0; i < json_array_size(rows); i++, next--) {
+            const json_t *row = json_array_get(rows, i);
+            g_autofree char *subject = g_strdup_printf("m%d", next);
+            assert_string_equal(json_string_value(json_object_get(row, "subject")), subject);
+            before = json_integer_value(json_object_get(row, "row"));
+        }
+        json_decref(rows);
+    }
+}
+
+static void
+test_modes(void **data)
+{
+    struct fixture *f = *data;
+    struct stat st;
+    g_autofree char *state_dir = g_build_filename(f->dir, "state", NULL);
+    g_autofree char *db = g_build_filename(state_dir, "state.db", NULL);
+    g_autofree char *wal = g_build_filename(state_dir, "state.db-wal", NULL);
+    g_autofree char *lease = g_build_filename(state_dir, "lease", NULL);
+    g_autofree char *quarantine = g_build_filename(state_dir, "quarantine", NULL);
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    assert_int_equal(stat(db, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(stat(wal, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(stat(lease, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(stat(quarantine, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    g_autofree char *file = fixture_first_file(f);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    /* No shared memory file: one process alone has the database. */
+    g_autofree char *shm = g_build_filename(state_dir, "state.db-shm", NULL);
+    assert_int_equal(access(shm, F_OK), -1);
+}
+
+static void
+test_shared_storage(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *wal = g_build_filename(f->dir, "state/state.db-wal", NULL);
+    fixture_close(fixture_open(f)); /* changes over from the other mode */
+    g_free(f->settings->state_storage);
+    f->settings->state_storage = g_strdup("shared");
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    assert_int_equal(access(wal, F_OK), -1);
+    assert_int_equal(fixture_attempts(state, "one"), 1);
+}
+
+static void
+check_refused(const struct fixture *f, int error, const char *says)
+{
+    struct state *state = NULL;
+    g_autofree char *text = NULL;
+    assert_int_equal(state_open(f->settings, &state, &text), error);
+    assert_non_null(text);
+    if (strstr(text, says) == NULL) {
+        fail_msg("'%s' does not say '%s'", text, says);
+    }
+}
+
+static void
+test_dir_refused(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *dir = g_build_filename(f->dir, "state", NULL);
+    assert_int_equal(chmod(dir, 0770), 0);
+    check_refused(f, -EACCES, "can be written by others");
+    assert_int_equal(chmod(dir, 0702), 0);
+    check_refused(f, -EACCES, "can be written by others");
+    assert_int_equal(chmod(dir, 0755), 0);
+    fixture_close(fixture_open(f));
+    if (geteuid() == 0) {
+        assert_int_equal(chown(dir, 4711, 4711), 0);
+        check_refused(f, -EACCES, "belongs to user 4711");
+        assert_int_equal(chown(dir, 0, 0), 0);
+    }
+    g_free(f->settings->state_dir);
+    f->settings->state_dir = g_build_filename(f->dir, "absent", NULL);
+    check_refused(f, -ENOENT, "mount its file system");
+}
+
+static void
+test_two_processes(void **data)
+{
+    struct fixture *f = *data;
+    int ready[2];
+    int end[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(end), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct state *state = fixture_open(f);
+        close(end[1]);
+        ssize_t n = write(ready[1], "r", 1);
+        n += read(end[0], &byte, 1); /* until the parent closes, or dies */
+        (void)n;
+        state_close(state);
+        _exit(0);
+    }
+    close(end[0]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    g_autofree char *owner = g_strdup_printf("process %d", (int)child);
+    check_refused(f, -EBUSY, owner);
+    close(end[1]);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(state_epoch(state), 2);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+static void
+test_epoch_rises(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *db = g_build_filename(f->dir, "state/state.db", NULL);
+    g_autofree char *lease = g_build_filename(f->dir, "state/lease", NULL);
+    for (guint64 epoch = 1; epoch < 4; epoch++) {
+        g_autoptr(state_t) state = fixture_open(f);
+        assert_int_equal(state_epoch(state), epoch);
+    }
+    /* Either place alone keeps it. */
+    assert_int_equal(unlink(db), 0);
+    fixture_close(fixture_open(f));
+    assert_int_equal(unlink(lease), 0);
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(state_epoch(state), 5);
+}
+
+/* Another node that mounts the same file system, and does not see our lock. */
+static void
+test_stale(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *path = g_build_filename(f->dir, "state/lease", NULL);
+    g_autofree char *text = NULL;
+    gsize size = 0;
+    struct state *state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    assert_true(g_file_get_contents(path, &text, &size, NULL));
+    assert_int_equal(size, LEASE_SIZE);
+    char *epoch = strstr(text, "\"epoch\":1");
+    assert_non_null(epoch);
+    epoch[strlen("\"epoch\":")] = '2';
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, text, size, 0), (ssize_t)size);
+    close(fd);
+    assert_int_equal(fixture_store(state, "two", "Q2"), -ESTALE);
+    assert_int_equal(fixture_store(state, "one", "Q3"), -ESTALE);
+    assert_int_equal(fixture_attempts(state, "one"), 1);
+    state_close(state);
+    /* The late one did not write "clean" over the new owner's lease. */
+    g_clear_pointer(&text, g_free);
+    assert_true(g_file_get_contents(path, &text, &size, NULL));
+    assert_non_null(strstr(text, "\"epoch\":2"));
+    assert_non_null(strstr(text, "\"clean\":false"));
+}
+
+static void
+test_lease_clean(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *path = g_build_filename(f->dir, "state/lease", NULL);
+    g_autofree char *open_text = NULL;
+    g_autofree char *closed_text = NULL;
+    struct state *state = fixture_open(f);
+    assert_true(g_file_get_contents(path, &open_text, NULL, NULL));
+    state_close(state);
+    assert_true(g_file_get_contents(path, &closed_text, NULL, NULL));
+    assert_non_null(strstr(open_text, "\"clean\":false"));
+    assert_non_null(strstr(closed_text, "\"clean\":true"));
+}
+
+static void
+check_rebuilt(struct fixture *f)
+{
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_attempts(state, "one"), 1);
+    assert_int_equal(fixture_attempts(state, "two"), 1);
+    assert_true(state_epoch(state) >= 2);
+    assert_int_equal(fixture_store(state, "one", "Q9"), 0);
+    assert_int_equal(fixture_attempts(state, "one"), 2);
+    assert_int_equal(fixture_files(f, ".eml"), 2);
+}
+
+static void
+fill_and_close(struct fixture *f)
+{
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    assert_int_equal(fixture_store(state, "two", "Q2"), 0);
+}
+
+static void
+test_database_lost(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *db = g_build_filename(f->dir, "state/state.db", NULL);
+    fill_and_close(f);
+    assert_int_equal(unlink(db), 0);
+    check_rebuilt(f);
+}
+
+static void
+test_database_garbage(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *db = g_build_filename(f->dir, "state/state.db", NULL);
+    fill_and_close(f);
+    assert_true(g_file_set_contents(db, "this is no database, but it is kept", -1, NULL));
+    check_rebuilt(f);
+    assert_int_equal(fixture_kept_aside(f), 1);
+}
+
+/* A page in the middle is overwritten: only quick_check sees it. */
+static void
+test_database_damaged(void **data)
+{
+    struct fixture *f = *data;
+    struct stat st;
+    g_autofree char *db = g_build_filename(f->dir, "state/state.db", NULL);
+    fill_and_close(f);
+    assert_int_equal(stat(db, &st), 0);
+    assert_true(st.st_size >= 4 * 4096);
+    g_autofree char *junk = g_malloc0(4096);
+    memset(junk, 0xa5, 4096);
+    int fd = open(db, O_WRONLY | O_CLOEXEC);
+    for (off_t page = 4096; page < st.st_size; page += 4096) {
+        assert_int_equal(pwrite(fd, junk, 4096, page), 4096);
+    }
+    close(fd);
+    check_rebuilt(f);
+    assert_int_equal(fixture_kept_aside(f), 1);
+}
+
+static void
+test_newer_database(void **data)
+{
+    struct fixture *f = *data;
+    struct db *db = NULL;
+    g_autofree char *path = g_build_filename(f->dir, "state/state.db", NULL);
+    fixture_close(fixture_open(f));
+    assert_int_equal(db_open(path, FALSE, &db), 0);
+    assert_int_equal(db_exec(db, "PRAGMA user_version=99"), 0);
+    db_close(db, FALSE);
+    check_refused(f, -EOPNOTSUPP, "newer Postern");
+    assert_int_equal(fixture_kept_aside(f), 0);
+}
+
+static void
+test_row_without_file(void **data)
+{
+    struct fixture *f = *data;
+    fill_and_close(f);
+    g_autofree char *file = fixture_first_file(f);
+    g_autofree char *away = g_strconcat(file, ".away", NULL);
+    assert_int_equal(rename(file, away), 0);
+    struct state *state = fixture_open(f);
+    assert_int_equal(fixture_missing(state), 1);
+    state_close(state);
+    assert_int_equal(rename(away, file), 0);
+    state = fixture_open(f);
+    assert_int_equal(fixture_missing(state), 0);
+
+    /* The sender's retry makes a lost file good. */
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(fixture_store(state, "one", "Q3"), 0);
+    assert_int_equal(fixture_store(state, "two", "Q4"), 0);
+    assert_int_equal(fixture_files(f, ".eml"), 2);
+    assert_int_equal(fixture_attempts(state, "one"), 2);
+    state_close(state);
+}
+
+static const char header_good[] =
+    "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
+    "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]},"
+    "\"facts\":null}\nbody";
+
+/* What may lie in the quarantine after a disk went mad, or somebody put it there. */
+static void
+test_adoption_of_strange_files(void **data)
+{
+    static const char *const strange[] = {
+        "",
+        "\n",
+        "X-Postern-Quarantine: ",
+        "X-Postern-Quarantine: {",
+        "X-Postern-Quarantine: []\nbody",
+        "X-Postern-Quarantine: {}\nbody",
+        "Subject: a mail\n\nbody",
+        "X-Postern-Quarantine: {\"version\":1,\"key\":7}\nbody",
+        "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"fine\","
+        "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
+        "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
+        "\"reason\":\"x\",\"size\":9,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
+        "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
+        "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":7,\"recipients\":[]}}\nbody",
+        "X-Postern-Quarantine: {\"version\":2,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
+        "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
+    };
+    struct fixture *f = *data;
+    fill_and_close(f);
+    for (unsigned i = 0; i < G_N_ELEMENTS(strange); i++) {
+        fixture_put(f, i, strange[i]);
+    }
+    g_autofree char *fifo = fixture_path(f, 100);
+    g_autofree char *link = fixture_path(f, 101);
+    g_autofree char *folder = fixture_path(f, 102);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(symlink("/etc/passwd", link), 0);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    fixture_put(f, 200, header_good); /* so that the others are not refused for a typing error */
+    g_autoptr(state_t) state = fixture_open(f);
+    json_t *rows = NULL;
+    assert_int_equal(quarantine_list(state, 0, 100, &rows), 0);
+    assert_int_equal(json_array_size(rows), 3);
+    json_decref(rows);
+    assert_int_equal(fixture_files(f, ".eml"), 2 + G_N_ELEMENTS(strange) + 3 + 1);
+}
+
+static void
+test_temporary_files_removed(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *tmp = g_build_filename(f->dir, "state/quarantine/.tmp-12", NULL);
+    fill_and_close(f);
+    assert_true(g_file_set_contents(tmp, "half", -1, NULL));
+    fixture_close(fixture_open(f));
+    assert_int_equal(access(tmp, F_OK), -1);
+    assert_int_equal(fixture_files(f, ".eml"), 2);
+}
+
+static void
+test_low_water(void **data)
+{
+    struct fixture *f = *data;
+    struct state *state = fixture_open(f);
+    assert_false(state_is_full(state));
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    state_close(state);
+    f->settings->state_low_water = G_MAXINT64;
+    state = fixture_open(f);
+    assert_true(state_is_full(state));
+    assert_int_equal(fixture_store(state, "two", "Q2"), -ENOSPC);
+    assert_int_equal(fixture_store(state, "one", "Q3"), 0); /* its copy is kept already */
+    assert_int_equal(fixture_attempts(state, "one"), 2);
+    assert_int_equal(fixture_files(f, ""), 1);
+    state_close(state);
+}
+
+/* In a mount namespace of its own: returns the child's exit status. */
+static void
+full_disk(struct fixture *f)
+{
+    g_autofree char *dir = g_build_filename(f->dir, "state", NULL);
+    g_autofree char *filler = g_build_filename(dir, "filler", NULL);
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("test", dir, "tmpfs", 0, "size=1M,mode=0700") < 0) {
+        _exit(77);
+    }
+    f->settings->state_low_water = 0;
+    struct state *state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    int fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    g_autofree char *junk = g_malloc0(65536);
+    while (write(fd, junk, 65536) > 0) {
+    }
+    close(fd);
+    int rc = 0;
+    for (int i = 0; i < 200 && rc == 0; i++) { /* fills what SQLite had in reserve */
+        rc = fixture_store(state, "one", "Q2");
+    }
+    assert_int_equal(fixture_store(state, "two", "Q3"), -ENOSPC);
+    assert_int_equal(fixture_files(f, ""), 1);
+    state_close(state);
+    /* Even so the service starts: clean mail needs no room. */
+    state = fixture_open(f);
+    assert_int_equal(state_epoch(state), 2);
+    assert_int_equal(unlink(filler), 0);
+    assert_int_equal(fixture_store(state, "two", "Q3"), 0);
+    assert_int_equal(fixture_attempts(state, "two"), 1);
+    state_close(state);
+}
+
+static void
+test_full_disk(void **data)
+{
+    int status = 0;
+    if (geteuid() != 0) {
+        skip();
+    }
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        full_disk(*data);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        skip();
+    }
+    assert_int_equal(status, 0);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_key),
+        T(test_store_and_show),
+        T(test_show_refused),
+        T(test_repeat_is_an_attempt),
+        T(test_list_pages),
+        T(test_modes),
+        T(test_shared_storage),
+        T(test_dir_refused),
+        T(test_two_processes),
+        T(test_epoch_rises),
+        T(test_stale),
+        T(test_lease_clean),
+        T(test_database_lost),
+        T(test_database_garbage),
+        T(test_database_damaged),
+        T(test_newer_database),
+        T(test_row_without_file),
+        T(test_adoption_of_strange_files),
+        T(test_temporary_files_removed),
+        T(test_low_water),
+        T(test_full_disk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
