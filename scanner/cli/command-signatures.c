@@ -44,7 +44,7 @@ add(struct cli *cli, int argc, char **argv)
         return CLI_OK;
     }
     g_autofree char *size = terminal_size(made.bytes);
-    printf("Generation %s (%u files, %s) %s. postern-engine loads it when it starts next.\n",
+    printf("Generation %s (%u file(s), %s) %s. postern-engine loads it when it starts next.\n",
            made.name, made.files, size,
            made.existed ? "was there already and is current" : "is current");
     return CLI_OK;

@@ -18,8 +18,9 @@ static const char *const extensions[] = {
 };
 
 static gboolean
-is_signature_name(const char *name)
+is_signature_name(const char *path)
 {
+    g_autofree char *name = g_path_get_basename(path);
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot != NULL && dot != name && i < G_N_ELEMENTS(extensions); i++) {
         if (g_ascii_strcasecmp(dot + 1, extensions[i]) == 0) {

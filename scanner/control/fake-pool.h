@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef FAKE_POOL_H
+#define FAKE_POOL_H
+
+/*
+ * A pool for tests of those who only use one. The verdict is in the message: one that contains
+ * VIRUS is infected, LOCKED not fully scanned, FAIL an error; PARTS has as many parts as there
+ * can be, with long names; HANG never ends; anything else is clean.
+ */
+
+#include "pool.h"
+
+struct pool {
+    sd_event *event;
+    bool ready;
+    int running;   /* scans that have not ended */
+    int cancelled; /* scans that were */
+};
+
+#endif
