@@ -45,8 +45,9 @@ catalog_attempt(struct db *db, const struct catalog_entry *entry)
 {
     g_autofree char *queue_id = text_cut(entry->envelope->queue_id);
     g_autofree char *client = client_of(entry->envelope);
-    return db_run(db, "INSERT INTO attempt(key, time, queue_id, client) VALUES(?1, ?2, ?3, ?4)",
-                  "titt", entry->key, entry->time, queue_id, client);
+    return db_run(
+        db, "INSERT INTO attempt(key, time, queue_id, client) VALUES(?1, ?2, ?3, ?4)",
+        DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(entry->time), DB_TEXT(queue_id), DB_TEXT(client)));
 }
 
 int
@@ -59,14 +60,15 @@ catalog_add(struct db *db, const struct catalog_entry *entry)
     g_autofree char *subject = text_cut(envelope->subject);
     g_autofree char *client = client_of(envelope);
     char *recipients = recipients_of(envelope);
-    int rc =
-        db_run(db,
-               "INSERT INTO quarantine(key, time, verdict, reason, queue_id, sender,"
-               " recipients, recipient_count, subject, size, client)"
-               " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-               " ON CONFLICT(key) DO UPDATE SET missing = 0",
-               "titttttitit", entry->key, entry->time, entry->verdict, reason, queue_id, sender,
-               recipients, (gint64)envelope->recipients->len, subject, (gint64)entry->size, client);
+    int rc = db_run(db,
+                    "INSERT INTO quarantine(key, time, verdict, reason, queue_id, sender,"
+                    " recipients, recipient_count, subject, size, client)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+                    " ON CONFLICT(key) DO UPDATE SET missing = 0",
+                    DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(entry->time), DB_TEXT(entry->verdict),
+                              DB_TEXT(reason), DB_TEXT(queue_id), DB_TEXT(sender),
+                              DB_TEXT(recipients), DB_NUMBER(envelope->recipients->len),
+                              DB_TEXT(subject), DB_NUMBER((gint64)entry->size), DB_TEXT(client)));
     free(recipients);
     return rc < 0 ? rc : catalog_attempt(db, entry);
 }
@@ -74,15 +76,16 @@ catalog_add(struct db *db, const struct catalog_entry *entry)
 int
 catalog_set_missing(struct db *db, const char *key, gboolean missing)
 {
-    return db_run(db, "UPDATE quarantine SET missing = ?2 WHERE key = ?1", "ti", key,
-                  (gint64)missing);
+    return db_run(db, "UPDATE quarantine SET missing = ?2 WHERE key = ?1",
+                  DB_VALUES(DB_TEXT(key), DB_NUMBER(missing)));
 }
 
 int
 catalog_has(struct db *db, const char *key)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "SELECT 1 FROM quarantine WHERE key = ?1", "t", key);
+    int rc = db_prepare(db, &statement, "SELECT 1 FROM quarantine WHERE key = ?1",
+                        DB_VALUES(DB_TEXT(key)));
     return rc < 0 ? rc : db_step(db, statement);
 }
 
@@ -104,7 +107,7 @@ catalog_find(struct db *db, const char *prefix, char **ret_key, gint64 *ret_atte
     int rc = db_prepare(db, &statement,
                         "SELECT key, (SELECT count(*) FROM attempt AS a WHERE a.key = q.key)"
                         " FROM quarantine AS q WHERE key >= ?1 AND key < ?1 || 'g' LIMIT 2",
-                        "t", prefix);
+                        DB_VALUES(DB_TEXT(prefix)));
     if (rc == 0) {
         rc = db_step(db, statement);
     }
@@ -156,7 +159,7 @@ catalog_list(struct db *db, gint64 before, int limit, json_t **ret_rows)
                         " recipient_count, subject, size, client,"
                         " (SELECT count(*) FROM attempt AS a WHERE a.key = q.key), missing"
                         " FROM quarantine AS q WHERE row < ?1 ORDER BY row DESC LIMIT ?2",
-                        "ii", before > 0 ? before : G_MAXINT64, (gint64)limit);
+                        DB_VALUES(DB_NUMBER(before > 0 ? before : G_MAXINT64), DB_NUMBER(limit)));
     if (rc < 0) {
         return rc;
     }
@@ -176,7 +179,7 @@ int
 catalog_foreach(struct db *db, catalog_each *each, void *data)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "SELECT key, missing FROM quarantine", "");
+    int rc = db_prepare(db, &statement, "SELECT key, missing FROM quarantine", NULL);
     if (rc < 0) {
         return rc;
     }

@@ -2,7 +2,6 @@
 #include "db.h"
 
 #include <errno.h>
-#include <stdarg.h>
 
 struct db {
     sqlite3 *handle;
@@ -48,7 +47,7 @@ static int
 journal_mode_check(struct db *db, const char *mode)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "PRAGMA journal_mode", "");
+    int rc = db_prepare(db, &statement, "PRAGMA journal_mode", NULL);
     if (rc == 0) {
         rc = db_step(db, statement);
     }
@@ -103,40 +102,29 @@ db_close(struct db *db, gboolean abandon)
 }
 
 static int
-bind_text(db_statement *statement, int column, const char *text)
+bind(db_statement *statement, int column, const struct db_value *value)
 {
-    if (text == NULL) {
+    if (value->type == DB_TYPE_NUMBER) {
+        return sqlite3_bind_int64(statement, column, value->number);
+    }
+    if (value->text == NULL) {
         return sqlite3_bind_null(statement, column);
     }
-    return sqlite3_bind_text(statement, column, g_utf8_make_valid(text, -1), -1, g_free);
+    return sqlite3_bind_text(statement, column, g_utf8_make_valid(value->text, -1), -1, g_free);
 }
 
-static int
-prepare(struct db *db, db_statement **ret, const char *sql, const char *types, va_list args)
+int
+db_prepare(struct db *db, db_statement **ret, const char *sql, const struct db_value values[])
 {
     g_autoptr(db_statement) statement = NULL;
     int code = sqlite3_prepare_v2(db->handle, sql, -1, &statement, NULL);
-    for (int i = 0; code == SQLITE_OK && types[i] != '\0'; i++) {
-        if (types[i] == 't') {
-            code = bind_text(statement, i + 1, va_arg(args, const char *));
-        } else {
-            code = sqlite3_bind_int64(statement, i + 1, va_arg(args, gint64));
-        }
+    for (int i = 0; code == SQLITE_OK && values != NULL && values[i].type != DB_TYPE_END; i++) {
+        code = bind(statement, i + 1, &values[i]);
     }
     if (code == SQLITE_OK) {
         *ret = g_steal_pointer(&statement);
     }
     return error_of(db, code);
-}
-
-int
-db_prepare(struct db *db, db_statement **ret, const char *sql, const char *types, ...)
-{
-    va_list args;
-    va_start(args, types);
-    int rc = prepare(db, ret, sql, types, args);
-    va_end(args);
-    return rc;
 }
 
 int
@@ -146,13 +134,10 @@ db_step(struct db *db, db_statement *statement)
 }
 
 int
-db_run(struct db *db, const char *sql, const char *types, ...)
+db_run(struct db *db, const char *sql, const struct db_value values[])
 {
     g_autoptr(db_statement) statement = NULL;
-    va_list args;
-    va_start(args, types);
-    int rc = prepare(db, &statement, sql, types, args);
-    va_end(args);
+    int rc = db_prepare(db, &statement, sql, values);
     if (rc < 0) {
         return rc;
     }

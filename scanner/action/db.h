@@ -31,15 +31,23 @@ void db_close(struct db *db, gboolean abandon);
 /* Runs SQL that takes and gives nothing. Returns 0 or -errno. */
 int db_exec(struct db *db, const char *sql);
 
-/*
- * Prepares one statement and binds the arguments to its ?1, ?2 ... as TYPES says: t = const char *
- * (NULL is fine; copied, what is not UTF-8 is made so), i = gint64. Returns 0 or -errno.
- */
-int db_prepare(struct db *db, db_statement **ret, const char *sql, const char *types, ...);
+/* What is bound to a statement's ?1, ?2 ...: DB_VALUES(DB_TEXT(key), DB_NUMBER(n)). */
+struct db_value {
+    enum { DB_TYPE_END, DB_TYPE_TEXT, DB_TYPE_NUMBER } type;
+    const char *text;
+    gint64 number;
+};
+/* NULL is fine; the text is copied, and what is not UTF-8 is made so. */
+#define DB_TEXT(value) ((struct db_value){.type = DB_TYPE_TEXT, .text = (value)})
+#define DB_NUMBER(value) ((struct db_value){.type = DB_TYPE_NUMBER, .number = (value)})
+#define DB_VALUES(...) ((const struct db_value[]){__VA_ARGS__, {.type = DB_TYPE_END}})
+
+/* Prepares one statement and binds VALUES (NULL = none). Returns 0 or -errno. */
+int db_prepare(struct db *db, db_statement **ret, const char *sql, const struct db_value values[]);
 /* Returns 1 with a row, 0 at the end, or -errno. */
 int db_step(struct db *db, db_statement *statement);
 /* Prepare, step to the end, finalize. Returns 0 or -errno. */
-int db_run(struct db *db, const char *sql, const char *types, ...);
+int db_run(struct db *db, const char *sql, const struct db_value values[]);
 
 /* Columns of the current row; NULL as "" and 0. The text is valid until the next db_step(). */
 const char *db_text(db_statement *statement, int column);

@@ -170,7 +170,7 @@ static int
 quick_check(struct db *db)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "PRAGMA quick_check(1)", "");
+    int rc = db_prepare(db, &statement, "PRAGMA quick_check(1)", NULL);
     if (rc == 0) {
         rc = db_step(db, statement);
     }
@@ -180,23 +180,32 @@ quick_check(struct db *db)
     return strcmp(db_text(statement, 0), "ok") == 0 ? 0 : -EUCLEAN;
 }
 
+/* Returns 0 with 0 for a new database, or -errno. */
 static int
-schema_check(struct db *db)
+schema_version(struct db *db, gint64 *ret_version)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "PRAGMA user_version", "");
+    int rc = db_prepare(db, &statement, "PRAGMA user_version", NULL);
     if (rc == 0) {
         rc = db_step(db, statement);
     }
-    if (rc < 0) {
-        return rc;
+    if (rc == 1) {
+        *ret_version = db_number(statement, 0);
     }
-    gint64 version = db_number(statement, 0);
-    g_clear_pointer(&statement, sqlite3_finalize);
-    if (version == 0) {
-        return db_exec(db, schema);
+    return MIN(rc, 0);
+}
+
+static int
+schema_check(struct db *db)
+{
+    gint64 version = 0;
+    int rc = schema_version(db, &version);
+    if (rc == 0 && version == 0) {
+        rc = db_exec(db, schema);
+    } else if (rc == 0 && version != SCHEMA_VERSION) {
+        rc = -EOPNOTSUPP;
     }
-    return version == SCHEMA_VERSION ? 0 : -EOPNOTSUPP;
+    return rc;
 }
 
 static int
@@ -214,7 +223,8 @@ db_try(struct state *state)
         rc = schema_check(state->db);
     }
     if (rc < 0) {
-        db_close(g_steal_pointer(&state->db), TRUE);
+        db_close(state->db, TRUE);
+        state->db = NULL;
     }
     return rc;
 }
@@ -262,7 +272,7 @@ static int
 epoch_read(struct state *state)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(state->db, &statement, "SELECT epoch FROM meta", "");
+    int rc = db_prepare(state->db, &statement, "SELECT epoch FROM meta", NULL);
     if (rc == 0) {
         rc = db_step(state->db, statement);
     }
@@ -281,7 +291,8 @@ epoch_store(struct state *state)
     if (rc < 0) {
         return rc;
     }
-    rc = db_run(state->db, "UPDATE meta SET epoch = ?1", "i", (gint64)state->epoch);
+    rc =
+        db_run(state->db, "UPDATE meta SET epoch = ?1", DB_VALUES(DB_NUMBER((gint64)state->epoch)));
     return state_end(state, rc);
 }
 

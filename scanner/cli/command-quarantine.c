@@ -239,8 +239,7 @@ headers_print(FILE *file)
 {
     char *text = NULL;
     size_t room = 0;
-    ssize_t n;
-    while ((n = getline(&text, &room, file)) > 0) {
+    while (getline(&text, &room, file) > 0) {
         text[strcspn(text, "\r\n")] = '\0';
         if (*text == '\0') {
             break;

@@ -38,10 +38,9 @@ line(const char *label, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    printf("%-11s", label);
-    vprintf(format, args);
-    putchar('\n');
+    g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
+    printf("%-11s%s\n", label, text);
 }
 
 static void

@@ -6,105 +6,16 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
 
 #include "packet.h"
-#include "test-bench.h"
-
-struct result {
-    int status; /* -1 until it has ended */
-    char *out;
-    char *err;
-};
-
-static void
-result_clear(struct result *result)
-{
-    g_clear_pointer(&result->out, g_free);
-    g_clear_pointer(&result->err, g_free);
-}
-
-static int
-on_exit_of(sd_event_source *source, const siginfo_t *info, void *data)
-{
-    struct result *result = data;
-    (void)source;
-    result->status = info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
-    return 0;
-}
-
-static void
-redirect(int fd, const char *path)
-{
-    int file = open(path, fd == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (file < 0 || dup2(file, fd) < 0) {
-        _exit(127);
-    }
-}
-
-/* Runs `./postern --config ... WORDS`, stdin from INPUT, while the loop serves it. */
-static void
-postern(struct bench *b, const char *input, struct result *result, const char *const words[])
-{
-    const char *argv[32] = {"postern", "--config"};
-    g_autofree char *conf = g_build_filename(b->fixture->dir, "postern.conf", NULL);
-    g_autofree char *out = g_build_filename(b->fixture->dir, "out", NULL);
-    g_autofree char *err = g_build_filename(b->fixture->dir, "err", NULL);
-    sd_event_source *source = NULL;
-    size_t n = 2;
-    argv[n++] = conf;
-    while (*words != NULL) {
-        argv[n++] = *words++;
-    }
-    result->status = -1;
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        redirect(0, input == NULL ? "/dev/null" : input);
-        redirect(1, out);
-        redirect(2, err);
-        execv("./postern", (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    assert_true(sd_event_add_child(b->event, &source, child, WEXITED, on_exit_of, result) >= 0);
-    while (result->status < 0) {
-        assert_true(sd_event_run(b->event, UINT64_MAX) >= 0);
-    }
-    sd_event_source_disable_unref(source);
-    assert_true(g_file_get_contents(out, &result->out, NULL, NULL));
-    assert_true(g_file_get_contents(err, &result->err, NULL, NULL));
-}
-
-#define POSTERN(b, result, ...) postern(b, NULL, result, (const char *const[]){__VA_ARGS__, NULL})
-
-/* Exit status, and a text that stdout or stderr has ("" = says nothing at all). */
-static void
-check(struct result *result, int status, const char *out, const char *err)
-{
-    if (result->status != status || strstr(result->out, out) == NULL ||
-        strstr(result->err, err) == NULL || (*err == '\0' && *result->err != '\0')) {
-        fail_msg("status %d\n%s\n%s\nis not: status %d\n%s\n%s", result->status, result->out,
-                 result->err, status, out, err);
-    }
-    result_clear(result);
-}
-
-static char *
-put(struct bench *b, const char *name, const char *text)
-{
-    char *path = g_build_filename(b->fixture->dir, name, NULL);
-    assert_true(g_file_set_contents(path, text, -1, NULL));
-    return path;
-}
+#include "test-postern.h"
 
 static void
 test_usage(void **data)
@@ -385,150 +296,56 @@ test_status_alone(void **data)
     check(&r, 2, "", "posternd is not running");
 }
 
-static char *
-current_of(const char *dir)
+static void
+check_in_manual(const char *name, const char *value, const char *preset, const char *text,
+                void *data)
 {
-    g_autofree char *path = g_build_filename(dir, "current", NULL);
-    return g_file_read_link(path, NULL);
-}
-
-static int
-count_names(const char *dir)
-{
-    GDir *handle = g_dir_open(dir, 0, NULL);
-    int n = 0;
-    while (handle != NULL && g_dir_read_name(handle) != NULL) {
-        n++;
+    const char *manual = data;
+    g_autofree char *item = g_strdup_printf("\n.It Va %s No (", name);
+    g_autofree char *ending = g_strdup_printf("; default %s)\n", preset);
+    (void)value;
+    const char *found = strstr(manual, item);
+    if (found == NULL) {
+        fail_msg("postern.conf(5) does not have %s", name);
     }
-    g_clear_pointer(&handle, g_dir_close);
-    return n;
-}
-
-static char *
-signatures_dir(struct bench *b)
-{
-    g_autofree char *conf = g_build_filename(b->fixture->dir, "postern.conf", NULL);
-    char *dir = g_build_filename(b->fixture->dir, "signatures", NULL);
-    FILE *append = fopen(conf, "a");
-    fprintf(append, "signatures_dir = \"%s\"\n", dir);
-    fclose(append);
-    return dir;
-}
-
-static void
-test_signatures(void **data)
-{
-    struct bench *b = *data;
-    struct result r = {0};
-    struct stat st;
-    mode_t mask = umask(077);
-    g_autofree char *dir = signatures_dir(b);
-    g_autofree char *source = g_build_filename(b->fixture->dir, "source", NULL);
-    assert_int_equal(mkdir(source, 0700), 0);
-    g_autofree char *one = put(b, "source/one.ndb", "one");
-    g_autofree char *two = put(b, "source/two.HDB", "two");
-    g_autofree char *readme = put(b, "source/README", "no signatures");
-    g_autofree char *three = put(b, "three.yara", "three");
-    POSTERN(b, &r, "signatures", "add", source);
-    check(&r, 0, "(2 file(s), 6 bytes) is current", "");
-    g_autofree char *first = current_of(dir);
-    assert_int_equal(strlen(first), 16);
-    g_autofree char *generation = g_build_filename(dir, first, NULL);
-    g_autofree char *copy = g_build_filename(generation, "one.ndb", NULL);
-    g_autofree char *manifest = g_build_filename(generation, "manifest.json", NULL);
-    assert_int_equal(count_names(generation), 3);
-    assert_int_equal(stat(generation, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0755);
-    assert_int_equal(stat(copy, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0644);
-    assert_int_equal(stat(manifest, &st), 0);
-    assert_int_equal(st.st_mode & 07777, 0644);
-
-    /* The same files, named in another way and order: the same generation. */
-    POSTERN(b, &r, "signatures", "add", two, one);
-    check(&r, 0, "was there already", "");
-    assert_int_equal(count_names(dir), 2);
-    POSTERN(b, &r, "signatures", "add", "--json", source, three);
-    json_t *json = json_loads(r.out, 0, NULL);
-    assert_int_equal(json_integer_value(json_object_get(json, "files")), 3);
-    json_decref(json);
-    check(&r, 0, "", "");
-    g_autofree char *second = current_of(dir);
-    assert_string_not_equal(first, second);
-    assert_int_equal(count_names(dir), 3);
-
-    /* Other content under the same name is another generation; back again is the first. */
-    g_free(put(b, "source/one.ndb", "ONE"));
-    POSTERN(b, &r, "signatures", "add", source);
-    check(&r, 0, "is current", "");
-    assert_int_equal(count_names(dir), 4);
-    POSTERN(b, &r, "signatures", "add", generation);
-    check(&r, 0, "was there already", "");
-    g_autofree char *again = current_of(dir);
-    assert_string_equal(again, first);
-    umask(mask);
-}
-
-static void
-test_signatures_refused(void **data)
-{
-    struct bench *b = *data;
-    struct result r = {0};
-    g_autofree char *dir = signatures_dir(b);
-    g_autofree char *source = g_build_filename(b->fixture->dir, "source", NULL);
-    g_autofree char *none = g_build_filename(b->fixture->dir, "none", NULL);
-    g_autofree char *fifo = g_build_filename(b->fixture->dir, "fifo.ndb", NULL);
-    assert_int_equal(mkdir(source, 0700), 0);
-    assert_int_equal(mkdir(none, 0700), 0);
-    assert_int_equal(mkfifo(fifo, 0600), 0);
-    g_autofree char *one = put(b, "source/one.ndb", "one");
-    g_autofree char *twin = put(b, "one.ndb", "twin");
-    g_autofree char *readme = put(b, "none/README", "no signatures");
-    g_autofree char *empty = put(b, "empty.ndb", "");
-    g_autofree char *dotted = put(b, ".ndb", "x");
-    POSTERN(b, &r, "signatures", "add", source);
-    check(&r, 0, "is current", "");
-    g_autofree char *current = current_of(dir);
-    const struct {
-        const char *path;
-        const char *says;
-    } bad[] = {
-        {twin, "have the same name"},
-        {none, "has no signature files"},
-        {readme, "not a signature file"},
-        {empty, "is empty"},
-        {dotted, "not a signature file"},
-        {fifo, "not a regular file"},
-        {"", "an empty path"},
-        {"/nonexistent", "No such file or directory"},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
-        POSTERN(b, &r, "signatures", "add", source, bad[i].path);
-        check(&r, 2, "", bad[i].says);
-        g_autofree char *now = current_of(dir);
-        assert_string_equal(now, current);
-        assert_int_equal(count_names(dir), 2);
+    g_autofree char *line = g_strndup(found + 1, strcspn(found + 1, "\n") + 1);
+    if (!g_str_has_suffix(line, ending)) {
+        fail_msg("postern.conf(5) says %s, but the default is %s", line, preset);
     }
-    POSTERN(b, &r, "signatures", "add");
-    check(&r, 2, "", "needs a signature file");
+    g_autofree char *description = g_strdup_printf("%s%s.\n", line, text);
+    if (strstr(manual, description) == NULL) {
+        fail_msg("postern.conf(5) says of %s something else than %s", name, text);
+    }
 }
 
-/* What a maker that was killed left behind is cleared by the next one. */
 static void
-test_signatures_after_crash(void **data)
+count_setting(const char *name, const char *value, const char *preset, const char *text, void *data)
+{
+    (void)name;
+    (void)value;
+    (void)preset;
+    (void)text;
+    ++*(int *)data;
+}
+
+/* The manual is written by hand; it must say what settings.def says, and no more. */
+static void
+test_manual(void **data)
 {
     struct bench *b = *data;
-    struct result r = {0};
-    g_autofree char *dir = signatures_dir(b);
-    g_autofree char *half = g_build_filename(dir, ".tmp-generation", NULL);
-    g_autofree char *link = g_build_filename(dir, ".tmp-current", NULL);
-    g_autofree char *one = put(b, "one.ndb", "one");
-    assert_int_equal(g_mkdir_with_parents(half, 0700), 0);
-    g_free(put(b, "signatures/.tmp-generation/x.ndb", "half"));
-    assert_int_equal(symlink("nowhere", link), 0);
-    POSTERN(b, &r, "signatures", "add", one);
-    check(&r, 0, "(1 file(s), 3 bytes) is current", "");
-    assert_int_equal(count_names(dir), 2);
+    const char *top = g_getenv("srcdir");
+    g_autofree char *path =
+        g_build_filename(top == NULL ? ".." : top, "docs/man/postern.conf.5", NULL);
+    g_autofree char *manual = NULL;
+    int settings = 0;
+    int items = 0;
+    assert_true(g_file_get_contents(path, &manual, NULL, NULL));
+    settings_foreach(b->fixture->settings, check_in_manual, manual);
+    settings_foreach(b->fixture->settings, count_setting, &settings);
+    for (const char *p = manual; (p = strstr(p, "\n.It Va ")) != NULL; p++) {
+        items++;
+    }
+    assert_int_equal(items, settings);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
@@ -537,22 +354,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_usage),
-        T(test_config),
-        T(test_scan),
-        T(test_scan_tree),
-        T(test_scan_large),
-        T(test_quarantine),
-        T(test_status),
-        T(test_status_alone),
-        T(test_signatures),
-        T(test_signatures_refused),
-        T(test_signatures_after_crash),
+        T(test_manual),     T(test_usage),     T(test_config),
+        T(test_scan),       T(test_scan_tree), T(test_scan_large),
+        T(test_quarantine), T(test_status),    T(test_status_alone),
     };
-    sigset_t child;
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &child, NULL);
-    g_setenv("LC_ALL", "C", TRUE);
+    postern_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
