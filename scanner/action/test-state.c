@@ -105,9 +105,15 @@ static void
 test_repeat_is_an_attempt(void **data)
 {
     struct fixture *f = *data;
+    struct stat first;
+    struct stat second;
     g_autoptr(state_t) state = fixture_open(f);
     assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    g_autofree char *file = fixture_first_file(f);
+    assert_int_equal(stat(file, &first), 0);
     assert_int_equal(fixture_store(state, "one", "Q2"), 0);
+    assert_int_equal(stat(file, &second), 0);
+    assert_int_equal(first.st_ino, second.st_ino); /* not written again */
     assert_int_equal(fixture_store(state, "two", "Q3"), 0);
     assert_int_equal(fixture_files(f, ".eml"), 2);
     assert_int_equal(fixture_attempts(state, "one"), 2);
@@ -430,6 +436,9 @@ test_adoption_of_strange_files(void **data)
         "\"reason\":\"x\",\"size\":9,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
         "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
         "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":7,\"recipients\":[]}}\nbody",
+        "X-Postern-Quarantine: {\"version\":1,\"key\":\"another\",\"time\":1,"
+        "\"verdict\":\"infected\",\"reason\":\"x\",\"size\":4,"
+        "\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
         "X-Postern-Quarantine: {\"version\":2,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
         "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
     };
@@ -481,6 +490,27 @@ test_low_water(void **data)
     assert_int_equal(fixture_attempts(state, "one"), 2);
     assert_int_equal(fixture_files(f, ""), 1);
     state_close(state);
+}
+
+/* The file still fits, the row does not: nobody was promised anything, so nothing stays. */
+static void
+test_full_database(void **data)
+{
+    struct fixture *f = *data;
+    g_autoptr(state_t) state = fixture_open(f);
+    int rc = 0;
+    int kept = 0;
+    assert_int_equal(db_exec(state_db(state), "PRAGMA max_page_count=1"), 0); /* no more pages */
+    for (; rc == 0; kept++) {
+        g_autofree char *subject = g_strdup_printf("m%d", kept);
+        assert_true(kept < 1000);
+        rc = fixture_store(state, subject, "Q");
+    }
+    assert_int_equal(rc, -ENOSPC);
+    assert_int_equal(fixture_files(f, ""), kept - 1);
+    assert_int_equal(db_exec(state_db(state), "PRAGMA max_page_count=100000"), 0);
+    assert_int_equal(fixture_store(state, "last", "Q"), 0);
+    assert_int_equal(fixture_files(f, ""), kept);
 }
 
 /* In a mount namespace of its own: returns the child's exit status. */
@@ -563,6 +593,7 @@ main(void)
         T(test_adoption_of_strange_files),
         T(test_temporary_files_removed),
         T(test_low_water),
+        T(test_full_database),
         T(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,10 +26,11 @@ text_of(const json_t *object, const char *name)
     return json_string_value(json_object_get(object, name));
 }
 
+/* Rounded: the engine tells some times as fractions. */
 static gint64
 number_of(const json_t *object, const char *name)
 {
-    return json_integer_value(json_object_get(object, name));
+    return (gint64)(json_number_value(json_object_get(object, name)) + 0.5);
 }
 
 G_GNUC_PRINTF(2, 3)

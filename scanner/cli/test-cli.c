@@ -240,9 +240,9 @@ engine_close(struct engine *engine)
 static json_t *
 engine_state(const char *state, gint64 since, int test_only)
 {
-    return json_pack("{s:b, s:s, s:I, s:s, s:i, s:b, s:s, s:i, s:i, s:n, s:i}", "ok", 1, "state",
+    return json_pack("{s:b, s:s, s:I, s:s, s:i, s:b, s:s, s:f, s:i, s:n, s:i}", "ok", 1, "state",
                      state, "since", (json_int_t)since, "generation", "abc123", "signatures", 42,
-                     "test_only", test_only, "sandbox", "namespaces, seccomp", "load_seconds", 18,
+                     "test_only", test_only, "sandbox", "namespaces, seccomp", "load_seconds", 17.6,
                      "restarts", 0, "error", "workers", 2);
 }
 
