@@ -211,6 +211,7 @@ zip_count(struct zip_survey *survey, const unsigned char *entry)
     if (size > CLAM_IGNORES_UP_TO) {
         survey->members++;
         survey->encrypted += encrypted;
+        survey->bytes += encrypted ? 0 : size;
     }
 }
 

@@ -33,6 +33,7 @@ struct zip_survey {
     unsigned entries;   /* all, directories too */
     unsigned members;   /* of more than 5 bytes: libclamav ignores what is smaller */
     unsigned encrypted; /* of them */
+    uint64_t bytes;     /* of the members that are not encrypted, unpacked */
     int method;         /* a compression method that libclamav does not know, -1 = none */
 };
 struct zip_survey container_survey_zip(const unsigned char *data, size_t len);

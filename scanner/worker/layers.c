@@ -15,8 +15,10 @@ struct layer {
     const struct container *container;
     struct zip_survey zip;
     unsigned children;
+    guint64 child_bytes;
     unsigned announced; /* members that libclamav should have shown */
-    unsigned encrypted; /* of them */
+    guint64 announced_bytes;
+    unsigned encrypted; /* members that it cannot */
 };
 
 static struct layer *
@@ -47,7 +49,8 @@ judge_zip(struct layers *layers, const struct layer *layer)
     if (!layer->zip.found && layer->children == 0) {
         report(layers, layer, CAUSE_DAMAGED, " without a directory");
     } else if (layer->zip.found && layer->zip.method < 0 &&
-               layer->children + layer->zip.encrypted < layer->zip.members) {
+               (layer->children + layer->zip.encrypted < layer->zip.members ||
+                layer->child_bytes < layer->zip.bytes)) {
         report(layers, layer, CAUSE_DAMAGED, ", not all of whose members could be unpacked");
     }
 }
@@ -66,19 +69,42 @@ judge(struct layers *layers, const struct layer *layer)
         report(layers, layer, CAUSE_ENCRYPTED, " with encrypted members");
     } else if (layer->children == 0) {
         report(layers, layer, CAUSE_UNSUPPORTED, "");
-    } else if (layer->children < layer->announced) {
+    } else if (layer->children < layer->announced || layer->child_bytes < layer->announced_bytes) {
         report(layers, layer, CAUSE_UNSUPPORTED, ", not all of whose members could be unpacked");
     }
 }
 
 void
-layers_begin(struct layers *layers, struct facts *facts, const char *path)
+layers_begin(struct layers *layers, struct facts *facts, guint64 file_limit, const char *path)
 {
     *layers = (struct layers){
         .facts = facts,
+        .file_limit = file_limit,
         .path = path,
         .stack = g_array_new(FALSE, FALSE, sizeof(struct layer)),
     };
+}
+
+/* libclamav writes in pieces of 8 KB and stops before the one that would be too much. */
+#define PIECE 8192
+
+static bool
+is_cut_off(const struct layers *layers, const struct clam_layer *seen)
+{
+    return seen->level > 0 && !seen->derived &&
+           seen->size + MIN(PIECE, layers->file_limit / 2) > layers->file_limit;
+}
+
+static void
+recognise(struct layer *layer, const struct clam_layer *seen)
+{
+    layer->container = container_detect(seen->data, seen->size, seen->type);
+    if (layer->container == NULL) {
+        layer->container = container_detect_sfx(seen->data, seen->size);
+    }
+    if (layer->container != NULL && layer->container->zip) {
+        layer->zip = container_survey_zip(seen->data, seen->size);
+    }
 }
 
 void
@@ -96,15 +122,14 @@ layers_enter(struct layers *layers, const struct clam_layer *seen, const char *p
     };
     if (parent != NULL && !seen->derived) {
         parent->children++;
+        parent->child_bytes += seen->size;
     }
     if (seen->data != NULL && !seen->derived) {
-        layer.container = container_detect(seen->data, seen->size, seen->type);
-        if (layer.container == NULL) {
-            layer.container = container_detect_sfx(seen->data, seen->size);
-        }
-        if (layer.container != NULL && layer.container->zip) {
-            layer.zip = container_survey_zip(seen->data, seen->size);
-        }
+        recognise(&layer, seen);
+    }
+    if (is_cut_off(layers, seen)) {
+        facts_add_unscanned(layers->facts, CAUSE_LIMIT, "file cut off at scan_file_size",
+                            layer.path);
     }
     g_array_append_val(layers->stack, layer);
 }
@@ -121,6 +146,7 @@ layers_member(struct layers *layers, const struct clam_member *member)
         layer->encrypted++;
     } else if (member->size > CLAM_IGNORES_UP_TO) {
         layer->announced++;
+        layer->announced_bytes += member->size;
     }
 }
 

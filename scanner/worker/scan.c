@@ -15,6 +15,7 @@
 
 struct scan {
     struct clam *clam;
+    const struct orders *orders;
     struct facts *facts;
     GPtrArray *leaves; /* of struct mime_leaf *, NULL = not a mail */
     gint64 deadline_us;
@@ -109,7 +110,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
     if (len == 0) {
         return;
     }
-    layers_begin(&scan->layers, scan->facts, path);
+    layers_begin(&scan->layers, scan->facts, scan->orders->scan_file_size, path);
     if (left_ms > 0) {
         result = clam_scan(scan->clam, data, len, (unsigned)left_ms, &sink, &text);
     }
@@ -165,6 +166,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     gint64 start = g_get_monotonic_time();
     struct scan scan = {
         .clam = clam,
+        .orders = orders,
         .facts = facts_new(),
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
