@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The engine's parts that need no zygote. */
+#include "config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <glib.h>
+
+#include "generation.h"
+#include "report.h"
+
+struct place {
+    char *dir;
+    char *link;
+};
+
+static int
+setup(void **state)
+{
+    struct place *place = g_new0(struct place, 1);
+    place->dir = g_strdup("/tmp/postern-test-engine-XXXXXX");
+    if (mkdtemp(place->dir) == NULL) {
+        return -1;
+    }
+    place->link = g_build_filename(place->dir, "current", NULL);
+    *state = place;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct place *place = *state;
+    g_autofree char *gen = g_build_filename(place->dir, "gen-1", NULL);
+    (void)unlink(place->link);
+    (void)rmdir(gen);
+    int rc = rmdir(place->dir);
+    g_free(place->dir);
+    g_free(place->link);
+    g_free(place);
+    return rc;
+}
+
+static void
+make_generation(const struct place *place)
+{
+    g_autofree char *gen = g_build_filename(place->dir, "gen-1", NULL);
+    assert_int_equal(mkdir(gen, 0755), 0);
+}
+
+static void
+test_no_generation(void **state)
+{
+    const struct place *place = *state;
+    struct generation generation;
+    char *error = NULL;
+    assert_int_equal(generation_resolve(place->dir, &generation, &error), 0);
+    assert_null(generation.name);
+    assert_null(generation.path);
+    assert_int_equal(generation_resolve("/nowhere", &generation, &error), 0);
+}
+
+static void
+test_current_generation(void **state)
+{
+    const struct place *place = *state;
+    struct generation generation;
+    char *error = NULL;
+    make_generation(place);
+    assert_int_equal(symlink("gen-1", place->link), 0);
+    assert_int_equal(generation_resolve(place->dir, &generation, &error), 0);
+    assert_string_equal(generation.name, "gen-1");
+    assert_true(g_str_has_suffix(generation.path, "/gen-1"));
+    generation_clear(&generation);
+    g_autofree char *absolute = g_build_filename(place->dir, "gen-1", NULL);
+    assert_int_equal(unlink(place->link), 0);
+    assert_int_equal(symlink(absolute, place->link), 0);
+    assert_int_equal(generation_resolve(place->dir, &generation, &error), 0);
+    generation_clear(&generation);
+}
+
+/* A link that is wrong must not look like "no signatures yet". */
+static void
+test_bad_links(void **state)
+{
+    const struct place *place = *state;
+    static const char *const targets[] = {"missing", "../etc", "/etc", ".", "..", "current", "a b"};
+    for (size_t i = 0; i < G_N_ELEMENTS(targets); i++) {
+        struct generation generation;
+        g_autofree char *error = NULL;
+        assert_int_equal(symlink(targets[i], place->link), 0);
+        assert_true(generation_resolve(place->dir, &generation, &error) < 0);
+        assert_non_null(strstr(error, place->link));
+        assert_null(generation.name);
+        assert_int_equal(unlink(place->link), 0);
+    }
+    struct generation generation;
+    g_autofree char *error = NULL;
+    assert_int_equal(mkdir(place->link, 0755), 0);
+    assert_int_equal(generation_resolve(place->dir, &generation, &error), -EINVAL);
+    assert_int_equal(rmdir(place->link), 0);
+}
+
+/* The report */
+
+static char *
+contents(const char *path)
+{
+    char *text = NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
+}
+
+static int
+listen_for_pokes(const char *path)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    g_strlcpy(addr.sun_path, path, sizeof addr.sun_path);
+    assert_int_equal(bind(sock, (struct sockaddr *)&addr, sizeof addr), 0);
+    return sock;
+}
+
+static void
+test_report(void **state)
+{
+    const struct place *place = *state;
+    g_autofree char *engine_dir = g_build_filename(place->dir, "engine", NULL);
+    g_autofree char *notify = g_build_filename(place->dir, "notify.sock", NULL);
+    const struct settings settings = {.engine_dir = engine_dir};
+    struct report report;
+    char byte;
+    assert_int_equal(mkdir(engine_dir, 0755), 0);
+    int sock = listen_for_pokes(notify);
+    report_init(&report, &settings);
+    assert_int_equal(report_publish(&report, REPORT_LOADING), 0);
+    assert_int_equal(recv(sock, &byte, 1, 0), 0);
+
+    report_set_text(&report.generation, "gen-1");
+    report.load_seconds = 1.5;
+    assert_int_equal(report_publish(&report, REPORT_READY), 0);
+    g_autofree char *line = contents(report.state_path);
+    g_autofree char *expected =
+        g_strdup_printf("ready %" G_GINT64_FORMAT " 1.500 gen-1\n", report.since);
+    assert_string_equal(line, expected);
+    assert_int_equal(recv(sock, &byte, 1, 0), 0);
+
+    /* Nothing new: nobody is woken. */
+    report.workers = 3;
+    assert_int_equal(report_publish(&report, REPORT_READY), 0);
+    assert_int_equal(recv(sock, &byte, 1, 0), -1);
+
+    json_auto_t *json = report_to_json(&report);
+    assert_string_equal(json_string_value(json_object_get(json, "state")), "ready");
+    assert_true(json_is_null(json_object_get(json, "error")));
+    assert_int_equal(json_integer_value(json_object_get(json, "workers")), 3);
+
+    g_autofree char *path = g_strdup(report.state_path);
+    report_clear(&report);
+    assert_int_equal(access(path, F_OK), -1);
+    close(sock);
+    (void)unlink(notify);
+    (void)rmdir(engine_dir);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_no_generation, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_current_generation, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_links, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_report, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Containers: recognised by their first bytes, and held to what they announce. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "container.h"
+#include "layers.h"
+
+#define SIZE 40000
+#define LIMIT (1 << 20)
+
+static unsigned char buffer[SIZE];
+
+static const char *
+name_of(size_t offset, const char *bytes, size_t len)
+{
+    memset(buffer, 0, sizeof buffer);
+    memcpy(buffer + offset, bytes, len);
+    const struct container *container = container_detect(buffer, sizeof buffer, NULL);
+    return container != NULL ? container->name : NULL;
+}
+
+#define NAME(offset, bytes) name_of(offset, bytes, sizeof bytes - 1)
+
+static void
+test_magic(void **state)
+{
+    (void)state;
+    assert_string_equal(NAME(0, "PK\003\004"), "ZIP archive");
+    assert_string_equal(NAME(0, "Rar!\032\007\001"), "RAR archive");
+    assert_string_equal(NAME(0, "7z\274\257\047\034"), "7z archive");
+    assert_string_equal(NAME(0, "\050\265\057\375"), "Zstandard file");
+    assert_string_equal(NAME(257, "ustar"), "tar archive");
+    assert_string_equal(NAME(32769, "CD001"), "ISO 9660 image");
+    assert_string_equal(NAME(0, "\x1f\x9d\x90"), "compress file");
+    assert_string_equal(NAME(0, "BZh91AY&SY"), "bzip2 file");
+    assert_string_equal(NAME(0, "\x20\x50-lh5-"), "LHA archive");
+    assert_string_equal(NAME(0, "\x60\xea\x27\x00\x1e\x07\x01\x00\x10\x00\x02\x00"), "ARJ archive");
+    assert_string_equal(NAME(0, "\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0"), "LZMA file");
+}
+
+/* Two bytes are not enough to call something an archive. */
+static void
+test_short_magic_is_checked(void **state)
+{
+    (void)state;
+    assert_null(NAME(0, "\x1f\x9d\x60"));
+    assert_null(NAME(0, "\x60\xea\xff\xff"));
+    assert_null(NAME(0, "BZh, says the text"));
+    assert_null(NAME(0, "\x5d\0\0\x81\0\x01\x02\x03\x04\x05\x06\x07\x08\0"));
+    assert_null(NAME(0, "plain text"));
+}
+
+static void
+test_ends_of_the_buffer(void **state)
+{
+    (void)state;
+    static const unsigned char zip[] = "PK\003\004";
+    assert_null(container_detect(zip, 3, NULL));
+    assert_null(container_detect(NULL, 0, NULL));
+    assert_non_null(container_detect(zip, 4, NULL));
+    assert_string_equal(container_detect(zip, 1, "CL_TYPE_OLD_TAR")->name, "tar archive");
+    assert_null(container_detect_sfx((const unsigned char *)"MZ", 2));
+    assert_non_null(container_detect_sfx((const unsigned char *)"MZ..Rar!\032\007", 10));
+    assert_null(container_detect_sfx((const unsigned char *)"xx..Rar!\032\007", 10));
+}
+
+/* A central directory entry and the end record. */
+static size_t
+put_entry(unsigned char *p, unsigned method, unsigned flags, uint32_t packed, uint32_t size)
+{
+    memset(p, 0, 46);
+    memcpy(p, "PK\001\002", 4);
+    p[8] = (unsigned char)flags;
+    p[10] = (unsigned char)method;
+    memcpy(p + 20, &packed, 4);
+    memcpy(p + 24, &size, 4);
+    return 46;
+}
+
+static size_t
+put_end(unsigned char *p, uint32_t directory_size)
+{
+    memset(p, 0, 22);
+    memcpy(p, "PK\005\006", 4);
+    memcpy(p + 12, &directory_size, 4);
+    return 22;
+}
+
+static void
+test_zip_survey(void **state)
+{
+    (void)state;
+    unsigned char zip[1024] = "PK\003\004....";
+    size_t at = 8;
+    at += put_entry(zip + at, 8, 0, 50, 100);
+    at += put_entry(zip + at, 0, 0, 0, 0);    /* a directory */
+    at += put_entry(zip + at, 0, 0, 3, 3);    /* too small to be scanned */
+    at += put_entry(zip + at, 99, 1, 50, 70); /* encrypted */
+    at += put_end(zip + at, (uint32_t)at - 8);
+    struct zip_survey survey = container_survey_zip(zip, at);
+    assert_true(survey.found);
+    assert_int_equal(survey.entries, 4);
+    assert_int_equal(survey.members, 2);
+    assert_int_equal(survey.encrypted, 1);
+    assert_int_equal(survey.bytes, 100);
+    assert_int_equal(survey.method, -1);
+    /* Cut off anywhere it must neither crash nor be "found" with all its entries. */
+    for (size_t len = 0; len < at; len++) {
+        survey = container_survey_zip(zip, len);
+        assert_false(survey.found);
+    }
+}
+
+static void
+test_zip_method_counts_whatever_the_size(void **state)
+{
+    (void)state;
+    unsigned char zip[256];
+    size_t at = put_entry(zip, 98, 0, 50, 1);
+    at += put_end(zip + at, (uint32_t)at);
+    assert_int_equal(container_survey_zip(zip, at).method, 98);
+}
+
+static void
+test_zip_directory_that_lies(void **state)
+{
+    (void)state;
+    unsigned char zip[256];
+    size_t at = put_entry(zip, 8, 0, 50, 100);
+    put_end(zip + at, 0);
+    assert_false(container_survey_zip(zip, at + 22).found);
+    put_end(zip + at, UINT32_MAX);
+    assert_false(container_survey_zip(zip, at + 22).found);
+}
+
+/* Layers */
+
+static struct clam_layer
+layer(unsigned level, const char *bytes, size_t size)
+{
+    memset(buffer, 0, sizeof buffer);
+    memcpy(buffer, bytes, strlen(bytes));
+    return (struct clam_layer){.level = level, .type = "", .data = buffer, .size = size};
+}
+
+static void
+enter(struct layers *layers, unsigned level, const char *bytes, size_t size)
+{
+    struct clam_layer seen = layer(level, bytes, size);
+    layers_enter(layers, &seen, NULL);
+}
+
+static void
+assert_unscanned(const struct facts *facts, guint n, enum cause cause)
+{
+    assert_int_equal(facts->unscanned->len, n);
+    if (n > 0) {
+        const struct unscanned *first = g_ptr_array_index(facts->unscanned, 0);
+        assert_int_equal(first->cause, cause);
+    }
+}
+
+static void
+test_unopened_container(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    struct layers layers;
+    layers_begin(&layers, facts, LIMIT, "2");
+    enter(&layers, 0, "\037\213\010", 100);
+    layers_leave(&layers);
+    layers_end(&layers);
+    assert_unscanned(facts, 1, CAUSE_UNSUPPORTED);
+    const struct unscanned *u = g_ptr_array_index(facts->unscanned, 0);
+    assert_string_equal(u->part, "2");
+    assert_string_equal(u->detail, "gzip file");
+}
+
+static void
+test_opened_container(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    struct layers layers;
+    layers_begin(&layers, facts, LIMIT, "");
+    enter(&layers, 0, "\037\213\010", 100);
+    enter(&layers, 1, "text", 50);
+    layers_leave(&layers);
+    layers_leave(&layers);
+    layers_end(&layers);
+    assert_unscanned(facts, 0, CAUSE_LIMIT);
+}
+
+/* What libclamav makes of a container's bytes is not what the container holds. */
+static void
+test_derived_layers_prove_nothing(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    struct layers layers;
+    layers_begin(&layers, facts, LIMIT, "");
+    enter(&layers, 0, "\037\213\010", 100);
+    struct clam_layer derived = layer(1, "text", 50);
+    derived.derived = true;
+    layers_enter(&layers, &derived, NULL);
+    layers_end(&layers);
+    assert_unscanned(facts, 1, CAUSE_UNSUPPORTED);
+}
+
+static void
+seven(struct facts *facts, unsigned announced, unsigned shown, guint64 size_shown, bool encrypted)
+{
+    struct layers layers;
+    const struct clam_member member = {.container = "CL_TYPE_7Z", .size = 50};
+    const struct clam_member secret = {.container = "CL_TYPE_7Z", .size = 50, .encrypted = true};
+    layers_begin(&layers, facts, LIMIT, "");
+    enter(&layers, 0, "7z\274\257\047\034", 100);
+    for (unsigned i = 0; i < announced; i++) {
+        layers_member(&layers, &member);
+        if (i < shown) {
+            enter(&layers, 1, "text", size_shown);
+            layers_leave(&layers);
+        }
+    }
+    if (encrypted) {
+        layers_member(&layers, &secret);
+    }
+    layers_end(&layers);
+}
+
+static void
+test_members_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned announced;
+        unsigned shown;
+        guint64 size;
+        bool encrypted;
+        guint unscanned;
+        enum cause cause;
+    } cases[] = {
+        {2, 2, 50, false, 0, CAUSE_LIMIT},
+        {2, 1, 50, false, 1, CAUSE_UNSUPPORTED},
+        {2, 2, 49, false, 1, CAUSE_UNSUPPORTED},
+        {1, 1, 50, true, 1, CAUSE_ENCRYPTED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        seven(facts, cases[i].announced, cases[i].shown, cases[i].size, cases[i].encrypted);
+        assert_unscanned(facts, cases[i].unscanned, cases[i].cause);
+    }
+}
+
+static void
+test_cut_off_file_is_a_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned level;
+        size_t size;
+        guint unscanned;
+    } cases[] = {{1, LIMIT, 1}, {1, LIMIT - 8000, 1}, {1, LIMIT - 10000, 0}, {0, LIMIT, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        struct layers layers;
+        layers_begin(&layers, facts, LIMIT, "");
+        enter(&layers, cases[i].level, "text", cases[i].size);
+        layers_end(&layers);
+        assert_unscanned(facts, cases[i].unscanned, CAUSE_LIMIT);
+    }
+}
+
+/* A scan that breaks off, or libclamav leaving out a leave(): the stack must stand it. */
+static void
+test_unbalanced_layers(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    struct layers layers;
+    layers_begin(&layers, facts, LIMIT, "");
+    layers_leave(&layers);
+    layers_member(&layers, &(struct clam_member){.container = "x"});
+    enter(&layers, 5, "\037\213\010", 100);
+    enter(&layers, 2, "text", 10);
+    layers_end(&layers);
+    assert_unscanned(facts, 1, CAUSE_UNSUPPORTED);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_magic),
+        cmocka_unit_test(test_short_magic_is_checked),
+        cmocka_unit_test(test_ends_of_the_buffer),
+        cmocka_unit_test(test_zip_survey),
+        cmocka_unit_test(test_zip_method_counts_whatever_the_size),
+        cmocka_unit_test(test_zip_directory_that_lies),
+        cmocka_unit_test(test_unopened_container),
+        cmocka_unit_test(test_opened_container),
+        cmocka_unit_test(test_derived_layers_prove_nothing),
+        cmocka_unit_test(test_members_are_counted),
+        cmocka_unit_test(test_cut_off_file_is_a_limit),
+        cmocka_unit_test(test_unbalanced_layers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A scan in this process, with the built-in signature only and without a sandbox. */
+#include "config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "canary.h"
+#include "durable.h"
+#include "eicar.h"
+#include "faultguard.h"
+#include "scan.h"
+#include "tmpdir.h"
+#include "warmup.h"
+
+static struct clam *clam;
+static struct orders *orders;
+static char dir[] = "/tmp/postern-test-scan-XXXXXX";
+
+static struct facts *
+scan(const void *data, size_t len)
+{
+    return scan_object(clam, orders, data, len);
+}
+
+static char *
+with_eicar(const char *before, size_t *ret_len)
+{
+    size_t head = strlen(before);
+    char *text = g_malloc(head + EICAR_SIZE + 1);
+    memcpy(text, before, head);
+    eicar_bytes((unsigned char *)text + head);
+    text[head + EICAR_SIZE] = '\n';
+    *ret_len = head + EICAR_SIZE + 1;
+    return text;
+}
+
+static void
+assert_verdict_after(const char *before, enum verdict verdict)
+{
+    size_t len;
+    g_autofree char *text = with_eicar(before, &len);
+    g_autoptr(facts_t) facts = scan(text, len);
+    assert_int_equal(facts->faults->len, 0);
+    assert_true(facts->complete);
+    assert_int_equal(facts_verdict(facts), verdict);
+}
+
+static void
+test_eicar_at_the_start_of_an_object_only(void **state)
+{
+    (void)state;
+    assert_verdict_after("", VERDICT_INFECTED);
+    assert_verdict_after("Subject: x\n\n", VERDICT_INFECTED);
+    assert_verdict_after("Subject: x\n\nLook at this:\n", VERDICT_CLEAN);
+    assert_verdict_after("Look at this:\n", VERDICT_CLEAN);
+}
+
+static void
+test_detection_has_its_name(void **state)
+{
+    (void)state;
+    unsigned char eicar[EICAR_SIZE];
+    eicar_bytes(eicar);
+    g_autoptr(facts_t) facts = scan(eicar, sizeof eicar);
+    assert_int_equal(facts->detections->len, 1);
+    assert_true(g_str_has_prefix(g_ptr_array_index(facts->detections, 0), EICAR_NAME));
+}
+
+static void
+test_canary(void **state)
+{
+    (void)state;
+    g_autofree char *wrong = canary_scan(clam, orders);
+    assert_null(wrong);
+}
+
+/* The canary must be able to die: in a directory that nobody can write to. */
+static void
+test_canary_dies_without_a_temporary_directory(void **state)
+{
+    (void)state;
+    if (geteuid() == 0) {
+        assert_int_equal(clam_set_tmpdir(clam, "/proc"), 0);
+    } else {
+        assert_int_equal(chmod(".", 0500), 0);
+    }
+    g_autofree char *wrong = canary_scan(clam, orders);
+    assert_non_null(wrong);
+    assert_int_equal(chmod(".", 0700), 0);
+    assert_int_equal(clam_set_tmpdir(clam, "."), 0);
+}
+
+static void
+test_temporary_directory_is_left_empty(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("left", 0700), 0);
+    assert_int_equal(mkdir("left/over", 0700), 0);
+    assert_int_equal(durable_replace_text("left/over/file", "x", 0600), 0);
+    g_autoptr(facts_t) facts = scan("hello there", 11);
+    assert_int_equal(facts->faults->len, 0);
+    assert_int_equal(tmpdir_adopt(), 0);
+}
+
+/* Whatever goes wrong: files of somebody else's directory are not removed. */
+static void
+test_only_the_adopted_directory_is_emptied(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("other", 0700), 0);
+    assert_int_equal(chdir("other"), 0);
+    assert_int_equal(tmpdir_empty(), -EXDEV);
+    g_autoptr(facts_t) facts = scan("hello there", 11);
+    assert_int_equal(facts_verdict(facts), VERDICT_ERROR);
+    assert_int_equal(chdir(".."), 0);
+    assert_int_equal(tmpdir_adopt(), -ENOTEMPTY);
+    assert_int_equal(rmdir("other"), 0);
+    assert_int_equal(tmpdir_adopt(), 0);
+}
+
+static void
+test_a_fault_is_in_the_facts(void **state)
+{
+    (void)state;
+    size_t len;
+    g_autofree char *mail = canary_mail(&len);
+    assert_int_equal(clam_set_tmpdir(clam, "nowhere"), 0);
+    g_autoptr(facts_t) facts = scan(mail, len);
+    assert_true(facts->faults->len > 0);
+    assert_int_equal(facts_verdict(facts), VERDICT_ERROR);
+    assert_int_equal(clam_set_tmpdir(clam, "."), 0);
+}
+
+static void
+test_no_time_is_a_limit(void **state)
+{
+    (void)state;
+    struct orders hurried = *orders;
+    hurried.scan_timeout = 0;
+    g_autoptr(facts_t) facts =
+        scan_object(clam, &hurried, (const unsigned char *)"hello there", 11);
+    assert_int_equal(facts_verdict(facts), VERDICT_UNSCANNED);
+    const struct unscanned *u = g_ptr_array_index(facts->unscanned, 0);
+    assert_int_equal(u->cause, CAUSE_LIMIT);
+}
+
+static void
+test_too_large_is_a_limit(void **state)
+{
+    (void)state;
+    size_t len = (size_t)orders->scan_file_size + 1;
+    g_autofree char *big = g_malloc0(len);
+    g_autoptr(facts_t) facts = scan(big, len);
+    assert_int_equal(facts_verdict(facts), VERDICT_UNSCANNED);
+}
+
+static void
+test_orders_survive_the_socket(void **state)
+{
+    (void)state;
+    json_auto_t *json = orders_to_json(orders);
+    g_autoptr(orders_t) again = orders_from_json(json);
+    assert_non_null(again);
+    assert_string_equal(again->generation, "builtin");
+    assert_true(again->builtin);
+    assert_int_equal(again->scan_file_size, orders->scan_file_size);
+    assert_int_equal(again->worker_age, orders->worker_age);
+    json_object_set_new(json, "scan_size", json_integer(-1));
+    assert_null(orders_from_json(json));
+    json_object_del(json, "scan_size");
+    assert_null(orders_from_json(json));
+}
+
+static void
+test_charsets(void **state)
+{
+    (void)state;
+    assert_true(warmup_charsets() > 200);
+}
+
+static int
+init(void **state)
+{
+    (void)state;
+    g_autofree char *error = NULL;
+    g_autoptr(settings_t) settings = NULL;
+    if (mkdtemp(dir) == NULL || chdir(dir) < 0 || tmpdir_adopt() < 0) {
+        return -1;
+    }
+    char *conf = g_strdup_printf("%s.conf", dir);
+    if (durable_replace_text(conf, "scan_file_size = 1M\n", 0600) == 0) {
+        settings = settings_load(conf, &error);
+    }
+    (void)unlink(conf);
+    g_free(conf);
+    g_autofree char *database = g_strdup_printf("%s.ndb", dir);
+    if (settings == NULL || durable_replace_text(database, eicar_signature(), 0600) < 0) {
+        return -1;
+    }
+    orders = orders_new(settings, NULL, false);
+    int rc = clam_new(orders, &clam, &error);
+    if (rc == 0) {
+        rc = clam_load(clam, database, &error);
+    }
+    if (rc == 0) {
+        rc = clam_compile(clam, &error);
+    }
+    (void)unlink(database);
+    if (rc == 0) {
+        rc = clam_set_tmpdir(clam, ".");
+    }
+    if (rc == 0) {
+        rc = warmup(clam, orders, &error);
+    }
+    if (rc < 0) {
+        print_error("%s\n", error);
+    }
+    return rc;
+}
+
+static int
+fini(void **state)
+{
+    (void)state;
+    clam_free(clam);
+    orders_free(orders);
+    return chdir("/") < 0 || rmdir(dir) < 0 ? -1 : 0;
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_eicar_at_the_start_of_an_object_only),
+        cmocka_unit_test(test_detection_has_its_name),
+        cmocka_unit_test(test_canary),
+        cmocka_unit_test(test_canary_dies_without_a_temporary_directory),
+        cmocka_unit_test(test_temporary_directory_is_left_empty),
+        cmocka_unit_test(test_only_the_adopted_directory_is_emptied),
+        cmocka_unit_test(test_a_fault_is_in_the_facts),
+        cmocka_unit_test(test_no_time_is_a_limit),
+        cmocka_unit_test(test_too_large_is_a_limit),
+        cmocka_unit_test(test_orders_survive_the_socket),
+        cmocka_unit_test(test_charsets),
+    };
+    return cmocka_run_group_tests(tests, init, fini);
+}
