@@ -27,6 +27,13 @@
 
 #define DESCRIPTORS_MAX 256
 
+/* Sanitizers map terabytes and call what they like: a build for tests goes without those two. */
+#ifdef SANITIZERS
+#define WATCHED_BY_SANITIZERS 1
+#else
+#define WATCHED_BY_SANITIZERS 0
+#endif
+
 struct sandbox {
     int landlock;
     struct sock_fprog filter;
@@ -180,16 +187,12 @@ set_limits(const struct sandbox_worker *worker)
         limit(RLIMIT_MSGQUEUE, 0) < 0 || limit(RLIMIT_FSIZE, worker->tmp_size) < 0) {
         return -1;
     }
-#ifdef SANITIZERS
-    return 0;
-#else
     guint64 now = address_space(worker->proc);
     if (now == 0) {
         errno = EIO;
         return -1;
     }
-    return limit(RLIMIT_AS, now + worker->memory);
-#endif
+    return WATCHED_BY_SANITIZERS ? 0 : limit(RLIMIT_AS, now + worker->memory);
 }
 
 /* When memory runs out, a worker goes first: it is replaced in milliseconds. */
@@ -328,10 +331,9 @@ sandbox_enter(const struct sandbox *sandbox, const struct sandbox_worker *worker
     }
     close(worker->tmpdir);
     close(worker->proc);
-#ifndef SANITIZERS
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &sandbox->filter) < 0) {
+    if (!WATCHED_BY_SANITIZERS &&
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &sandbox->filter) < 0) {
         return "seccomp";
     }
-#endif
     return NULL;
 }

@@ -592,15 +592,143 @@ def test_an_unknown_operation_is_answered(pool):
     assert verdict_of(pool.scan(mail())) == CLEAN
 
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="reaches into workers through /proc")
+
+
+@needs_root
 def test_a_full_temporary_directory_is_an_error(own):
-    """tmpfs is scan_size + scan_file_size + 16 MB; the limits are set so that it fills first."""
-    engine = own(workers=1, scan_size=4096, scan_file_size="24M", scan_recursion=5)
+    engine = own(workers=1, scan_size="1M", scan_file_size="1M")
     engine.wait_state("ready")
     pool = engine.attach()
-    # Sixty layers of one ZIP each 20 MB do not fit, whatever libclamav's counters say.
-    facts = pool.scan(mail(attachment(zipped(os.urandom(20 << 20) + EICAR), "a.zip")))
-    assert verdict_of(facts) != CLEAN, why(facts)
+    number, _ = pool.worker()
+    [pid] = engine.processes()["postern-worker"]
+    # Root is nobody in a file system of the worker's user namespace: its user fills it.
+    cwd = os.open(f"/proc/{pid}/cwd/", os.O_RDONLY)
+    os.setegid(os.fstat(cwd).st_gid)
+    os.seteuid(os.fstat(cwd).st_uid)
+    try:
+        fill = os.open("fill", os.O_WRONLY | os.O_CREAT, 0o600, dir_fd=cwd)
+        with pytest.raises(OSError):
+            while True:
+                os.write(fill, bytes(1 << 16))
+        os.close(fill)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.close(cwd)
+    facts = pool.scan(mail(attachment(zipped(EICAR), "a.zip")))
+    print(why(facts))
+    assert verdict_of(facts) != CLEAN and facts["faults"]
+    assert "No space left" in " ".join(facts["faults"])
+    # After a fault nobody relies on that worker again.
+    assert pool.wait_gone(number) == "retired"
+    assert verdict_of(pool.scan(mail(attachment(zipped(b"text " * 9), "a.zip")))) == CLEAN
     pool.close()
+
+
+@needs_root
+def test_an_unwritable_temporary_directory_is_an_error(engine, pool):
+    number, _ = pool.worker()
+    for pid in engine.processes()["postern-worker"]:
+        os.chmod(f"/proc/{pid}/cwd/", 0o500)
+    for data in (zipped(EICAR), zipped(b"harmless " * 100)):
+        facts = pool.scan(mail(attachment(data, "a.zip")))
+        assert facts["faults"] and verdict_of(facts) in (ERROR, INFECTED), why(facts)
+    assert pool.wait_gone(number) == "retired"
+
+
+# What the kernel or a container may refuse
+
+def refusing(*calls, errno=38, flags=0):
+    """A command prefix: runs the rest under a filter that refuses these system calls; with FLAGS
+    only where their first argument has one of them."""
+    code = f"""
+import ctypes, os, sys
+lib = ctypes.CDLL("libseccomp.so.2")
+lib.seccomp_init.restype = ctypes.c_void_p
+ctx = ctypes.c_void_p(lib.seccomp_init(ctypes.c_uint32(0x7fff0000)))
+class Compare(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64),
+                ("b", ctypes.c_uint64)]
+compare = Compare(0, 7, {flags}, {flags})
+for call in {calls!r}:
+    nr = lib.seccomp_syscall_resolve_name(call.encode())
+    rc = lib.seccomp_rule_add_array(ctx, ctypes.c_uint32(0x00050000 | {errno}), nr,
+                                    1 if {flags} else 0, ctypes.byref(compare))
+    assert rc == 0, rc
+assert lib.seccomp_load(ctx) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    return ["/usr/bin/python3", "-c", code]
+
+
+@pytest.fixture
+def filtered(own):
+    def make(*args, mode=None, **kwargs):
+        engine = own(mode=mode, start=False)
+        command = engine.command()
+        prefix = refusing(*args, **kwargs)
+        if command[0] == "setpriv":
+            # Under the filter from the start: without no_new_privs it takes root to load one.
+            command[0] = shutil.which("setpriv")
+        engine.command = lambda: prefix + command
+        return engine
+    return make
+
+
+CLONE_NEWUSER = 0x10000000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loading a filter")
+class TestRefusals:
+    def test_clone3(self, filtered):
+        """systemd's RestrictNamespaces= answers clone3 with ENOSYS."""
+        engine = filtered("clone3")
+        engine.start()
+        engine.wait_state("ready")
+        pool = engine.attach()
+        assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+        pool.close()
+
+    def test_landlock(self, filtered):
+        engine = filtered("landlock_create_ruleset")
+        engine.start()
+        engine.wait_state("ready")
+        assert "NO landlock" in engine.status()["sandbox"]
+        assert "offers no landlock" in engine.log_text()
+
+    def test_user_namespaces(self, filtered):
+        engine = filtered("clone3")
+        prefix = refusing("clone", errno=1, flags=CLONE_NEWUSER)
+        inner = engine.command()
+        engine.command = lambda: prefix + inner
+        engine.start()
+        engine.wait_state("failed")
+        assert "user namespaces are forbidden" in engine.status()["error"]
+
+    @pytest.mark.parametrize("call", ["fsopen", "open_tree", "mount_setattr", "pivot_root",
+                                      "capset", "setresuid", "setgroups"])
+    def test_no_step_of_the_zygote_is_left_out(self, filtered, call):
+        engine = filtered(call, errno=1, mode="root")
+        engine.start()
+        engine.wait_state("failed")
+        assert engine.status()["error"] and not engine.processes()["postern-zygote"]
+
+    @pytest.mark.parametrize("call", ["landlock_restrict_self", "prlimit64", "seccomp"])
+    def test_no_step_of_a_worker_is_left_out(self, filtered, call):
+        """The zygote does without these, so it loads; but no worker ever counts."""
+        engine = filtered(call, errno=1, mode="root")
+        engine.start()
+        deadline = time.monotonic() + 20
+        status = None
+        while time.monotonic() < deadline:
+            if engine.state_line():
+                status = engine.status()
+                if status["error"]:
+                    break
+            time.sleep(0.02)
+        assert status["error"] and status["state"] != "ready", status
+        assert engine.connect().call({"op": "selftest"})["ok"] is False
 
 
 def test_a_killed_worker_is_replaced(engine, pool):
@@ -613,7 +741,7 @@ def test_a_killed_worker_is_replaced(engine, pool):
     assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to signal the workers")
+@needs_root
 def test_kill_9_in_a_scan_is_the_end_of_file(engine, pool):
     number, line = pool.worker()
     pids = engine.processes()["postern-worker"]
@@ -712,10 +840,7 @@ def test_a_dead_zygote_is_replaced(own):
     pool.worker()
     [zygote] = engine.processes()["postern-zygote"]
     since = engine.state_line()
-    if os.geteuid() != 0:
-        os.kill(zygote, signal.SIGKILL)
-    else:
-        os.kill(zygote, signal.SIGKILL)
+    os.kill(zygote, signal.SIGKILL)
     while not [s for s in pool.states if s["state"] == "loading"]:
         pool.event()
     while not [s for s in pool.states if s["state"] == "ready" and s["restarts"] == 1]:

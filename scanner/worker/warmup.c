@@ -21,46 +21,52 @@ static const char *const charset_lists[] = {
     "/usr/lib64/gconv/gconv-modules", "/usr/lib64/gconv/gconv-modules.d/*.conf",
 };
 
-static unsigned
+/* Kept for the life of the process. */
+static GPtrArray *conversions;
+
+static void
 open_conversion(const char *to, const char *from)
 {
-    return iconv_open(to, from) != (iconv_t)-1;
+    iconv_t conversion = iconv_open(to, from);
+    if (conversion != (iconv_t)-1) {
+        g_ptr_array_add(conversions, conversion);
+    }
 }
 
 /* Lines are "module FROM// TO// FILE COST"; each set stands there once in either direction. */
-static unsigned
+static void
 open_listed(const char *path)
 {
     g_autofree char *text = NULL;
     if (!g_file_get_contents(path, &text, NULL, NULL)) {
-        return 0;
+        return;
     }
-    unsigned n = 0;
     g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
     for (char **line = lines; *line != NULL; line++) {
         char name[64];
         if (sscanf(*line, "module %63[^/ \t]", name) == 1 && strcmp(name, "INTERNAL") != 0) {
-            n += open_conversion("UTF-8", name);
-            n += open_conversion(name, "UTF-8");
+            open_conversion("UTF-8", name);
+            open_conversion(name, "UTF-8");
         }
     }
-    return n;
 }
 
 unsigned
 warmup_charsets(void)
 {
-    unsigned n = 0;
+    if (conversions == NULL) {
+        conversions = g_ptr_array_new();
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(charset_lists); i++) {
         glob_t found;
         if (glob(charset_lists[i], 0, NULL, &found) == 0) {
             for (size_t k = 0; k < found.gl_pathc; k++) {
-                n += open_listed(found.gl_pathv[k]);
+                open_listed(found.gl_pathv[k]);
             }
             globfree(&found);
         }
     }
-    return n;
+    return conversions->len;
 }
 
 static void
