@@ -43,23 +43,18 @@ path_address(const char *path, struct sockaddr_un *ret)
     return 0;
 }
 
-/* A file left by a dead process would make bind fail for ever. */
-static int
+/* A file left by a dead process would make bind() fail for ever; a living one keeps its own. */
+static void
 remove_stale(const struct sockaddr_un *addr)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        return -errno;
+        return;
     }
-    int rc = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? -errno : 0;
+    if (connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 && errno == ECONNREFUSED) {
+        (void)unlink(addr->sun_path);
+    }
     close(fd);
-    if (rc == -ENOENT) {
-        return 0;
-    }
-    if (rc == -ECONNREFUSED) {
-        return unlink(addr->sun_path) < 0 && errno != ENOENT ? -errno : 0;
-    }
-    return rc == 0 || rc == -EAGAIN ? -EADDRINUSE : rc;
 }
 
 static int
@@ -67,12 +62,10 @@ open_unix(struct listener *listener, const char *path)
 {
     struct sockaddr_un addr;
     int rc = path_address(path, &addr);
-    if (rc == 0) {
-        rc = remove_stale(&addr);
-    }
     if (rc < 0) {
         return rc;
     }
+    remove_stale(&addr);
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The mode is given before the name: at no moment has the socket a wider one. */
     if (listener->fd < 0 || fchmod(listener->fd, SOCKET_MODE) < 0 ||
@@ -96,7 +89,8 @@ resolve(const char *text)
     struct addrinfo hints = {.ai_family = AF_UNSPEC,
                              .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    if (colon == NULL) {
+    /* getaddrinfo() would take a port of any size and cut it. */
+    if (colon == NULL || !g_ascii_string_to_unsigned(colon + 1, 10, 0, 65535, NULL, NULL)) {
         return NULL;
     }
     g_autofree char *host = g_strndup(text, (gsize)(colon - text));

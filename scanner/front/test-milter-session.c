@@ -178,14 +178,14 @@ test_version_2(void **state)
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
     MTA_SEND(SMFIC_RCPT, "<b@example.org>");
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
-    MTA_SEND(SMFIC_HEADER, "Subject\0x");
+    MTA_SEND(SMFIC_HEADER, "Subject\0x\r\n y\n\rz"); /* one line end is one line end */
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
     MTA_SEND_EMPTY(SMFIC_EOH);
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
     mta_send(SMFIC_BODY, "b\r\n", 3);
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
     MTA_SEND_EMPTY(SMFIC_BODYEOB);
-    check_content("Subject: x\r\n\r\nb\r\n", 17);
+    check_content("Subject: x\r\n y\r\n\rz\r\n\r\nb\r\n", 25);
     assert_string_equal(t.envelope->queue_id, "7ABC"); /* Sendmail says it at MAIL */
     assert_null(t.envelope->client_addr);
     give_reply(ACTION_ACCEPT, VERDICT_CLEAN, NULL);
