@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "action.h"
@@ -60,6 +61,7 @@ run(const struct action *action, struct agent *agent)
     if (!action->as_anyone && geteuid() != 0) {
         return ocf_fail(&agent->ocf, PCMK_OCF_INSUFFICIENT_PRIV, "%s is for root", action->name);
     }
+    (void)umask(022); /* the cluster manager's is tighter; nothing here is a secret */
     agent->mode = mode_of(&agent->ocf);
     if (action->exclusive) {
         lock_node();

@@ -163,11 +163,32 @@ daemon_options(const struct agent *agent)
     return g_string_free(text, FALSE);
 }
 
+/* The drop-ins of all units at once: a promotion then finds its own there. */
 static int
-unit_up(struct agent *agent, const char *name, const char *options)
+configure_units(struct agent *agent)
 {
     g_autofree char *error = NULL;
-    int rc = unit_start(agent->bus, name, options, agent->ocf.deadline, &error);
+    g_autofree char *engine = engine_options(agent);
+    g_autofree char *daemon = daemon_options(agent);
+    bool changed = false;
+    int rc = unit_configure(SCORE_ENGINE_UNIT, engine, &changed, &error);
+    if (rc == 0) {
+        rc = unit_configure(SCORE_DAEMON_UNIT, daemon, &changed, &error);
+    }
+    if (rc == 0) {
+        rc = unit_configure(SCORE_NOTIFY_UNIT, NULL, &changed, &error);
+    }
+    if (rc == 0 && changed) {
+        rc = unit_reload(agent->bus, agent->ocf.deadline, &error);
+    }
+    return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+}
+
+static int
+unit_up(struct agent *agent, const char *name)
+{
+    g_autofree char *error = NULL;
+    int rc = unit_start(agent->bus, name, agent->ocf.deadline, &error);
     if (rc < 0) {
         return ocf_fail(&agent->ocf,
                         rc == -ENOENT ? PCMK_OCF_NOT_INSTALLED : PCMK_OCF_UNKNOWN_ERROR, "%s",
@@ -184,6 +205,18 @@ unit_down(struct agent *agent, const char *name)
     return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
 }
 
+static const char *const daemon_unit[] = {SCORE_DAEMON_UNIT, NULL};
+static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
+                                        NULL};
+
+static int
+release_units(struct agent *agent, const char *const *units)
+{
+    g_autofree char *error = NULL;
+    int rc = unit_release(agent->bus, units, agent->ocf.deadline, &error);
+    return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+}
+
 int
 service_engine_up(struct agent *agent)
 {
@@ -192,11 +225,13 @@ service_engine_up(struct agent *agent)
         rc = role_enter(agent);
     }
     if (rc == PCMK_OCF_OK) {
-        rc = unit_up(agent, SCORE_NOTIFY_UNIT, NULL);
+        rc = configure_units(agent);
     }
     if (rc == PCMK_OCF_OK) {
-        g_autofree char *options = engine_options(agent);
-        rc = unit_up(agent, SCORE_ENGINE_UNIT, options);
+        rc = unit_up(agent, SCORE_ENGINE_UNIT);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = unit_up(agent, SCORE_NOTIFY_UNIT);
     }
     if (rc == PCMK_OCF_OK) {
         service_publish(agent, true);
@@ -236,13 +271,19 @@ service_engine_down(struct agent *agent)
 {
     bool last = true;
     int rc = role_leave(agent, &last);
-    if (rc == PCMK_OCF_OK && last) {
+    if (rc != PCMK_OCF_OK || !last) {
+        return rc;
+    }
+    if (unit_cluster_moves(agent->bus)) {
+        rc = release_units(agent, all_units);
+    }
+    if (rc == PCMK_OCF_OK) {
         rc = unit_down(agent, SCORE_ENGINE_UNIT);
     }
-    if (rc == PCMK_OCF_OK && last) {
+    if (rc == PCMK_OCF_OK) {
         rc = unit_down(agent, SCORE_NOTIFY_UNIT);
     }
-    return rc;
+    return rc == PCMK_OCF_OK ? release_units(agent, all_units) : rc;
 }
 
 /* Makes the milter's socket reachable. *RET_MOUNT: the bind mount, or NULL when none is wanted. */
@@ -272,8 +313,10 @@ daemon_start(struct agent *agent)
         rc = role_enter_stage(agent, ROLE_TAKING, true, g_strdup(mount));
     }
     if (rc == PCMK_OCF_OK) {
-        g_autofree char *options = daemon_options(agent);
-        rc = unit_up(agent, SCORE_DAEMON_UNIT, options);
+        rc = configure_units(agent);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = unit_up(agent, SCORE_DAEMON_UNIT);
     }
     if (rc == PCMK_OCF_OK) {
         rc = role_enter_stage(agent, ROLE_SERVING, true, g_strdup(mount));
@@ -325,6 +368,9 @@ daemon_stop(struct agent *agent, const struct service_status *status, const char
     g_autofree char *error = NULL;
     bool enter = status->known && status->stage != ROLE_STANDBY;
     int rc = enter ? role_enter_stage(agent, ROLE_LEAVING, false, g_strdup(mount)) : PCMK_OCF_OK;
+    if (rc == PCMK_OCF_OK && unit_cluster_moves(agent->bus)) {
+        rc = release_units(agent, daemon_unit);
+    }
     if (rc == PCMK_OCF_OK) {
         rc = unit_down(agent, SCORE_DAEMON_UNIT);
     }

@@ -1,6 +1,370 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+
+#include "ocf.h"
+#include "role.h"
+#include "score.h"
+#include "tool.h"
+
+#define KEEP 36
+
+struct row {
+    const char *what;
+    enum role_stage stage;
+    bool keep;
+    gint64 age; /* of the stage */
+    enum score_engine engine;
+    int promotion;
+    bool keep_after;
+    gint64 recheck;
+};
+
+/* Each row of the table in score.h, and the borders between them. */
+static const struct row rows[] = {
+    {"passive, loading", ROLE_STANDBY, false, 5, SCORE_ENGINE_LOADING, SCORE_LOAD, false, 0},
+    {"passive, broken", ROLE_STANDBY, false, 5, SCORE_ENGINE_BROKEN, SCORE_LOAD, false, 0},
+    {"passive, dead", ROLE_STANDBY, false, 5, SCORE_ENGINE_DEAD, SCORE_LOAD, false, 0},
+    {"passive, ready", ROLE_STANDBY, false, 5, SCORE_ENGINE_READY, SCORE_READY, false, 0},
+    {"passive never keeps", ROLE_STANDBY, true, 5, SCORE_ENGINE_LOADING, SCORE_LOAD, false, 0},
+    {"promoted, first load", ROLE_SERVING, true, 5, SCORE_ENGINE_LOADING, SCORE_READY, true, 31},
+    {"being promoted", ROLE_TAKING, true, 0, SCORE_ENGINE_LOADING, SCORE_READY, true, KEEP},
+    {"last second of keep", ROLE_SERVING, true, 35, SCORE_ENGINE_LOADING, SCORE_READY, true, 1},
+    {"keep is over", ROLE_SERVING, true, 36, SCORE_ENGINE_LOADING, SCORE_PLOST, false, 0},
+    {"promoted, ready", ROLE_SERVING, true, 5, SCORE_ENGINE_READY, SCORE_READY, false, 0},
+    {"ready late", ROLE_SERVING, false, 99, SCORE_ENGINE_READY, SCORE_READY, false, 0},
+    {"was ready, loads again", ROLE_SERVING, false, 5, SCORE_ENGINE_LOADING, SCORE_PLOST, false, 0},
+    {"promoted, broken", ROLE_SERVING, true, 5, SCORE_ENGINE_BROKEN, SCORE_PLOST, false, 0},
+    {"promoted, dead", ROLE_SERVING, true, 5, SCORE_ENGINE_DEAD, SCORE_PLOST, false, 0},
+    {"leaving, ready", ROLE_LEAVING, false, 0, SCORE_ENGINE_READY, SCORE_READY, false, 0},
+    {"leaving, loading", ROLE_LEAVING, false, 0, SCORE_ENGINE_LOADING, SCORE_PLOST, false, 0},
+};
+
+static void
+test_score_table(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        struct role role = {.stage = rows[i].stage, .keep = rows[i].keep, .since = 1000};
+        struct score_state engine = {.engine = rows[i].engine};
+        struct score got = score_compute(&role, &engine, KEEP, 1000 + rows[i].age);
+        if (got.promotion != rows[i].promotion || got.keep != rows[i].keep_after ||
+            got.recheck_s != rows[i].recheck) {
+            fail_msg("%s: %d, %d, %" G_GINT64_FORMAT, rows[i].what, got.promotion, got.keep,
+                     got.recheck_s);
+        }
+    }
+    assert_true(SCORE_LOAD < SCORE_PLOST && SCORE_PLOST < SCORE_READY);
+}
+
+static void
+test_keep_seconds(void **state)
+{
+    (void)state;
+    assert_int_equal(score_keep_seconds(0), SCORE_KEEP_UNKNOWN);
+    assert_int_equal(score_keep_seconds(1), SCORE_KEEP_MIN);
+    assert_int_equal(score_keep_seconds(18), 36);
+    assert_int_equal(score_keep_seconds(86400), SCORE_KEEP_MAX);
+}
+
+static void
+test_state_valid(void **state)
+{
+    struct score_state got;
+    (void)state;
+    assert_int_equal(score_state_parse("ready 1690000000 18 gen-7\n", &got), 0);
+    assert_int_equal(got.engine, SCORE_ENGINE_READY);
+    assert_int_equal(got.since, 1690000000);
+    assert_int_equal(got.load_s, 18);
+    assert_string_equal(got.generation, "gen-7");
+    assert_int_equal(score_state_parse("loading 1 0 -", &got), 0);
+    assert_int_equal(got.engine, SCORE_ENGINE_LOADING);
+    assert_int_equal(score_state_parse("failed 1 0 -", &got), 0);
+    assert_int_equal(got.engine, SCORE_ENGINE_BROKEN);
+}
+
+/* A program with lesser rights has written it: whatever is odd counts as not ready. */
+static void
+test_state_hostile(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "ready",
+        "ready 1 2",
+        "ready 1 2 gen x",
+        "ready -1 2 gen",
+        "ready 1 99999999 gen",
+        "ready 99999999999999999999 2 gen",
+        "READY 1 2 gen",
+        "ready 1 2 gen\"x",
+        "ready 1 2 ../../etc",
+        "ready 1 2 g\xff",
+        "ready 1 2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    };
+    struct score_state got;
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        memset(&got, 0xff, sizeof got);
+        assert_int_equal(score_state_parse(bad[i], &got), -EBADMSG);
+        assert_int_equal(got.engine, SCORE_ENGINE_LOADING);
+        assert_int_equal(got.since, 0);
+        assert_string_equal(got.generation, "");
+    }
+}
+
+static void
+check_text(enum score_engine engine, gint64 since, unsigned load_s, const char *expected)
+{
+    struct score_state state = {.engine = engine, .since = since, .generation = "gen-7"};
+    g_autofree char *got = score_text(&state, load_s);
+    if (expected == NULL) {
+        assert_null(got);
+    } else {
+        assert_string_equal(got, expected);
+    }
+}
+
+static void
+test_text(void **state)
+{
+    (void)state;
+    check_text(SCORE_ENGINE_LOADING, 43390, 18, "loading since 12:03:10, about 18 s");
+    check_text(SCORE_ENGINE_LOADING, 43390, 0, "loading since 12:03:10");
+    check_text(SCORE_ENGINE_LOADING, 0, 18, NULL);
+    check_text(SCORE_ENGINE_READY, 43390, 18, "ready (gen-7)");
+    check_text(SCORE_ENGINE_BROKEN, 43390, 18, "signatures cannot be loaded since 12:03:10");
+    check_text(SCORE_ENGINE_DEAD, 0, 18, "engine failed");
+}
+
+static void
+test_role_file(void **state)
+{
+    struct roles *roles = NULL;
+    (void)state;
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "role", NULL);
+    g_autofree char *lock = g_build_filename(dir, "lock", NULL);
+    assert_int_equal(roles_open(dir, &roles), 0);
+    assert_null(roles_find(roles, "mail.scanner-1"));
+    struct role *role = roles_get(roles, "mail.scanner-1");
+    assert_int_equal(role->score, -1);
+    role->node = g_strdup("n1");
+    role->mode = ROLE_PRIMITIVE;
+    role_set_stage(role, ROLE_SERVING);
+    role->keep = true;
+    role->lost = true;
+    role->engine_dir = g_strdup("/run/x y");
+    role->text = g_strdup("ready (1)");
+    role->score = 20;
+    roles_get(roles, "warm")->mode = ROLE_ENGINE;
+    assert_int_equal(roles_save(roles), 0);
+    roles_close(roles);
+
+    assert_int_equal(roles_open(dir, &roles), 0);
+    role = roles_find(roles, "mail.scanner-1");
+    assert_non_null(role);
+    assert_string_equal(role->node, "n1");
+    assert_int_equal(role->mode, ROLE_PRIMITIVE);
+    assert_int_equal(role->stage, ROLE_SERVING);
+    assert_true(role->keep && role->lost);
+    assert_string_equal(role->engine_dir, "/run/x y");
+    assert_null(role->mount);
+    assert_string_equal(role->text, "ready (1)");
+    assert_int_equal(role->score, 20);
+    /* A clone that only keeps the engine warm is nobody's rival. */
+    assert_null(roles_other(roles, "mail.scanner-1"));
+    assert_ptr_equal(roles_other(roles, "warm"), role);
+    roles_remove(roles, "mail.scanner-1");
+    assert_null(roles_find(roles, "mail.scanner-1"));
+    roles_close(roles);
+
+    /* Half a file says nothing, and is no error: the units tell what runs. */
+    assert_true(g_file_set_contents(path, "[a]\nmode=\xff\n[b", -1, NULL));
+    assert_int_equal(roles_open(dir, &roles), 0);
+    assert_null(roles_find(roles, "b"));
+    roles_close(roles);
+    assert_int_equal(roles_open("/nonexistent", &roles), -ENOENT);
+    assert_int_equal(g_unlink(path), 0);
+    assert_int_equal(g_unlink(lock), 0);
+    assert_int_equal(g_rmdir(dir), 0);
+}
+
+/* The second to come sees what the first has written. */
+static void
+test_role_lock(void **state)
+{
+    struct roles *roles = NULL;
+    int status = 0;
+    int go[2];
+    (void)state;
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *clean = g_strdup_printf("rm -r %s", dir);
+    assert_int_equal(pipe(go), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct roles *mine = NULL;
+        char byte;
+        int rc = read(go[0], &byte, 1) == 1 ? roles_open(dir, &mine) : -EIO;
+        _exit(rc == 0 && roles_find(mine, "first") != NULL ? 0 : 1);
+    }
+    assert_int_equal(roles_open(dir, &roles), 0);
+    assert_int_equal(write(go[1], "", 1), 1);
+    (void)roles_get(roles, "first");
+    assert_int_equal(roles_save(roles), 0);
+    roles_close(roles);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(go[0]);
+    close(go[1]);
+    assert_int_equal(system(clean), 0);
+}
+
+static void
+test_ocf_promotable(void **state)
+{
+    char *env[] = {(char[]){"OCF_RESOURCE_INSTANCE=mail-scanner:1"},
+                   (char[]){"OCF_RESKEY_CRM_meta_promoted_max=1"},
+                   (char[]){"OCF_RESKEY_CRM_meta_timeout=30000"},
+                   (char[]){"OCF_RESKEY_CRM_meta_interval=7000"},
+                   (char[]){"OCF_RESKEY_CRM_meta_on_node=n2"},
+                   (char[]){"OCF_RESKEY_part=all"},
+                   (char[]){"OCF_RESKEY_config="},
+                   (char[]){"OCF_CHECK_LEVEL=10"},
+                   NULL};
+    struct ocf ocf;
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_int_equal(ocf_read(env, &ocf, &error), 0);
+    assert_string_equal(ocf.resource, "mail-scanner");
+    assert_string_equal(ocf.node, "n2");
+    assert_true(ocf.promotable);
+    assert_false(ocf.probe);
+    assert_int_equal(ocf.check_level, 10);
+    assert_in_range(ocf_time_left_ms(&ocf), 20000, 27000);
+    assert_string_equal(ocf_param(&ocf, "part"), "all");
+    assert_null(ocf_param(&ocf, "config"));
+    assert_null(ocf_param(&ocf, "queue_directory"));
+    ocf_clear(&ocf);
+}
+
+static void
+test_ocf_primitive(void **state)
+{
+    char *env[] = {(char[]){"OCF_RESKEY_CRM_meta_migrate_target=n2"},
+                   (char[]){"OCF_RESKEY_CRM_meta_timeout=nonsense"}, NULL};
+    struct ocf ocf;
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_int_equal(ocf_read(env, &ocf, &error), 0);
+    assert_false(ocf.promotable);
+    assert_true(ocf.probe);
+    assert_string_equal(ocf.target, "n2");
+    assert_null(ocf.source);
+    assert_in_range(ocf_time_left_ms(&ocf), 10000, 20000);
+    ocf_clear(&ocf);
+}
+
+/* The name becomes an argument and a section of a file. */
+static void
+test_ocf_bad_name(void **state)
+{
+    static const char *const bad[] = {"OCF_RESOURCE_INSTANCE=", "OCF_RESOURCE_INSTANCE=-x",
+                                      "OCF_RESOURCE_INSTANCE=a b", "OCF_RESOURCE_INSTANCE=a]b",
+                                      "OCF_RESOURCE_INSTANCE=../x"};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        struct ocf ocf;
+        g_autofree char *entry = g_strdup(bad[i]);
+        g_autofree char *error = NULL;
+        char *env[] = {entry, NULL};
+        assert_int_equal(ocf_read(env, &ocf, &error), -EINVAL);
+        assert_non_null(error);
+        ocf_clear(&ocf);
+    }
+}
+
+static void
+join_name(const char *name, const char *value, void *data)
+{
+    g_string_append_printf(data, "%s=%s;", name, value);
+}
+
+static void
+test_ocf_params(void **state)
+{
+    char *env[] = {(char[]){"OCF_RESKEY_b=2=3"},
+                   (char[]){"OCF_RESKEY_CRM_meta_name=monitor"},
+                   (char[]){"OCF_RESKEY_crm_feature_set=3.16"},
+                   (char[]){"OCF_RESKEY_trace_ra=1"},
+                   (char[]){"PATH=/bin"},
+                   (char[]){"OCF_RESKEY_a="},
+                   NULL};
+    struct ocf ocf;
+    g_autofree char *error = NULL;
+    g_autoptr(GString) names = g_string_new(NULL);
+    (void)state;
+    assert_int_equal(ocf_read(env, &ocf, &error), 0);
+    ocf_params_foreach(&ocf, join_name, names);
+    assert_string_equal(names->str, "b=2=3;a=;");
+    ocf_clear(&ocf);
+}
+
+static void
+test_tool(void **state)
+{
+    static const char *const ok[] = {"/bin/true", NULL};
+    static const char *const bad[] = {"/bin/sh", "-c", "echo one; printf 'tw\\033o\\n' >&2; exit 4",
+                                      NULL};
+    static const char *const clean[] = {"/bin/sh", "-c", "test -z \"$POSTERN_TEST\"", NULL};
+    static const char *const hung[] = {"/bin/sleep", "60", NULL};
+    static const char *const none[] = {"/nonexistent/tool", NULL};
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_int_equal(tool_run(ok, 5000, &error), 0);
+    assert_int_equal(setenv("POSTERN_TEST", "1", 1), 0);
+    assert_int_equal(tool_run(clean, 5000, &error), 0);
+    assert_null(error);
+    assert_int_equal(tool_run(bad, 5000, &error), -EREMOTEIO);
+    assert_string_equal(error, "/bin/sh ended with 4: tw\\x1bo");
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(tool_run(hung, 50, &error), -ETIMEDOUT);
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(tool_run(none, 5000, &error), -ENOENT);
+}
+
+static void
+test_unit_quote(void **state)
+{
+    (void)state;
+    g_autofree char *got = unit_quote("-/a b\"c\\d%e\n");
+    assert_string_equal(got, "\"-/a b\\\"c\\\\d%%e\\x0a\"");
+}
+
 int
 main(void)
 {
-    return 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_score_table),   cmocka_unit_test(test_keep_seconds),
+        cmocka_unit_test(test_state_valid),   cmocka_unit_test(test_state_hostile),
+        cmocka_unit_test(test_text),          cmocka_unit_test(test_role_file),
+        cmocka_unit_test(test_role_lock),     cmocka_unit_test(test_ocf_promotable),
+        cmocka_unit_test(test_ocf_primitive), cmocka_unit_test(test_ocf_bad_name),
+        cmocka_unit_test(test_ocf_params),    cmocka_unit_test(test_tool),
+        cmocka_unit_test(test_unit_quote),
+    };
+    (void)g_setenv("TZ", "UTC", TRUE);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

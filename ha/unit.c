@@ -15,6 +15,8 @@
 #define DROPIN_FILE "50-postern-cluster.conf"
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
+/* Longer than TimeoutStopSec= of our units. */
+#define STOP_MAX_US (6 * G_TIME_SPAN_SECOND)
 
 typedef sd_bus_message bus_message_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(bus_message_t, sd_bus_message_unref)
@@ -206,21 +208,20 @@ dropin_path(const char *name)
     return g_strconcat(DROPIN_ROOT, name, ".d/" DROPIN_FILE, NULL);
 }
 
-static int
-reload(sd_bus *bus, gint64 deadline, char **error_r)
+int
+unit_reload(sd_bus *bus, gint64 deadline, char **error_r)
 {
     return manager_call(bus, "Reload", deadline, NULL, error_r, "");
 }
 
-/* Writes the drop-in and lets systemd read it; nothing happens when it is there and the same. */
-static int
-dropin_write(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r)
+int
+unit_configure(const char *name, const char *service, bool *changed, char **error_r)
 {
     g_autofree char *path = dropin_path(name);
     g_autofree char *dir = g_path_get_dirname(path);
     g_autofree char *old = NULL;
     g_autofree char *text =
-        g_strconcat("# written by postern-agent for as long as the unit runs\n"
+        g_strconcat("# written by postern-agent for as long as the cluster uses the unit\n"
                     "[Unit]\nBefore=pacemaker.service pacemaker_remote.service\n[Service]\n",
                     service, NULL);
     if (g_file_get_contents(path, &old, NULL, NULL) && strcmp(old, text) == 0) {
@@ -231,11 +232,12 @@ dropin_write(sd_bus *bus, const char *name, const char *service, gint64 deadline
         *error_r = g_strdup_printf("%s: cannot be written: %s", path, g_strerror(-rc));
         return rc;
     }
-    return reload(bus, deadline, error_r);
+    *changed = true;
+    return 0;
 }
 
 static int
-dropin_remove(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+dropin_remove(const char *name, bool *changed, char **error_r)
 {
     g_autofree char *path = dropin_path(name);
     g_autofree char *dir = g_path_get_dirname(path);
@@ -247,7 +249,46 @@ dropin_remove(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
         return -errno;
     }
     (void)rmdir(dir); /* others may have drop-ins of their own there */
-    return reload(bus, deadline, error_r);
+    *changed = true;
+    return 0;
+}
+
+int
+unit_release(sd_bus *bus, const char *const *names, gint64 deadline, char **error_r)
+{
+    bool changed = false;
+    for (; *names != NULL; names++) {
+        int rc = dropin_remove(*names, &changed, error_r);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return changed ? unit_reload(bus, deadline, error_r) : 0;
+}
+
+/* Has the unit a job, be it only waiting? */
+static bool
+has_job(sd_bus *bus, const char *name)
+{
+    g_autoptr(bus_message_t) reply = NULL;
+    g_autofree char *path = NULL;
+    g_autofree char *ignored = NULL;
+    uint32_t id = 0;
+    int rc = unit_object(bus, name, &path, &ignored);
+    if (rc == 0) {
+        rc = sd_bus_get_property(bus, SERVICE, path, "org.freedesktop.systemd1.Unit", "Job", NULL,
+                                 &reply, "(uo)");
+    }
+    if (rc >= 0) {
+        rc = sd_bus_message_read(reply, "(uo)", &id, NULL);
+    }
+    return rc < 0 || id != 0;
+}
+
+bool
+unit_cluster_moves(sd_bus *bus)
+{
+    return has_job(bus, "pacemaker.service") || has_job(bus, "pacemaker_remote.service");
 }
 
 static int
@@ -345,20 +386,17 @@ unit_job(sd_bus *bus, const char *method, const char *name, gint64 deadline, cha
 }
 
 int
-unit_start(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r)
+unit_start(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
 {
     enum unit_condition condition;
     g_autofree char *ignored = NULL;
     int rc = unit_condition(bus, name, &condition, error_r);
-    if (rc == 0 && condition == UNIT_ABSENT) {
-        *error_r = g_strdup_printf("%s is not installed", name);
-        rc = -ENOENT;
-    }
-    if (rc == 0) {
-        rc = dropin_write(bus, name, service, deadline, error_r);
-    }
     if (rc < 0 || condition == UNIT_UP) {
         return rc;
+    }
+    if (condition == UNIT_ABSENT) {
+        *error_r = g_strdup_printf("%s is not installed", name);
+        return -ENOENT;
     }
     /* Also forgets earlier starts: the limit is for crashes, not for what the cluster asks. */
     (void)manager_call(bus, "ResetFailedUnit", deadline, NULL, &ignored, "s", name);
@@ -393,20 +431,32 @@ wait_empty(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
     }
 }
 
+/* A stop of Pacemaker that began after it was looked for makes ours wait for it. */
+static int
+stop_job(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    const char *const names[] = {name, NULL};
+    gint64 soon = g_get_monotonic_time() + STOP_MAX_US;
+    int rc = unit_job(bus, "StopUnit", name, MIN(soon, deadline), error_r);
+    if (rc != -ETIMEDOUT || g_get_monotonic_time() >= deadline) {
+        return rc;
+    }
+    g_clear_pointer(error_r, g_free);
+    rc = unit_release(bus, names, deadline, error_r);
+    return rc < 0 ? rc : unit_job(bus, "StopUnit", name, deadline, error_r);
+}
+
 int
 unit_stop(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
 {
     enum unit_condition condition;
     g_autofree char *ignored = NULL;
-    int rc = dropin_remove(bus, name, deadline, error_r);
-    if (rc == 0) {
-        rc = unit_condition(bus, name, &condition, error_r);
-    }
+    int rc = unit_condition(bus, name, &condition, error_r);
     if (rc < 0 || condition == UNIT_ABSENT) {
         return rc;
     }
     if (condition != UNIT_DOWN && condition != UNIT_FAILED) {
-        rc = unit_job(bus, "StopUnit", name, deadline, error_r);
+        rc = stop_job(bus, name, deadline, error_r);
     }
     if (rc == 0) {
         rc = wait_empty(bus, name, deadline, error_r);

@@ -5,11 +5,12 @@
 /*
  * systemd's units, driven for the cluster over sd-bus.
  *
- * While a unit runs for the cluster it carries a runtime drop-in with
- * Before=pacemaker.service, so that a shutdown of the machine stops the cluster manager first,
- * which then stops the unit in its turn. The same line would let the unit's own stop job wait for
- * Pacemaker's, which waits for the agent: so it is written before a start and removed before a
- * stop, as Pacemaker does for its own class systemd (lib/services/systemd.c).
+ * While the cluster uses a unit it carries a runtime drop-in with Before=pacemaker.service, so that
+ * a shutdown of the machine stops the cluster manager first, which then stops the unit in its turn.
+ * But when Pacemaker is being stopped, that line lets the unit's own stop wait for Pacemaker's,
+ * which waits for the agent: so then the drop-in is removed first. (Pacemaker's class systemd
+ * removes its own always, lib/services/systemd.c; to let systemd read its units anew costs a
+ * promotion and a demotion more than all the rest, so it is done only where it must.)
  *
  * All deadlines are in microseconds of g_get_monotonic_time().
  */
@@ -47,12 +48,29 @@ int unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char
 int unit_processes(sd_bus *bus, const char *name);
 
 /*
- * Starts NAME and waits until it is active. SERVICE is added to its [Service] section for this
- * run (lines that end in a line break; NULL = none). Nothing but the drop-in is touched when it
- * is active already. Returns 0, or -errno with *ERROR_R: -ENOENT (no such unit), -ETIMEDOUT,
- * -EIO (it failed; the sentence has what the unit said last).
+ * Gives NAME its drop-in: Before=, and SERVICE, lines for its [Service] section that end in a line
+ * break (NULL = none). *CHANGED becomes true when it was not so already: then unit_reload() has
+ * to follow. Returns 0 or -errno with *ERROR_R.
  */
-int unit_start(sd_bus *bus, const char *name, const char *service, gint64 deadline, char **error_r);
+int unit_configure(const char *name, const char *service, bool *changed, char **error_r);
+
+/* Takes the drop-ins of the NULL-terminated NAMES away and lets systemd know. Returns 0 or -errno
+ * with *ERROR_R. */
+int unit_release(sd_bus *bus, const char *const *names, gint64 deadline, char **error_r);
+
+/* Lets systemd read its units anew. Returns 0 or -errno with *ERROR_R. */
+int unit_reload(sd_bus *bus, gint64 deadline, char **error_r);
+
+/* Is Pacemaker being stopped (or started)? Then a unit has to be released before it is stopped.
+ * Also true when systemd does not tell. */
+bool unit_cluster_moves(sd_bus *bus);
+
+/*
+ * Starts NAME and waits until it is active; returns at once when it is. Returns 0, or -errno with
+ * *ERROR_R: -ENOENT (no such unit), -ETIMEDOUT, -EIO (it failed; the sentence has what the unit
+ * said last).
+ */
+int unit_start(sd_bus *bus, const char *name, gint64 deadline, char **error_r);
 
 /*
  * Stops NAME and waits until its control group is empty, which is the only proof: processes that
