@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -37,25 +38,43 @@ state_name_parse(const char *name, enum score_engine *ret)
     return -EBADMSG;
 }
 
+/* Seconds with or without a fraction, rounded up. */
+static int
+seconds_parse(const char *word, unsigned *ret)
+{
+    char *end = NULL;
+    double seconds = g_ascii_strtod(word, &end);
+    if (!g_ascii_isdigit(*word) || *end != '\0' || !(seconds >= 0 && seconds <= LOAD_S_MAX)) {
+        return -EBADMSG;
+    }
+    *ret = (unsigned)ceil(seconds);
+    return 0;
+}
+
+/* A folder's name: shown when it is plain, and never a reason to distrust the rest. */
+static void
+generation_copy(const char *word, char *ret, size_t size)
+{
+    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+:_-";
+    bool plain = *word != '\0' && strlen(word) < size && word[strspn(word, safe)] == '\0';
+    g_strlcpy(ret, plain ? word : "?", size);
+}
+
 int
 score_state_parse(const char *text, struct score_state *ret)
 {
-    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     struct score_state state = {0};
     guint64 since = 0;
-    guint64 load_s = 0;
     *ret = (struct score_state){.engine = SCORE_ENGINE_LOADING};
     g_autofree char *line = g_strchomp(g_strdup(text));
-    g_auto(GStrv) words = g_strsplit(line, " ", 5);
+    g_auto(GStrv) words = g_strsplit(line, " ", 4);
     if (g_strv_length(words) != 4 || state_name_parse(words[0], &state.engine) < 0 ||
         !g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXINT64, &since, NULL) ||
-        !g_ascii_string_to_unsigned(words[2], 10, 0, LOAD_S_MAX, &load_s, NULL) ||
-        strlen(words[3]) >= sizeof state.generation || words[3][strspn(words[3], safe)] != '\0') {
+        seconds_parse(words[2], &state.load_s) < 0) {
         return -EBADMSG;
     }
     state.since = (gint64)since;
-    state.load_s = (unsigned)load_s;
-    g_strlcpy(state.generation, words[3], sizeof state.generation);
+    generation_copy(words[3], state.generation, sizeof state.generation);
     *ret = state;
     return 0;
 }

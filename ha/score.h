@@ -49,8 +49,8 @@ enum score_engine {
 struct score_state {
     enum score_engine engine;
     gint64 since;    /* Unix seconds */
-    unsigned load_s; /* 0: none measured */
-    char generation[64];
+    unsigned load_s; /* rounded up; 0: none measured */
+    char generation[64]; /* "?" when it is not plain */
 };
 
 /*

@@ -90,7 +90,10 @@ test_state_valid(void **state)
     assert_int_equal(got.since, 1690000000);
     assert_int_equal(got.load_s, 18);
     assert_string_equal(got.generation, "gen-7");
-    assert_int_equal(score_state_parse("loading 1 0 -", &got), 0);
+    assert_int_equal(score_state_parse("ready 1 17.004 none", &got), 0);
+    assert_int_equal(got.load_s, 18);
+    assert_int_equal(score_state_parse("loading 1 0.000 none", &got), 0);
+    assert_int_equal(got.load_s, 0);
     assert_int_equal(got.engine, SCORE_ENGINE_LOADING);
     assert_int_equal(score_state_parse("failed 1 0 -", &got), 0);
     assert_int_equal(got.engine, SCORE_ENGINE_BROKEN);
@@ -104,15 +107,14 @@ test_state_hostile(void **state)
         "",
         "ready",
         "ready 1 2",
-        "ready 1 2 gen x",
         "ready -1 2 gen",
         "ready 1 99999999 gen",
         "ready 99999999999999999999 2 gen",
         "READY 1 2 gen",
-        "ready 1 2 gen\"x",
-        "ready 1 2 ../../etc",
-        "ready 1 2 g\xff",
-        "ready 1 2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "ready 1 nan gen",
+        "ready 1 -2 gen",
+        "ready 1 0x gen",
+        "ready 1  gen",
     };
     struct score_state got;
     (void)state;
@@ -122,6 +124,22 @@ test_state_hostile(void **state)
         assert_int_equal(got.engine, SCORE_ENGINE_LOADING);
         assert_int_equal(got.since, 0);
         assert_string_equal(got.generation, "");
+    }
+}
+
+/* An odd name is not shown, and does not make a ready engine unready. */
+static void
+test_state_generation(void **state)
+{
+    static const char *const odd[] = {
+        "ready 1 2 gen x", "ready 1 2 gen\"x", "ready 1 2 ../../etc", "ready 1 2 g\xff",
+        "ready 1 2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    struct score_state got;
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+        assert_int_equal(score_state_parse(odd[i], &got), 0);
+        assert_int_equal(got.engine, SCORE_ENGINE_READY);
+        assert_string_equal(got.generation, "?");
     }
 }
 
@@ -357,12 +375,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_score_table),   cmocka_unit_test(test_keep_seconds),
-        cmocka_unit_test(test_state_valid),   cmocka_unit_test(test_state_hostile),
-        cmocka_unit_test(test_text),          cmocka_unit_test(test_role_file),
-        cmocka_unit_test(test_role_lock),     cmocka_unit_test(test_ocf_promotable),
-        cmocka_unit_test(test_ocf_primitive), cmocka_unit_test(test_ocf_bad_name),
-        cmocka_unit_test(test_ocf_params),    cmocka_unit_test(test_tool),
+        cmocka_unit_test(test_score_table),
+        cmocka_unit_test(test_keep_seconds),
+        cmocka_unit_test(test_state_valid),
+        cmocka_unit_test(test_state_hostile),
+        cmocka_unit_test(test_state_generation),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_role_file),
+        cmocka_unit_test(test_role_lock),
+        cmocka_unit_test(test_ocf_promotable),
+        cmocka_unit_test(test_ocf_primitive),
+        cmocka_unit_test(test_ocf_bad_name),
+        cmocka_unit_test(test_ocf_params),
+        cmocka_unit_test(test_tool),
         cmocka_unit_test(test_unit_quote),
     };
     (void)g_setenv("TZ", "UTC", TRUE);

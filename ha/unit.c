@@ -16,7 +16,7 @@
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
 /* Longer than TimeoutStopSec= of our units. */
-#define STOP_MAX_US (6 * G_TIME_SPAN_SECOND)
+#define STOP_MAX_US (10 * G_TIME_SPAN_SECOND)
 
 typedef sd_bus_message bus_message_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(bus_message_t, sd_bus_message_unref)
