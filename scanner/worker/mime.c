@@ -170,36 +170,37 @@ base64_value(unsigned char c)
     return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? -1 : -2;
 }
 
-/*
- * Decodes base64 as the programs do that go on after padding: each padded group ends, the next
- * begins afresh. Returns NULL when there is no padding but at the end: then all agree.
- */
+/* Digits follow after padding. */
+static bool
+base64_resumes(const GByteArray *text)
+{
+    const guint8 *end = text->data + text->len;
+    const guint8 *p = text->len > 0 ? memchr(text->data, '=', text->len) : NULL;
+    while (p != NULL && p < end && base64_value(*p) < 0) {
+        p++;
+    }
+    return p != NULL && p < end;
+}
+
+/* Decodes base64 as the programs do that go on after padding: each padded group ends, the next
+ * begins afresh. */
 static GByteArray *
 base64_decode_groups(const GByteArray *text)
 {
     GByteArray *out = g_byte_array_sized_new(text->len / 4 * 3 + 3);
     guint32 bits = 0;
     unsigned digits = 0;
-    bool padded = false;
-    bool resumed = false;
     for (guint i = 0; i < text->len; i++) {
         int value = base64_value(text->data[i]);
         if (value == -1) {
-            padded = true;
             digits = 0;
-            bits = 0;
         } else if (value >= 0) {
-            resumed |= padded;
             bits = bits << 6 | (guint32)value;
             if (digits++ % 4 > 0) {
                 guint8 byte = (guint8)(bits >> (6 - 2 * ((digits - 1) % 4)));
                 g_byte_array_append(out, &byte, 1);
             }
         }
-    }
-    if (!resumed) {
-        g_byte_array_unref(out);
-        return NULL;
     }
     return out;
 }
@@ -211,9 +212,8 @@ add_second_reading(struct walk *walk, GMimeDataWrapper *content, const char *pat
         return;
     }
     g_autoptr(GByteArray) text = content_bytes(content, false);
-    GByteArray *bytes = base64_decode_groups(text);
-    if (bytes != NULL) {
-        (void)leaf_add(walk, path, bytes);
+    if (base64_resumes(text)) {
+        (void)leaf_add(walk, path, base64_decode_groups(text));
     }
 }
 

@@ -334,6 +334,9 @@ def engine(request):
 @pytest.fixture
 def pool(engine):
     pool = engine.attach()
+    # A slot is filled again only when its old worker is gone: now there are these two and no more.
+    while len(pool.workers) < 2:
+        pool.event()
     yield pool
     pool.close()
 
