@@ -1,0 +1,349 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""postern-engine from outside: workers, zygotes, states, rights, and what happens when they break.
+
+    /usr/bin/python3 -m pytest scanner/engine/test-engine.py        (-s prints the tables)
+
+As root every test runs with three kinds of engine: root, an ordinary user with the unit's two
+capabilities, an ordinary user with none. As anybody else: the last.
+"""
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
+from chain import EICAR, INFECTED, NOBODY, attachment, mail, memfd, needs_root, verdict_of, zipped
+from chain import engine, own, pool  # fixtures
+
+# Workers
+
+def test_a_killed_worker_is_replaced(engine, pool):
+    number, line = pool.worker()
+    pool.line.send({"op": "kill", "worker": number})
+    assert pool.wait_gone(number) == "killed"
+    assert line.receive(5) == (None, None)
+    while len(pool.workers) < 2:
+        pool.event()
+    assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+
+
+@needs_root
+def test_kill_9_in_a_scan_is_the_end_of_file(engine, pool):
+    number, line = pool.worker()
+    pids = engine.processes()["postern-worker"]
+    fd = memfd(mail(attachment(zipped(bytes(300 << 20)), "a.zip")))
+    line.send({"op": "scan", "id": 1}, fd)
+    os.close(fd)
+    busy = max(pids, key=lambda pid: wait_cpu(pid))
+    os.kill(busy, signal.SIGKILL)
+    assert line.receive(5) == (None, None)
+    assert pool.wait_gone(number) == "signal 9"
+    while len(pool.workers) < 2:
+        pool.event()
+
+
+def wait_cpu(pid):
+    """CPU ticks that the process takes in the next 200 ms."""
+    ticks = lambda: sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text()
+                            .rpartition(")")[2].split()[11:13]))
+    before = ticks()
+    time.sleep(0.2)
+    return ticks() - before
+
+
+def test_a_worker_retires(own):
+    engine = own(workers=1, worker_scans=3)
+    engine.wait_state("ready")
+    pool = engine.attach()
+    first, _ = pool.worker()
+    for _ in range(3):
+        pool.scan(mail())
+    assert first not in pool.workers and pool.wait_gone(first) == "retired"
+    assert pool.worker()[0] != first
+    assert engine.state_line()[0] == "ready"
+    pool.close()
+
+
+# The engine
+
+def test_status_and_state_file(engine):
+    status = engine.status()
+    assert status["ok"] and status["state"] == "ready" and status["generation"] == "gen-1"
+    assert status["signatures"] == 3 and not status["test_only"] and status["error"] is None
+    assert status["workers"] == 2 and status["restarts"] == 0 and status["load_seconds"] > 0
+    assert ("ONE user" in status["sandbox"]) == (engine.mode == "user")
+    print(status["sandbox"])
+    state, since, seconds, generation = engine.state_line()
+    assert (state, generation) == ("ready", "gen-1")
+    assert int(since) == status["since"] and abs(float(seconds) - status["load_seconds"]) < 0.001
+
+
+def test_selftest(engine, pool):
+    line = engine.connect()
+    answer = line.call({"op": "selftest"})
+    assert answer["ok"] and answer["ms"] < 1000
+    line.close()
+
+
+def test_only_one_attaches(engine, pool):
+    line = engine.connect()
+    assert line.call({"op": "attach"})["ok"] is False
+    assert line.call({"op": "kill", "worker": 1})["ok"] is False
+    assert line.call({"op": "dance"})["ok"] is False
+    line.close()
+
+
+def test_workers_of_who_left_are_replaced(engine):
+    pool = engine.attach()
+    numbers = {pool.worker()[0]}
+    lines = dict(pool.workers)
+    pool.line.close()
+    for line in lines.values():
+        assert line.receive(5) == (None, None)
+    pool = engine.attach()
+    assert pool.worker()[0] not in numbers
+    assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+    pool.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_strangers_are_refused(engine):
+    if engine.mode == "user" or engine.mode == "caps":
+        uid = 12345
+    else:
+        uid = NOBODY
+    code = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
+            f"s.connect('{engine.dir}/run/engine/engine.sock'); print(s.recv(999).decode())")
+    out = subprocess.run(["setpriv", f"--reuid={uid}", "--clear-groups", "/usr/bin/python3", "-c",
+                          code], capture_output=True, text=True)
+    assert '"ok":false' in out.stdout, out
+
+
+def test_a_dead_zygote_is_replaced(own):
+    engine = own(mode="root" if os.geteuid() == 0 else "user")
+    engine.wait_state("ready")
+    pool = engine.attach()
+    pool.worker()
+    [zygote] = engine.processes()["postern-zygote"]
+    since = engine.state_line()
+    os.kill(zygote, signal.SIGKILL)
+    while not [s for s in pool.states if s["state"] == "loading"]:
+        pool.event()
+    while not [s for s in pool.states if s["state"] == "ready" and s["restarts"] == 1]:
+        pool.event()
+    assert len(pool.gone) >= 1 and since != engine.state_line()
+    assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+    pool.close()
+
+
+def test_without_a_generation_only_eicar(own):
+    engine = own(signatures=False)
+    engine.wait_state("ready")
+    status = engine.status()
+    assert status["generation"] == "builtin" and status["test_only"] and status["signatures"] == 1
+    assert "ONLY THE BUILT-IN" in engine.log_text()
+    pool = engine.attach()
+    assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+    pool.close()
+
+
+def test_corrupt_signatures_are_named_and_fail(own):
+    engine = own(signatures=False, start=False)
+    engine.generation("bad", {"good.ndb": "Test.A:0:0:41424344454647\n", "broken.ndb": "nonsense\n"})
+    engine.start()
+    engine.wait_state("failed")
+    status = engine.status()
+    assert "broken.ndb" in status["error"] and status["workers"] == 0, status
+    assert status["restarts"] == 4 and status["generation"] == "bad"
+    assert engine.connect().call({"op": "selftest"})["ok"] is False
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "missing", "/etc"])
+def test_a_bad_link_is_not_none(own, target):
+    engine = own(signatures=False, start=False)
+    (engine.dir / "signatures/current").symlink_to(target)
+    engine.start()
+    engine.wait_state("failed")
+    assert "current" in engine.status()["error"]
+
+
+def test_terminate_leaves_nothing(own):
+    engine = own()
+    engine.wait_state("ready")
+    pids = [pid for pids in engine.processes().values() for pid in pids]
+    engine.process.terminate()
+    assert engine.process.wait(10) == 0
+    assert not [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()]
+    assert engine.state_line() is None and not (engine.dir / "run/engine/engine.sock").exists()
+
+
+def test_a_killed_engine_takes_all_with_it(own):
+    engine = own()
+    engine.wait_state("ready")
+    pids = [pid for pids in engine.processes().values() for pid in pids]
+    watches = [os.pidfd_open(pid) for pid in pids]
+    engine.process.kill()
+    engine.process.wait(10)
+    for fd in watches:
+        assert select.select([fd], [], [], 10)[0], "a process outlives its engine"
+        os.close(fd)
+    engine.start()
+    engine.wait_state("ready")
+
+
+def test_notify_socket_is_poked(own):
+    engine = own(start=False)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(engine.dir / "run/notify.sock"))
+    (engine.dir / "run/notify.sock").chmod(0o666)
+    engine.start()
+    sock.settimeout(20)
+    while (engine.state_line() or ["none"])[0] != "ready":
+        assert sock.recv(10) == b""
+    sock.close()
+
+
+# The sandbox, seen from outside
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="/proc of other users")
+def test_workers_are_confined(engine, pool):
+    pool.worker()
+    while len(pool.workers) < 2:
+        pool.event()
+    workers = engine.processes()["postern-worker"]
+    assert len(workers) >= 2
+    uids = set()
+    for pid in workers:
+        status = dict(line.split(":\t", 1) for line in
+                      pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert status["Seccomp"] == "2" and status["NoNewPrivs"] == "1"
+        for which in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[which], 16) == 0, which
+        assert status["Groups"].strip() in ("", str(NOBODY)) or engine.mode == "user"
+        uids.add(status["Uid"].split()[1])
+        assert len(set(status["Uid"].split())) == 1
+        for kind in ("user", "mnt", "pid", "net", "ipc", "uts"):
+            assert os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}")
+        fds = {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+        assert sorted(fds) == [0, 1, 2, 3] and fds[3].startswith("socket:"), fds
+        assert {fds[0], fds[1], fds[2]} == {"/dev/null"}
+        limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+        assert "Max core file size        0 " in limits
+        assert pathlib.Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+        mounts = pathlib.Path(f"/proc/{pid}/mountinfo").read_text()
+        assert "/home" not in mounts and "/etc/passwd" not in mounts
+    if engine.mode == "user":
+        assert uids == {str(NOBODY)}
+    else:
+        assert len(uids) == len(workers) and uids <= {str(n) for n in range(60701, 60956)}
+
+
+def test_temporary_directories_are_empty_between_scans(engine, pool):
+    if os.geteuid() != 0:
+        pytest.skip("/proc of other users")
+    pool.scan(mail(attachment(zipped(EICAR), "a.zip")))
+    for pid in engine.processes()["postern-worker"]:
+        assert os.listdir(f"/proc/{pid}/cwd/") == []
+        assert os.statvfs(f"/proc/{pid}/cwd/").f_bfree > 0
+
+
+# What the kernel or a container may refuse
+
+def refusing(*calls, errno=38, flags=0):
+    """A command prefix: runs the rest under a filter that refuses these system calls; with FLAGS
+    only where their first argument has one of them."""
+    code = f"""
+import ctypes, os, sys
+lib = ctypes.CDLL("libseccomp.so.2")
+lib.seccomp_init.restype = ctypes.c_void_p
+ctx = ctypes.c_void_p(lib.seccomp_init(ctypes.c_uint32(0x7fff0000)))
+class Compare(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64),
+                ("b", ctypes.c_uint64)]
+compare = Compare(0, 7, {flags}, {flags})
+for call in {calls!r}:
+    nr = lib.seccomp_syscall_resolve_name(call.encode())
+    rc = lib.seccomp_rule_add_array(ctx, ctypes.c_uint32(0x00050000 | {errno}), nr,
+                                    1 if {flags} else 0, ctypes.byref(compare))
+    assert rc == 0, rc
+assert lib.seccomp_load(ctx) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    return ["/usr/bin/python3", "-c", code]
+
+
+@pytest.fixture
+def filtered(own):
+    def make(*args, mode=None, **kwargs):
+        engine = own(mode=mode, start=False)
+        command = engine.command()
+        prefix = refusing(*args, **kwargs)
+        if command[0] == "setpriv":
+            # Under the filter from the start: without no_new_privs it takes root to load one.
+            command[0] = shutil.which("setpriv")
+        engine.command = lambda: prefix + command
+        return engine
+    return make
+
+
+CLONE_NEWUSER = 0x10000000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="loading a filter")
+class TestRefusals:
+    def test_clone3(self, filtered):
+        """systemd's RestrictNamespaces= answers clone3 with ENOSYS."""
+        engine = filtered("clone3")
+        engine.start()
+        engine.wait_state("ready")
+        pool = engine.attach()
+        assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+        pool.close()
+
+    def test_landlock(self, filtered):
+        engine = filtered("landlock_create_ruleset")
+        engine.start()
+        engine.wait_state("ready")
+        assert "NO landlock" in engine.status()["sandbox"]
+        assert "offers no landlock" in engine.log_text()
+
+    def test_user_namespaces(self, filtered):
+        engine = filtered("clone3")
+        prefix = refusing("clone", errno=1, flags=CLONE_NEWUSER)
+        inner = engine.command()
+        engine.command = lambda: prefix + inner
+        engine.start()
+        engine.wait_state("failed")
+        assert "user namespaces are forbidden" in engine.status()["error"]
+
+    @pytest.mark.parametrize("call", ["fsopen", "open_tree", "mount_setattr", "pivot_root",
+                                      "capset", "setresuid", "setgroups"])
+    def test_no_step_of_the_zygote_is_left_out(self, filtered, call):
+        engine = filtered(call, errno=1, mode="root")
+        engine.start()
+        engine.wait_state("failed")
+        assert engine.status()["error"] and not engine.processes()["postern-zygote"]
+
+    @pytest.mark.parametrize("call", ["landlock_restrict_self", "prlimit64", "seccomp"])
+    def test_no_step_of_a_worker_is_left_out(self, filtered, call):
+        """The zygote does without these, so it loads; but no worker ever counts."""
+        engine = filtered(call, errno=1, mode="root")
+        engine.start()
+        deadline = time.monotonic() + 20
+        status = None
+        while time.monotonic() < deadline:
+            if engine.state_line():
+                status = engine.status()
+                if status["error"]:
+                    break
+            time.sleep(0.02)
+        assert status["error"] and status["state"] != "ready", status
+        assert engine.connect().call({"op": "selftest"})["ok"] is False
