@@ -85,6 +85,11 @@ test_durable_write(void **state)
     assert_true(g_file_get_contents(path, &text, NULL, NULL));
     assert_string_equal(text, "one two");
     assert_int_equal(unlinkat(dirfd, "file", 0), 0);
+
+    /* So does one that cannot be put in its place. */
+    assert_int_equal(durable_mkdir(dirfd, "file", 0700), 0);
+    assert_int_equal(durable_write(dirfd, "file", iov, 2, 0600), -EISDIR);
+    assert_int_equal(unlinkat(dirfd, "file", AT_REMOVEDIR), 0);
     close(dirfd);
     assert_int_equal(rmdir(dir), 0); /* fails when a temporary file was left */
 }

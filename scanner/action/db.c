@@ -3,6 +3,9 @@
 
 #include <errno.h>
 
+/* Somebody may look into the database with another program while it is opened. */
+#define BUSY_MS 2000
+
 struct db {
     sqlite3 *handle;
 };
@@ -76,6 +79,7 @@ db_open(const char *path, gboolean shared, struct db **ret_db)
     int code = sqlite3_open_v2(path, &db->handle, flags, NULL);
     int rc = error_of(db, code);
     if (rc == 0) {
+        sqlite3_busy_timeout(db->handle, BUSY_MS);
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
         rc = modes_set(db, shared);

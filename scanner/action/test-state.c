@@ -410,6 +410,16 @@ test_row_without_file(void **data)
     assert_int_equal(fixture_files(f, ".eml"), 2);
     assert_int_equal(fixture_attempts(state, "one"), 2);
     state_close(state);
+
+    /* Also one whose loss was noticed. */
+    g_autofree char *again = fixture_first_file(f);
+    assert_int_equal(unlink(again), 0);
+    state = fixture_open(f);
+    assert_int_equal(fixture_missing(state), 1);
+    assert_int_equal(fixture_store(state, "one", "Q5"), 0);
+    assert_int_equal(fixture_store(state, "two", "Q6"), 0);
+    assert_int_equal(fixture_missing(state), 0);
+    state_close(state);
 }
 
 static const char header_good[] =
@@ -429,6 +439,8 @@ test_adoption_of_strange_files(void **data)
         "X-Postern-Quarantine: []\nbody",
         "X-Postern-Quarantine: {}\nbody",
         "Subject: a mail\n\nbody",
+        "X-Postern-Something_: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"infected\","
+        "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
         "X-Postern-Quarantine: {\"version\":1,\"key\":7}\nbody",
         "X-Postern-Quarantine: {\"version\":1,\"key\":\"%s\",\"time\":1,\"verdict\":\"fine\","
         "\"reason\":\"x\",\"size\":4,\"envelope\":{\"sender\":\"\",\"recipients\":[]}}\nbody",
@@ -451,7 +463,10 @@ test_adoption_of_strange_files(void **data)
     g_autofree char *link = fixture_path(f, 101);
     g_autofree char *folder = fixture_path(f, 102);
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    assert_int_equal(symlink("/etc/passwd", link), 0);
+    g_autofree char *outside = g_build_filename(f->dir, "outside", NULL);
+    fixture_put(f, 101, header_good);
+    assert_int_equal(rename(link, outside), 0);
+    assert_int_equal(symlink(outside, link), 0);
     assert_int_equal(mkdir(folder, 0700), 0);
     fixture_put(f, 200, header_good); /* so that the others are not refused for a typing error */
     g_autoptr(state_t) state = fixture_open(f);

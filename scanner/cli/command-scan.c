@@ -160,16 +160,35 @@ answer_judge(struct run *run, const char *path, json_t *answer)
     }
 }
 
-/* With one retry a scan ends within twice its limit. */
+/*
+ * posternd closes a client that says nothing for long, as while a slow file is read; and it may
+ * have been started anew. So a connection that has ended is opened again, once for a file.
+ */
+static int
+scan_ask(struct run *run, int memory, json_t **ret_answer, char **error_r)
+{
+    json_t *request = json_pack("{s:s}", "op", "scan");
+    /* With one retry a scan ends within twice its limit. */
+    int timeout_ms = (int)(2 * run->settings->scan_timeout + 30) * 1000;
+    int rc = ask_call(&run->ask, request, memory, timeout_ms, ret_answer, NULL, error_r);
+    if (rc == -EPIPE) {
+        ask_close(&run->ask);
+        g_clear_pointer(error_r, g_free);
+        rc = ask_open(&run->ask, "posternd", run->settings->control_socket, error_r);
+        if (rc == 0) {
+            rc = ask_call(&run->ask, request, memory, timeout_ms, ret_answer, NULL, error_r);
+        }
+    }
+    json_decref(request);
+    return rc;
+}
+
 static void
 scan_memory(struct run *run, const char *path, int memory)
 {
-    json_t *request = json_pack("{s:s}", "op", "scan");
     json_t *answer = NULL;
     g_autofree char *error = NULL;
-    int timeout_ms = (int)(2 * run->settings->scan_timeout + 30) * 1000;
-    int rc = ask_call(&run->ask, request, memory, timeout_ms, &answer, NULL, &error);
-    json_decref(request);
+    int rc = scan_ask(run, memory, &answer, &error);
     if (rc == 0) {
         answer_judge(run, path, answer);
     } else {

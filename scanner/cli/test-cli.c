@@ -158,6 +158,32 @@ test_scan_large(void **data)
     close(fd);
 }
 
+/* posternd is started anew, or has closed the connection, while a slow input is read. */
+static void
+test_scan_connection_lost(void **data)
+{
+    struct bench *b = *data;
+    struct result r = {0};
+    g_autofree char *clean = put(b, "clean", "hello");
+    g_autofree char *fifo = g_build_filename(b->fixture->dir, "fifo", NULL);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    int writer = open(fifo, O_RDWR | O_CLOEXEC); /* opens without waiting for the reader */
+    postern_start(b, fifo, &r, (const char *const[]){"scan", clean, "-", NULL});
+    while (b->pool.scans < 1) {
+        assert_true(sd_event_run(b->event, UINT64_MAX) >= 0);
+    }
+    while (b->pool.running > 0) {
+        assert_true(sd_event_run(b->event, UINT64_MAX) >= 0);
+    }
+    control_free(b->control);
+    bench_listen(b);
+    assert_int_equal(write(writer, "a VIRUS", 7), 7);
+    close(writer);
+    postern_wait(b, &r);
+    assert_non_null(strstr(r.out, "/clean: clean\n"));
+    check(&r, 1, "stdin: infected (Test.Virus)\n", "");
+}
+
 static void
 test_quarantine(void **data)
 {
@@ -354,9 +380,16 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_manual),     T(test_usage),     T(test_config),
-        T(test_scan),       T(test_scan_tree), T(test_scan_large),
-        T(test_quarantine), T(test_status),    T(test_status_alone),
+        T(test_manual),
+        T(test_usage),
+        T(test_config),
+        T(test_scan),
+        T(test_scan_tree),
+        T(test_scan_large),
+        T(test_scan_connection_lost),
+        T(test_quarantine),
+        T(test_status),
+        T(test_status_alone),
     };
     postern_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,13 +39,12 @@ redirect(int fd, const char *path)
 }
 
 void
-postern(struct bench *b, const char *input, struct result *result, const char *const words[])
+postern_start(struct bench *b, const char *input, struct result *result, const char *const words[])
 {
     const char *argv[32] = {"postern", "--config"};
     g_autofree char *conf = g_build_filename(b->fixture->dir, "postern.conf", NULL);
     g_autofree char *out = g_build_filename(b->fixture->dir, "out", NULL);
     g_autofree char *err = g_build_filename(b->fixture->dir, "err", NULL);
-    sd_event_source *source = NULL;
     size_t n = 2;
     argv[n++] = conf;
     while (*words != NULL) {
@@ -61,13 +60,28 @@ postern(struct bench *b, const char *input, struct result *result, const char *c
         execv("./postern", (char *const *)(uintptr_t)argv);
         _exit(127);
     }
-    assert_true(sd_event_add_child(b->event, &source, child, WEXITED, on_exit_of, result) >= 0);
+    assert_true(sd_event_add_child(b->event, &result->source, child, WEXITED, on_exit_of, result) >=
+                0);
+}
+
+void
+postern_wait(struct bench *b, struct result *result)
+{
+    g_autofree char *out = g_build_filename(b->fixture->dir, "out", NULL);
+    g_autofree char *err = g_build_filename(b->fixture->dir, "err", NULL);
     while (result->status < 0) {
         assert_true(sd_event_run(b->event, UINT64_MAX) >= 0);
     }
-    sd_event_source_disable_unref(source);
+    result->source = sd_event_source_disable_unref(result->source);
     assert_true(g_file_get_contents(out, &result->out, NULL, NULL));
     assert_true(g_file_get_contents(err, &result->err, NULL, NULL));
+}
+
+void
+postern(struct bench *b, const char *input, struct result *result, const char *const words[])
+{
+    postern_start(b, input, result, words);
+    postern_wait(b, result);
 }
 
 void

@@ -7,6 +7,7 @@
 #include "test-bench.h"
 
 struct result {
+    sd_event_source *source;
     int status; /* -1 until it has ended */
     char *out;
     char *err;
@@ -14,6 +15,10 @@ struct result {
 
 /* Runs `./postern --config ... WORDS`, stdin from INPUT (NULL = none), while the loop serves it. */
 void postern(struct bench *b, const char *input, struct result *result, const char *const words[]);
+/* The same in two steps. */
+void postern_start(struct bench *b, const char *input, struct result *result,
+                   const char *const words[]);
+void postern_wait(struct bench *b, struct result *result);
 #define POSTERN(b, result, ...) postern(b, NULL, result, (const char *const[]){__VA_ARGS__, NULL})
 
 /*

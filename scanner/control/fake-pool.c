@@ -78,6 +78,7 @@ pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
     scan->pool = pool;
     scan->done = done;
     scan->data = data;
+    pool->scans++;
     pool->running++;
     read_text(fd, scan->text, sizeof scan->text);
     if (strstr(scan->text, "HANG") == NULL) {

@@ -13,6 +13,7 @@
 struct pool {
     sd_event *event;
     bool ready;
+    int scans;     /* all that began */
     int running;   /* scans that have not ended */
     int cancelled; /* scans that were */
 };

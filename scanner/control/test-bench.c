@@ -24,6 +24,19 @@ milter_status(void *data)
     return json_pack("[{s:s, s:i}]", "address", "unix:/m.sock", "connections", 3);
 }
 
+void
+bench_listen(struct bench *b)
+{
+    g_autofree char *error = NULL;
+    const struct control_services services = {.pool = &b->pool,
+                                              .storage = b->storage,
+                                              .counters = &b->counters,
+                                              .budget = &b->budget,
+                                              .milter_status = milter_status};
+    assert_int_equal(control_new(b->event, b->fixture->settings, &services, &b->control, &error),
+                     0);
+}
+
 int
 bench_setup(void **data)
 {
@@ -38,13 +51,7 @@ bench_setup(void **data)
     b->fixture->settings->message_size = 600000;
     assert_int_equal(storage_new(b->event, b->fixture->settings, on_fatal, b, &b->storage, &error),
                      0);
-    const struct control_services services = {.pool = &b->pool,
-                                              .storage = b->storage,
-                                              .counters = &b->counters,
-                                              .budget = &b->budget,
-                                              .milter_status = milter_status};
-    assert_int_equal(control_new(b->event, b->fixture->settings, &services, &b->control, &error),
-                     0);
+    bench_listen(b);
     *data = b;
     return 0;
 }

@@ -21,6 +21,9 @@ struct bench {
 int bench_setup(void **data);
 int bench_teardown(void **data);
 
+/* Opens the control socket; for a test that has closed it. */
+void bench_listen(struct bench *b);
+
 /* Keeps N messages ("m0", "m1", ...) in the quarantine, and waits for it. */
 void bench_keep(struct bench *b, int n);
 
