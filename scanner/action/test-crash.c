@@ -165,7 +165,8 @@ test_order(void **data)
     assert_true(g_str_has_suffix(calls->str, "Cf")); /* epoch, then lease */
     g_string_truncate(calls, 0);
     assert_int_equal(fixture_store(state, "one", "Q1"), 0);
-    assert_string_equal(calls->str, "sfrfC"); /* W2 */
+    assert_true(*calls->str == 's');
+    assert_string_equal(calls->str + strspn(calls->str, "s"), "frfC"); /* W2 */
     g_string_truncate(calls, 0);
     state_close(state);
     assert_string_equal(calls->str, "f"); /* the lease */
