@@ -28,7 +28,8 @@ struct mime_leaf {
     bool visited; /* for the caller: libclamav has scanned exactly these bytes already */
 };
 
-/* Once per process, before the sandbox closes. */
+/* Before the sandbox closes. Takes GLib's log over: what is logged while a mail is parsed counts as
+ * damage of that mail. */
 void mime_init(void);
 
 /* LEN bytes at DATA begin as a mail does: with a header line (or mbox's "From "). */

@@ -171,7 +171,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
     faultguard_start();
-    if (mime_looks_like_mail(data, len)) {
+    if (len > 0 && mime_looks_like_mail(data, len)) {
         scan.leaves = mime_parse(data, len, scan.facts);
     }
     scan_bytes(&scan, data, len, "");

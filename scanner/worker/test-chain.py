@@ -99,6 +99,9 @@ CLEAN_MAILS = {
     "many members": lambda: mail(attachment(many_zip(), "a.zip")),
     "empty body": lambda: raw_part("Content-Type: text/plain", b""),
     "no mail": lambda: b"just some text\n",
+    "nothing": lambda: b"",
+    "empty encoded message": lambda: raw_part(
+        "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64", b""),
 }
 
 

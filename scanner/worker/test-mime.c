@@ -189,6 +189,18 @@ test_leaves_are_bounded(void **state)
     assert_int_equal(facts->parts->len, FACTS_PARTS_MAX);
 }
 
+static void
+test_empty_encoded_message(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves =
+        parse("Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n", facts);
+    assert_int_equal(leaves->len, 1);
+    assert_int_equal(leaf(leaves, 0)->size, 0);
+    assert_int_equal(facts->unscanned->len, 0);
+}
+
 /* Whatever GMime makes of it: no crash, and valid UTF-8 in the facts. */
 static void
 test_malformed(void **state)
@@ -239,6 +251,7 @@ main(void)
         cmocka_unit_test(test_what_cannot_be_scanned),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_leaves_are_bounded),
+        cmocka_unit_test(test_empty_encoded_message),
         cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, init, NULL);

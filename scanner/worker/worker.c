@@ -91,43 +91,39 @@ enter_sandbox(const struct worker *worker)
 
 /*
  * The message, mapped: it must not change under the scanner, nor end in a SIGBUS. Returns NULL
- * with *RET_ERROR.
+ * when it is all right, else what is wrong. An empty one is at NULL.
  */
-static void *
-map_message(int fd, size_t *ret_size, const char **ret_error)
+static const char *
+map_message(int fd, void **ret_data, size_t *ret_size)
 {
     struct stat st;
     int seals = fd < 0 ? -1 : fcntl(fd, F_GET_SEALS);
     if (seals < 0 || (seals & SEALS) != SEALS || fstat(fd, &st) < 0) {
-        *ret_error = "the message is not a sealed memfd";
-        return NULL;
-    }
-    if (st.st_size == 0) {
-        *ret_error = "the message is empty";
-        return NULL;
-    }
-    void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        *ret_error = "the message cannot be mapped";
-        return NULL;
+        return "the message is not a sealed memfd";
     }
     *ret_size = (size_t)st.st_size;
-    return data;
+    *ret_data = NULL;
+    if (st.st_size > 0) {
+        *ret_data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    }
+    return *ret_data == MAP_FAILED ? "the message cannot be mapped" : NULL;
 }
 
 static struct facts *
 scan_descriptor(const struct worker *worker, int fd)
 {
-    size_t size = 0;
-    const char *error = NULL;
-    void *data = map_message(fd, &size, &error);
-    if (data == NULL) {
+    size_t size;
+    void *data;
+    const char *error = map_message(fd, &data, &size);
+    if (error != NULL) {
         struct facts *facts = facts_new();
         facts_add_fault(facts, error);
         return facts;
     }
     struct facts *facts = scan_object(worker->clam, worker->orders, data, size);
-    munmap(data, size);
+    if (size > 0) {
+        munmap(data, size);
+    }
     return facts;
 }
 
