@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The real agent, one action after the other, against systemd in a node of the lab."""
+
+import os
+import time
+
+import pytest
+
+from conftest import MOUNT, QUEUE, STATE
+
+OK, ERROR, INVALID, NOT_INSTALLED, CONFIGURED, NOT_RUNNING, PROMOTED = 0, 1, 2, 5, 6, 7, 8
+UNITS = ("postern-engine", "posternd", "postern-notify")
+
+
+def until(what, check, timeout=15):
+    end = time.monotonic() + timeout
+    while not check():
+        assert time.monotonic() < end, f"waited {timeout} s in vain until {what}"
+        time.sleep(0.05)
+
+
+def started(node):
+    assert node.agent("start").rc == OK
+    until("the engine is ready", lambda: node.attribute("master-scanner") == "100000")
+
+
+def promoted(node, **params):
+    started(node)
+    done = node.agent("promote", **params)
+    assert done.rc == OK, done.err
+
+
+def test_life(node):
+    """Every action twice: the second finds it done."""
+    assert node.agent("monitor").rc == NOT_RUNNING
+    assert node.agent("validate-all").rc == OK
+    assert node.agent("stop").rc == OK
+    assert node.agent("demote").rc == NOT_RUNNING
+    for _ in range(2):
+        assert node.agent("start").rc == OK
+        assert node.agent("monitor").rc == OK
+    for _ in range(2):
+        assert node.agent("promote").rc == OK
+        assert node.agent("monitor", interval=7000).rc == PROMOTED
+    assert [node.unit(name) for name in UNITS] == ["active"] * 3
+    for _ in range(2):
+        assert node.agent("demote").rc == OK
+        assert node.agent("monitor").rc == OK
+    for _ in range(2):
+        assert node.agent("stop").rc == OK
+        assert node.agent("monitor").rc == NOT_RUNNING
+    assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
+    assert node.sh("ls /run/systemd/system") == ""
+
+
+def test_start_does_not_wait_for_the_signatures(node):
+    node.behave(load=30)
+    begin = time.monotonic()
+    assert node.agent("start").rc == OK
+    assert node.agent("monitor").rc == OK
+    assert time.monotonic() - begin < 15
+    assert node.attribute("master-scanner") == "10"
+    until("it says so", lambda: (node.attribute("postern-state") or "").startswith("loading since"))
+
+
+def test_readiness_is_told_at_once(node):
+    node.behave(load=2)
+    node.sh("echo 18 > /var/lib/postern/load_seconds")
+    assert node.agent("start").rc == OK
+    assert node.attribute("postern-state").endswith(", about 18 s")
+    until("it is ready", lambda: node.attribute("master-scanner") == "100000", 6)
+    assert node.attribute("postern-state") == "ready (gen-1)"
+    assert node.sh("cat /var/lib/postern/load_seconds") == "2"
+    assert node.agent("stop").rc == OK
+    assert node.attribute("master-scanner") is None
+    assert node.attribute("postern-state") is None
+
+
+def test_promoted_keeps_its_score_while_it_first_loads(node):
+    node.behave(load=3)
+    assert node.agent("start").rc == OK
+    assert node.attribute("master-scanner") == "10"
+    assert node.agent("promote").rc == OK
+    assert node.attribute("master-scanner") == "100000"
+    until("it is ready", lambda: "ready" in node.attribute("postern-state"), 8)
+    node.behave(load=30)
+    node.sh("kill -9 $(systemctl show -P MainPID postern-engine)")
+    until("the death is told", lambda: node.attribute("master-scanner") == "20", 3)
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+
+
+def test_broken_signatures_lower_the_promoted(node):
+    node.behave(load=1, broken=True)
+    assert node.agent("start").rc == OK
+    assert node.agent("promote").rc == OK
+    until("it is told", lambda: node.attribute("master-scanner") == "20", 6)
+    assert node.attribute("postern-state").startswith("signatures cannot be loaded since")
+
+
+def test_promote_refuses_without_the_storage(node):
+    started(node)
+    node.sh(f"umount {MOUNT}")
+    done = node.agent("promote")
+    assert (done.rc, STATE in done.reason) == (ERROR, True)
+    node.sh(f"install -d -o postern {STATE}")
+    done = node.agent("promote")
+    assert (done.rc, "file system of /" in done.reason) == (ERROR, True)
+    assert node.agent("monitor").rc == OK
+    node.sh(f"rmdir {STATE}")
+    node.mount()
+    node.sh(f"chown root {STATE}")
+    done = node.agent("promote")
+    assert (done.rc, "chown" in done.reason) == (ERROR, True)
+    node.sh(f"chown postern {STATE}")
+    assert node.agent("promote").rc == OK
+
+
+def test_demoted_node_lets_go_of_the_storage(node):
+    """The engine and postern-notify, started while it was mounted, stay and do not hold it."""
+    promoted(node, queue_directory=QUEUE)
+    assert f"{QUEUE}/postern" in node.mounts()
+    node.sh(f"test -S {QUEUE}/postern/milter.sock")
+    assert node.sh(f"stat -c '%U %G %a' {QUEUE}/postern") == "postern postfix 2750"
+    assert node.agent("demote", queue_directory=QUEUE).rc == OK
+    assert f"{QUEUE}/postern" not in node.mounts()
+    node.sh(f"umount {MOUNT}")
+    assert node.unit("postern-engine") == "active"
+    for name in ("postern-engine", "postern-notify"):
+        assert MOUNT not in node.sh(
+            f"cat /proc/$(systemctl show -P MainPID {name})/mountinfo")
+
+
+def test_mount_goes_without_the_parameter(node):
+    """The parameter was changed meanwhile: the role file remembers."""
+    promoted(node, queue_directory=QUEUE)
+    assert node.agent("demote").rc == OK
+    assert f"{QUEUE}/postern" not in node.mounts()
+
+
+def test_busy_mount_is_an_error_in_time(node):
+    promoted(node, queue_directory=QUEUE)
+    node.sh(f"cd {QUEUE}/postern; systemd-run -q --unit=holder -p WorkingDirectory={QUEUE}/postern"
+            " sleep 600")
+    begin = time.monotonic()
+    done = node.agent("demote", queue_directory=QUEUE, timeout=5)
+    assert (done.rc, "cannot be unmounted" in done.reason) == (ERROR, True)
+    assert time.monotonic() - begin < 5
+    node.sh("systemctl stop holder")
+    assert node.agent("demote", queue_directory=QUEUE).rc == OK
+
+
+def test_killed_posternd_is_no_failure(node):
+    promoted(node)
+    node.sh("kill -9 $(systemctl show -P MainPID posternd)")
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    until("it is back", lambda: node.unit("posternd") == "active")
+    assert node.unit("posternd", "NRestarts") == "1"
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+
+
+def test_posternd_that_cannot_live_is_a_failure(node):
+    promoted(node)
+    node.behave(refuse="no room")
+    node.sh("kill -9 $(systemctl show -P MainPID posternd)")
+    until("systemd gives up", lambda: node.unit("posternd") == "failed")
+    done = node.agent("monitor", interval=7000)
+    assert (done.rc, "posternd.service" in done.reason) == (ERROR, True)
+    assert "telling the cluster" in node.sh("journalctl -u postern-notify -t postern-notify -b")
+    assert node.agent("demote").rc == OK
+    assert node.agent("monitor").rc == OK
+
+
+def test_promote_says_why_posternd_refuses(node):
+    started(node)
+    node.behave(refuse="another process holds the lease")
+    done = node.agent("promote")
+    assert (done.rc, "another process holds the lease" in done.reason) == (ERROR, True)
+    assert node.unit("posternd") == "inactive"
+    assert node.agent("demote").rc == OK
+
+
+def test_dead_engine(node):
+    started(node)
+    node.sh("systemctl kill -s KILL postern-engine; systemctl stop postern-engine")
+    done = node.agent("monitor", interval=10000)
+    assert (done.rc, "postern-engine.service" in done.reason) == (ERROR, True)
+    assert node.agent("stop").rc == OK
+    assert node.agent("monitor").rc == NOT_RUNNING
+
+
+def test_selftest(node):
+    promoted(node)
+    assert node.agent("monitor", level=10).rc == PROMOTED
+    node.behave(selftest=False)
+    node.sh("systemctl restart postern-engine")
+    until("the engine is ready", lambda: node.attribute("master-scanner") == "100000")
+    until("the selftest fails", lambda: node.agent("monitor", level=10).rc == ERROR)
+    assert "the canary is dead" in node.agent("monitor", level=10).reason
+    assert node.agent("monitor").rc == PROMOTED
+
+
+def test_deaf_posternd_is_killed(node):
+    node.behave(deaf=True)
+    promoted(node)
+    begin = time.monotonic()
+    assert node.agent("demote").rc == OK
+    assert 3 < time.monotonic() - begin < 15
+    assert node.unit("posternd") == "inactive"
+
+
+def freezer(name):
+    """A v1 freezer: what is frozen there does not even die of SIGKILL."""
+    top = "/sys/fs/cgroup/freezer"
+    if not os.path.isdir(top):
+        pytest.skip("needs the freezer of cgroup v1")
+    os.makedirs(f"{top}/{name}", exist_ok=True)
+    return f"{top}/{name}"
+
+
+def outer_pid(inner, comm):
+    lab = f"/lab-{os.environ['LAB_NAME']}/n1"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+                fields = dict(line.split(":", 1) for line in f)
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as f:
+                here = lab in f.read()
+        except OSError:
+            continue
+        if here and fields["Name"].strip() == comm and fields["NSpid"].split()[-1] == inner:
+            return pid
+    raise AssertionError(f"no process {comm} {inner}")
+
+
+def test_what_cannot_be_killed_is_an_error_in_time(node):
+    """systemd calls it failed, but it lives: the node has to be fenced."""
+    promoted(node)
+    group = freezer("postern-agent-test")
+    pid = outer_pid(node.unit("posternd", "MainPID"), "posternd")
+    with open(f"{group}/cgroup.procs", "w", encoding="ascii") as f:
+        f.write(pid)
+    with open(f"{group}/freezer.state", "w", encoding="ascii") as f:
+        f.write("FROZEN")
+    try:
+        begin = time.monotonic()
+        done = node.agent("demote", timeout=25)
+        assert done.rc == ERROR
+        assert time.monotonic() - begin < 25
+        assert "posternd.service" in done.reason
+        assert node.agent("monitor").rc not in (OK, NOT_RUNNING)
+        assert node.agent("stop", timeout=8).rc == ERROR
+    finally:
+        with open(f"{group}/freezer.state", "w", encoding="ascii") as f:
+            f.write("THAWED")
+    assert node.agent("stop").rc == OK
+    os.rmdir(group)
+
+
+def test_stop_with_everything_broken(node):
+    promoted(node, queue_directory=QUEUE)
+    node.write("/etc/postern/postern.conf", "this is no configuration {")
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    assert node.agent("start").rc == INVALID
+    assert node.agent("validate-all").rc == INVALID
+    node.sh(f"umount -l {MOUNT}")
+    assert node.agent("stop", nonsense="1").rc == OK
+    assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
+
+
+def test_second_resource_is_refused_and_harmless(node):
+    promoted(node)
+    assert node.agent("monitor", "second").rc == NOT_RUNNING
+    done = node.agent("start", "second")
+    assert (done.rc, "scanner" in done.reason) == (INVALID, True)
+    assert node.agent("demote", "second").rc in (OK, NOT_RUNNING)
+    assert node.agent("stop", "second").rc == OK
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+
+
+def test_lost_role_file(node):
+    promoted(node, queue_directory=QUEUE)
+    node.sh("rm /run/postern/cluster/role")
+    assert node.agent("monitor", interval=7000, queue_directory=QUEUE).rc == PROMOTED
+    assert "stage=serving" in node.sh("cat /run/postern/cluster/role")
+    assert node.agent("stop", queue_directory=QUEUE).rc == OK
+    assert f"{QUEUE}/postern" not in node.mounts()
+
+
+def test_live_migration(node):
+    """The warm clone and the primitive share the engine; the source's stop leaves it alone."""
+    def warm(action, **more):
+        return node.agent(action, "warm", promotable=False, part="engine", **more)
+
+    def primitive(action, **more):
+        return node.agent(action, promotable=False, **more)
+
+    assert warm("start").rc == OK
+    engine = node.unit("postern-engine", "MainPID")
+    assert primitive("monitor").rc == NOT_RUNNING
+    assert primitive("start").rc == OK
+    assert primitive("monitor", interval=7000).rc == OK
+    done = primitive("migrate_to")
+    assert (done.rc, "state_storage" in done.reason) == (ERROR, True)
+    node.write("/etc/postern/postern.conf",
+               f'state_dir = "{STATE}"\nstate_storage = "shared"\n')
+    assert primitive("migrate_to").rc == OK
+    assert primitive("monitor").rc == NOT_RUNNING
+    node.sh(f"umount {MOUNT}")
+    assert primitive("stop").rc == OK
+    assert warm("monitor", interval=10000).rc == OK
+    node.mount()
+    assert primitive("migrate_from").rc == OK
+    assert primitive("monitor", interval=7000).rc == OK
+    assert node.unit("postern-engine", "MainPID") == engine
+    assert primitive("stop").rc == OK
+    assert warm("stop").rc == OK
+    assert node.unit("postern-engine") == "inactive"
+
+
+def test_named_config(node):
+    node.write("/etc/postern/other.conf", f'state_dir = "{STATE}"\n')
+    assert node.agent("start", config="/etc/postern/other.conf").rc == OK
+    assert "--config /etc/postern/other.conf" in node.sh(
+        "tr '\\0' ' ' < /proc/$(systemctl show -P MainPID postern-engine)/cmdline")
+    done = node.agent("start", "scanner", config="/etc/postern/none.conf")
+    assert (done.rc, "/etc/postern/none.conf" in done.reason) == (INVALID, True)
+
+
+def test_order_at_shutdown(node):
+    """While the cluster uses them the units stop after Pacemaker; the line goes before a stop."""
+    promoted(node)
+    for name in UNITS:
+        assert "pacemaker.service" in node.unit(name, "Before").split()
+    assert node.agent("stop").rc == OK
+    for name in UNITS:
+        assert "pacemaker.service" not in node.unit(name, "Before").split()
+
+
+def test_what_is_missing_is_named(node):
+    node.sh("mv /usr/libexec/postern/posternd /usr/libexec/postern/posternd.away")
+    try:
+        done = node.agent("validate-all")
+        assert (done.rc, "posternd" in done.reason) == (NOT_INSTALLED, True)
+    finally:
+        node.sh("mv /usr/libexec/postern/posternd.away /usr/libexec/postern/posternd")
+    node.sh("mv /run/postern/cluster /run/postern/away")
+    try:
+        assert node.agent("monitor").rc == NOT_RUNNING
+        assert node.agent("stop").rc == OK
+        done = node.agent("start")
+        assert (done.rc, "systemd-tmpfiles" in done.reason) == (NOT_INSTALLED, True)
+    finally:
+        node.sh("mv /run/postern/away /run/postern/cluster")
+
+
+def test_metadata_is_what_the_cluster_reads(bare):
+    """Pacemaker lists it, and its own tools understand it."""
+    assert "scanner" in bare.run("crm_resource", "--list-agents", "ocf:postern").out.split()
+    shown = bare.run("crm_resource", "--show-metadata", "ocf:postern:scanner")
+    assert (shown.rc, 'role="Promoted"' in shown.out) == (OK, True)
+    described = bare.run("pcs", "resource", "describe", "ocf:postern:scanner")
+    assert (described.rc, "queue_directory" in described.out) == (OK, True)
+
+
+def test_units_are_sound(bare):
+    files = [f"/usr/lib/systemd/system/{name}.service" for name in UNITS]
+    done = bare.run("systemd-analyze", "verify", *files)
+    assert (done.rc, done.err) == (0, "")
+    for name in UNITS:
+        assert bare.unit(name, "UnitFileState") == "static"
