@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a scenario is written with: a cluster, mail that flows, audits at the end."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from lablib import account, cluster, faults, postern
+from lablib.base import poll, wait_for
+from lablib.node import Node
+from lablib.rig import Lab
+from lablib.watch import Watch
+
+LAB_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "lab")
+MAILLOAD = os.path.join(os.path.dirname(LAB_TOOL), "mailload")
+UP_LIMIT, DRAIN = 600, 180
+
+
+class Cluster:
+    """The lab of a module, started and ended with the tool that people use."""
+
+    def __init__(self, wanted, stage, logs):
+        self.wanted = {"scanner": True, "mode": "promotable", "nodes": 2, **wanted}
+        self.stage, self.logs = stage, logs
+        os.environ.setdefault("LAB_NAME", "scenarios")
+        self.lab = None
+
+    def tool(self, *args, limit=UP_LIMIT):
+        """Runs the lab tool; LAB_OWNER ends the lab even if this process is killed."""
+        env = dict(os.environ, LAB_OWNER=str(os.getpid()))
+        process = subprocess.Popen([LAB_TOOL, *args], env=env, stdin=subprocess.DEVNULL)
+        try:
+            code = process.wait(limit)
+        except BaseException:
+            process.terminate()
+            process.wait(120)
+            raise
+        assert code == 0, f"'lab {' '.join(args)}' ended with code {code}: see above"
+
+    def up(self):
+        w = self.wanted
+        what = ["--mode", w["mode"], "--stage", self.stage] if w["scanner"] \
+            else ["--no-scanner"]
+        self.tool("up", "--nodes", str(w["nodes"]), *what)
+        self.lab = Lab()
+
+    def down(self):
+        self.tool("down", limit=120)
+
+    @property
+    def names(self):
+        return self.lab.nodes
+
+
+class Load:
+    """A running mailload and its log."""
+
+    def __init__(self, process, log):
+        self.process, self.log = process, log
+
+    def attempts(self):
+        return [e for e in account.entries(self.log) if "took" in e]
+
+    def accepted(self):
+        """Times of the 250s for whole mails, sorted."""
+        return sorted(e["time"] + e["took"] for e in self.attempts()
+                      if e.get("code") == 250 and e["stage"] == "end")
+
+    def flows(self, since=None, mails=10):
+        """Waits until that many mails more were accepted."""
+        since = time.time() if since is None else since
+        wait_for(f"{mails} mails are accepted",
+                 lambda: sum(t > since for t in self.accepted()) >= mails, 240, 0.2)
+
+    def outage(self, since):
+        """Seconds from a moment to the first 250 after the longest silence that follows."""
+        times = [t for t in self.accepted() if t > since - 1]
+        gaps = [(b - a, b) for a, b in zip([since, *times], times)]
+        return max(gaps)[1] - since if gaps else float("inf")
+
+    def finish(self):
+        self.process.send_signal(signal.SIGUSR1)
+        self.process.wait(DRAIN + 60)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+class Story:
+    def __init__(self, home, seed, folder, name):
+        self.home, self.seed, self.folder, self.name = home, seed, folder, name
+        self.lab = home.lab
+        self.load_ = None
+        self.audited = False
+        self.logs = None
+
+    # frame
+
+    def begin(self):
+        cluster.wait_group(self.lab)
+        self.fences = self.fence_keys()
+        self.watch = Watch(self.lab)
+        self.watch.__enter__()
+
+    def end(self, failed):
+        """Back to an intact cluster for the next story."""
+        self.watch.__exit__()
+        if self.load_:
+            self.load_.end()
+        if not failed:
+            assert self.audited, "the scenario has no audit() at its end"
+        for name in self.home.names:
+            if name in cluster.view(self.lab).standby():
+                self.crm("node", "online", name)
+        faults.heal(self.lab)
+
+    def save_logs(self):
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.logs = os.path.join(self.home.logs, f"postern-scenario-{self.name}-{stamp}")
+        self.home.tool("logs", self.logs, limit=240)
+        if self.load_:
+            subprocess.run(["cp", self.load_.log, self.logs], check=False)
+        return self.logs
+
+    # what can be done
+
+    @contextlib.contextmanager
+    def load(self, rate=5, infected=0.2):
+        """Mail from the client while the block runs; at its end all mails come to rest."""
+        if not self.home.wanted["scanner"]:
+            infected = 0
+        log = f"{self.folder}/mail.log"
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM"] + self.lab.client_command([
+                MAILLOAD, "--rate", str(rate), "--duration", "900", "--drain", str(DRAIN),
+                "--seed", str(self.seed), "--infected-share", str(infected), "--log", log]),
+            stdin=subprocess.DEVNULL)
+        self.load_ = Load(process, log)
+        try:
+            poll(lambda: os.path.exists(log), 30)
+            self.load_.flows()
+            yield self.load_
+            self.load_.finish()
+        finally:
+            self.load_.end()
+
+    def fault(self, name, node=None):
+        """Returns the moment of the fault."""
+        return faults.inject(self.lab, name, node)[1]
+
+    def crm(self, *args):
+        """crmsh on a node that has quorum; returns the moment before."""
+        begun = time.time()
+        node = cluster.view(self.lab).asked
+        Node(self.lab, node).run("crm", *args, timeout=120)
+        return begun
+
+    def run(self, node, *cmd):
+        return Node(self.lab, node).run(*cmd).stdout.strip()
+
+    def active(self):
+        return cluster.active(self.lab)
+
+    def other(self, node):
+        return next(n for n in self.home.names if n != node)
+
+    def serves(self, node=None, limit=240):
+        """Waits until mail and scanner run on one node, and the cluster has come to rest."""
+        where = cluster.wait_group(self.lab, limit, on=node)
+        if self.home.wanted["scanner"]:
+            wait_for(f"Postern serves on {where}",
+                     lambda: postern.where(self.lab) == where, limit, 0.3)
+        cluster.wait_idle(self.lab)
+        return where
+
+    def all_back(self):
+        cluster.wait_online(self.lab, 240)
+        if self.home.wanted["scanner"] and postern.promotable(self.lab):
+            postern.wait_ready(self.lab)
+
+    def main_pid(self, node, unit):
+        return self.run(node, "systemctl", "show", "-p", "MainPID", "--value", unit)
+
+    def operations(self, node, resource):
+        """Names of the operations that a node did with a resource, by the history."""
+        tree = cluster.view(self.lab).tree
+        path = f"./node_history/node[@name='{node}']/resource_history"
+        return [op.get("task") for rsc in tree.iterfind(path)
+                if rsc.get("id").split(":")[0] == resource
+                for op in rsc.iterfind("operation_history")]
+
+    # audits
+
+    def fence_keys(self):
+        return {(e["target"], e["completed"]) for e in cluster.view(self.lab).fencing()
+                if e.get("status") == "success"}
+
+    def audit(self, fenced=(), failed=()):
+        """What must be true at the end of each scenario.
+
+        fenced: nodes that had to be fenced, each once. failed: (resource, operation)
+        whose failure belongs to the scenario.
+        """
+        self.audited = True
+        self.watch.__exit__()
+        assert self.watch.samples > 0
+        assert not self.watch.doubles, f"served twice: {self.watch.doubles[:3]}"
+        shot = sorted(target for target, _ in self.fence_keys() - self.fences)
+        assert shot == sorted(fenced), f"fenced: {shot}, expected: {sorted(fenced)}"
+        self.audit_failures(failed)
+        self.audit_mails()
+        errors = sum(Node(self.lab, name).disk_errors() for name in self.home.names)
+        assert errors == 0, f"ext4 found {errors} errors on the shared disk: see dmesg"
+
+    def audit_failures(self, allowed):
+        for failure in cluster.view(self.lab).failures():
+            resource, _, rest = failure["op_key"].partition("_")
+            operation = rest.rpartition("_")[0]
+            assert (resource, operation) in allowed, \
+                f"a failed action that was not expected: {json.dumps(failure)}"
+
+    def audit_mails(self):
+        if not self.load_:
+            return
+        rows, strangers = account.account(self.lab, self.load_.log)
+        print(account.text(rows, strangers), file=sys.stderr)
+        assert account.good(rows), "the account is wrong:\n" + account.text(rows, strangers)
+        assert not rows["still with the sender"], "mails never got through"
+        assert not rows["in queue"], "mails stayed in Postfix's queue"
