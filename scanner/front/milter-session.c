@@ -336,29 +336,39 @@ on_end_of_message(struct milter_session *s, const struct milter_packet *packet)
     return SILENT;
 }
 
+/* Nothing more is read; what is written is still sent. */
+static void
+session_end(struct milter_session *s)
+{
+    message_reset(s);
+    s->state = STATE_END;
+    stream_finish(s->stream);
+}
+
 static int
 on_abort(struct milter_session *s, const struct milter_packet *packet)
 {
     (void)packet;
-    message_reset(s);
+    if (s->draining) {
+        session_end(s);
+    } else {
+        message_reset(s);
+    }
     return SILENT;
 }
 
 static int
 on_quit_new_connection(struct milter_session *s, const struct milter_packet *packet)
 {
-    (void)packet;
     connection_reset(s);
-    return SILENT;
+    return on_abort(s, packet);
 }
 
 static int
 on_quit(struct milter_session *s, const struct milter_packet *packet)
 {
     (void)packet;
-    message_reset(s);
-    s->state = STATE_END;
-    stream_finish(s->stream);
+    session_end(s);
     return SILENT;
 }
 
@@ -496,9 +506,7 @@ milter_session_drain(struct milter_session *s)
 {
     if (transaction_is_storing(s->transaction)) {
         s->draining = true;
-        return;
+    } else {
+        session_end(s);
     }
-    message_reset(s);
-    s->state = STATE_END;
-    stream_finish(s->stream);
 }

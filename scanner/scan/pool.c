@@ -81,6 +81,7 @@ scan_fail_soon(struct scan *scan, const char *trouble)
 {
     scan->trouble = trouble;
     (void)sd_event_source_set_time(scan->timer, (guint64)g_get_monotonic_time());
+    (void)sd_event_source_set_enabled(scan->timer, SD_EVENT_ONESHOT);
 }
 
 /* Its channel is closed and its number forgotten; whatever comes of it later is nobody's. */
