@@ -5,7 +5,7 @@
 int
 action_demote(struct agent *agent)
 {
-    struct service_status status;
+    struct service_status status = {.known = false};
     int rc = service_daemon_down(agent);
     if (rc == PCMK_OCF_OK) {
         rc = service_status(agent, &status);

@@ -129,7 +129,7 @@ selftest(struct agent *agent)
 int
 action_monitor(struct agent *agent)
 {
-    struct service_status status;
+    struct service_status status = {.known = false};
     g_autofree char *error = NULL;
     int rc = service_bus(agent, &error);
     if (rc == PCMK_OCF_NOT_INSTALLED) {

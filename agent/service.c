@@ -384,7 +384,7 @@ daemon_stop(struct agent *agent, const struct service_status *status, const char
 int
 service_daemon_down(struct agent *agent)
 {
-    struct service_status status;
+    struct service_status status = {.known = false};
     int rc = require_bus(agent);
     if (rc == PCMK_OCF_OK) {
         rc = service_status(agent, &status);

@@ -55,7 +55,8 @@ seconds_parse(const char *word, unsigned *ret)
 static void
 generation_copy(const char *word, char *ret, size_t size)
 {
-    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+:_-";
+    static const char safe[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.+:_-";
     bool plain = *word != '\0' && strlen(word) < size && word[strspn(word, safe)] == '\0';
     g_strlcpy(ret, plain ? word : "?", size);
 }

@@ -48,8 +48,8 @@ enum score_engine {
 /* engine_dir/state: "STATE SINCE LOAD_SECONDS GENERATION" (docs/ARCHITECTURE.md). */
 struct score_state {
     enum score_engine engine;
-    gint64 since;    /* Unix seconds */
-    unsigned load_s; /* rounded up; 0: none measured */
+    gint64 since;        /* Unix seconds */
+    unsigned load_s;     /* rounded up; 0: none measured */
     char generation[64]; /* "?" when it is not plain */
 };
 

@@ -328,7 +328,7 @@ job_wait(sd_bus *bus, const struct job *job, gint64 deadline)
             return rc;
         }
     }
-    if (strcmp(job->result, "done") == 0 || strcmp(job->result, "skipped") == 0) {
+    if (strcmp(job->result, "done") == 0) {
         return 0;
     }
     return strcmp(job->result, "timeout") == 0 ? -ETIMEDOUT : -EIO;
@@ -400,7 +400,17 @@ unit_start(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
     }
     /* Also forgets earlier starts: the limit is for crashes, not for what the cluster asks. */
     (void)manager_call(bus, "ResetFailedUnit", deadline, NULL, &ignored, "s", name);
-    return unit_job(bus, "StartUnit", name, deadline, error_r);
+    rc = unit_job(bus, "StartUnit", name, deadline, error_r);
+    if (rc == 0) {
+        rc = unit_condition(bus, name, &condition, error_r);
+    }
+    if (rc == 0 && condition != UNIT_UP) {
+        /* A condition of the unit that does not hold ends the job as "done", too. */
+        *error_r = g_strdup_printf("%s is not active after its start; see systemctl status %s",
+                                   name, name);
+        rc = -EIO;
+    }
+    return rc;
 }
 
 /* Waits until NAME's control group is empty; kills once what is there. */

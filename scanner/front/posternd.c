@@ -254,6 +254,7 @@ serve(struct posternd *self)
     self->budget.limit = self->settings->spool_memory;
     if (open_all(self, &error) < 0) {
         log_err("%s", error);
+        (void)sd_notifyf(0, "STATUS=%s", error);
     } else {
         (void)sd_notify(0, "READY=1");
         log_notice("posternd " PACKAGE_VERSION " serves");
