@@ -110,20 +110,21 @@ int
 tmpdir_adopt(void)
 {
     DIR *dir = opendir(".");
-    int rc = dir == NULL || fstat(dirfd(dir), &adopted) < 0 ? -errno : 0;
+    if (dir == NULL) {
+        return -errno;
+    }
+    int rc = fstat(dirfd(dir), &adopted) < 0 ? -errno : 0;
     if (rc == 0 && !is_empty(dir)) {
         rc = -ENOTEMPTY;
     }
-    if (dir != NULL) {
-        closedir(dir);
-    }
+    closedir(dir);
     return rc;
 }
 
 int
 tmpdir_empty(void)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
     if (rc == 0 && (st.st_dev != adopted.st_dev || st.st_ino != adopted.st_ino)) {
