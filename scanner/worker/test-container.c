@@ -246,9 +246,8 @@ test_members_are_counted(void **state)
         guint unscanned;
         enum cause cause;
     } cases[] = {
-        {2, 2, 50, false, 0, CAUSE_LIMIT},
-        {2, 1, 50, false, 1, CAUSE_UNSUPPORTED},
-        {2, 2, 49, false, 1, CAUSE_UNSUPPORTED},
+        {2, 2, 50, false, 0, CAUSE_LIMIT},        {2, 1, 50, false, 1, CAUSE_UNSUPPORTED},
+        {2, 1, 200, false, 1, CAUSE_UNSUPPORTED}, {2, 2, 49, false, 1, CAUSE_UNSUPPORTED},
         {1, 1, 50, true, 1, CAUSE_ENCRYPTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
