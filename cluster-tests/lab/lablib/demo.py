@@ -2,7 +2,7 @@
 """demo: what Postern is for, in a minute.
 
 A cluster with mail; a clean mail, an infected one; then the plug of the active node is
-pulled while mail flows, and every mail is accounted for.
+pulled while mail flows, and every mail is accounted for. Everything is left running.
 """
 
 import argparse
@@ -19,6 +19,14 @@ from .rig import SELF, Lab
 
 FOLDER = os.path.dirname(SELF)
 STAGE = os.path.normpath(f"{FOLDER}/../../build/stage")
+AFTERWARDS = """Everything still runs. For instance:
+    ./dev lab status
+    ./dev lab exec n1 crm_mon -1A
+    ./dev lab exec n2 postern status
+    ./dev lab exec n2 crm node standby      (and: crm node online)
+    ./dev lab client swaks --server 10.77.0.100 --to inbox@lab.test
+    ./dev lab fault --list
+./dev demo --down ends it."""
 
 
 def parse(argv):
@@ -39,8 +47,20 @@ def show(lab, say, stage):
     with tempfile.TemporaryDirectory() as folder:
         say("a clean mail, then an infected one:")
         few(lab, f"{folder}/few")
-        say("20 seconds of mail; after 5 of them the plug of the active node is pulled:")
-        return many(lab, f"{folder}/many", say)
+        say("20 seconds of mail, five a second; after 20 of them the plug of the active node "
+            "is pulled:")
+        rows, strangers = many(lab, f"{folder}/many", say)
+    cluster.wait_online(lab)
+    cluster.wait_idle(lab)
+    say("the node that lost its power has booted again and stands by; crm status:")
+    print(indent(Node(lab, cluster.active(lab)).run("crm", "status").stdout))
+    say("the account of all mails:")
+    print(indent(account.text(rows, strangers)))
+    return account.good(rows)
+
+
+def indent(text):
+    return "".join(f"    {line}\n" for line in text.strip().splitlines())
 
 
 def few(lab, log):
@@ -54,7 +74,7 @@ def few(lab, log):
     node = cluster.active(lab)
     print("    the quarantine:")
     shown = Node(lab, node).run("postern", "quarantine", "list").stdout
-    print("".join(f"    {line}\n" for line in shown.splitlines()), end="")
+    print(indent(shown), end="")
 
 
 def run_load(lab, log, *options):
@@ -81,9 +101,7 @@ def many(lab, log, say):
              if e.get("code") == 250 and e["time"] > begun]
     if first:
         say(f"the first mail after the fault got its 250 {min(first) - begun:.1f} s later")
-    rows, strangers = account.account(lab, log)
-    print(account.text(rows, strangers))
-    return account.good(rows)
+    return account.account(lab, log)
 
 
 def try_entries(log):
@@ -99,8 +117,7 @@ def main(argv):
             up.down(lab)
             return 0
         good = show(lab, say, options.stage)
-        print("The cluster stays: './dev lab status' looks at it, './dev demo --down' "
-              "ends it.")
+        print(AFTERWARDS)
         return 0 if good else 1
     except UsageError as e:
         print(f"demo: {e}", file=sys.stderr)
