@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 
 /* For the built-in signature and what libclamav unpacks while it loads. */
 #define ROOT_SIZE "512m"
+#define COPY_CHUNK (1 << 20)
 /* Where the new root hangs until it becomes the root: any directory that every system has. */
 #define ROOT_AT "/usr"
 
@@ -188,17 +190,47 @@ turn(int root)
     return 0;
 }
 
+struct jail {
+    struct plan plan;
+    int signatures; /* detached mounts, -1 = none */
+    int proc;
+};
+
+/* A copy, since the program was executed from a mount of the engine's, which cannot be shown here,
+ * and in a directory that our user need not be able to reach. */
 static int
-build(const struct plan *plan, int signatures, char **error_r)
+copy_program(int root)
+{
+    int from = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int to = openat(root, JAIL_PROGRAM + 1, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0555);
+    ssize_t n = from < 0 || to < 0 ? -1 : 1;
+    while (n > 0) {
+        n = sendfile(to, from, NULL, COPY_CHUNK);
+    }
+    int rc = n < 0 ? -errno : 0;
+    if (to >= 0 && close(to) < 0 && rc == 0) {
+        rc = -errno;
+    }
+    if (from >= 0) {
+        close(from);
+    }
+    return rc;
+}
+
+static int
+build(const struct jail *jail, char **error_r)
 {
     int root = new_root();
     if (root < 0) {
         *error_r = g_strdup_printf("the jail's root cannot be made: %s", g_strerror(-root));
         return root;
     }
-    int rc = place_views(plan, root, error_r);
-    if (rc == 0 && signatures >= 0) {
-        rc = place(root, JAIL_SIGNATURES + 1, signatures);
+    int rc = place_views(&jail->plan, root, error_r);
+    if (rc == 0) {
+        rc = copy_program(root);
+    }
+    if (rc == 0 && jail->signatures >= 0) {
+        rc = place(root, JAIL_SIGNATURES + 1, jail->signatures);
     }
     if (rc == 0) {
         rc = turn(root);
@@ -210,38 +242,56 @@ build(const struct plan *plan, int signatures, char **error_r)
     return rc;
 }
 
+/* All that is taken along, as mounts of their own: a descriptor of the old ones would keep the
+ * old root. */
+static int
+collect(struct jail *jail, int generation, char **error_r)
+{
+    int rc = plan_views(&jail->plan, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    jail->proc = view_open(AT_FDCWD, "/proc", 0, 0);
+    rc = MIN(jail->proc, 0);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("/proc cannot be taken into the jail: %s", g_strerror(-rc));
+        return rc;
+    }
+    if (generation < 0) {
+        return 0;
+    }
+    jail->signatures =
+        view_open(generation, "", AT_EMPTY_PATH, READ_ONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    rc = MIN(jail->signatures, 0);
+    if (rc < 0) {
+        *error_r =
+            g_strdup_printf("the signatures cannot be shown in the jail: %s", g_strerror(-rc));
+    }
+    return rc;
+}
+
 int
 jail_enter(int generation, int *ret_proc, char **error_r)
 {
-    struct plan *plan = g_new0(struct plan, 1);
-    int signatures = -1;
+    struct jail *jail = g_new0(struct jail, 1);
+    jail->signatures = -1;
     umask(022);
-    int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     /* Slave, not private: mounts that go away outside go away here too, until the pivot. */
-    int rc = proc < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ? -errno : 0;
+    int rc = mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ? -errno : 0;
     if (rc < 0) {
         *error_r = g_strdup_printf("the mount namespace is unusable: %s", g_strerror(-rc));
     }
     if (rc == 0) {
-        rc = plan_views(plan, error_r);
-    }
-    if (rc == 0 && generation >= 0) {
-        signatures = view_open(generation, "", AT_EMPTY_PATH,
-                               READ_ONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-        rc = MIN(signatures, 0);
-        if (rc < 0) {
-            *error_r =
-                g_strdup_printf("the signatures cannot be shown in the jail: %s", g_strerror(-rc));
-        }
+        rc = collect(jail, generation, error_r);
     }
     if (rc == 0) {
-        rc = build(plan, signatures, error_r);
+        rc = build(jail, error_r);
     }
-    if (signatures >= 0) {
-        close(signatures);
+    if (jail->signatures >= 0) {
+        close(jail->signatures);
     }
-    g_free(plan);
-    *ret_proc = proc;
+    *ret_proc = jail->proc;
+    g_free(jail);
     return rc;
 }
 

@@ -39,6 +39,8 @@
 #include "zygote.h"
 
 #define BUILTIN_PATH "/postern.ndb"
+/* The argument of its second life. */
+#define INSIDE "inside"
 
 struct zygote {
     struct orders *orders;
@@ -61,14 +63,20 @@ fail(const char *text)
     _exit(1);
 }
 
+static _Noreturn void
+fail_by_hand(void)
+{
+    fprintf(stderr, "postern-zygote is started by postern-engine, not by hand.\n");
+    _exit(2);
+}
+
 static struct orders *
 receive_orders(void)
 {
     json_auto_t *packet = NULL;
     int rc = packet_receive(ZYGOTE_CHANNEL, &packet, NULL);
     if (rc == -ENOTSOCK || rc == -EBADF) {
-        fprintf(stderr, "postern-zygote is started by postern-engine, not by hand.\n");
-        _exit(2);
+        fail_by_hand();
     }
     struct orders *orders = rc == 1 ? orders_from_json(packet) : NULL;
     if (orders == NULL) {
@@ -78,28 +86,57 @@ receive_orders(void)
 }
 
 static void
-confine(struct zygote *zygote)
+protect(void)
 {
-    g_autofree char *error = NULL;
-    int generation = zygote->orders->builtin ? -1 : ZYGOTE_SIGNATURES;
+    const struct rlimit no_core = {0, 0};
     prctl(PR_SET_NAME, "postern-zygote");
     /* Killed with the engine; and visible to itself in /proc, which changing users had ended. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
         fail("prctl is refused");
     }
+    setrlimit(RLIMIT_CORE, &no_core);
+}
+
+/* The first life: from the engine's exec into the jail, and again from there (jail.h). */
+static _Noreturn void
+enter_jail(void)
+{
+    char *const argv[] = {(char[]){"postern-zygote"}, (char[]){INSIDE}, NULL};
+    g_autofree char *error = NULL;
+    int generation = fcntl(ZYGOTE_SIGNATURES, F_GETFD) < 0 ? -1 : ZYGOTE_SIGNATURES;
+    int proc = -1;
+    if (fcntl(ZYGOTE_CHANNEL, F_GETFD) < 0) {
+        fail_by_hand();
+    }
+    protect();
+    if (jail_enter(generation, &proc, &error) < 0) {
+        fail(error);
+    }
+    if (generation >= 0) {
+        close(generation);
+    }
+    if (dup2(proc, ZYGOTE_PROC) < 0 || fcntl(ZYGOTE_PROC, F_SETFD, 0) < 0 ||
+        close_range(ZYGOTE_PROC + 1, ~0U, 0) < 0) {
+        fail("the descriptors cannot be put in order");
+    }
+    execv(JAIL_PROGRAM, argv);
+    fail("the jail's copy of the program cannot be executed");
+}
+
+static void
+confine(struct zygote *zygote)
+{
+    g_autofree char *error = NULL;
+    protect();
     /* Who stops the engine means the engine: workers end with their message or by its hand. */
     setsid();
     signal(SIGTERM, SIG_IGN);
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
-    const struct rlimit no_core = {0, 0};
-    setrlimit(RLIMIT_CORE, &no_core);
-    if (jail_enter(generation, &zygote->proc, &error) < 0) {
-        fail(error);
-    }
-    if (!zygote->orders->builtin) {
-        close(ZYGOTE_SIGNATURES);
+    zygote->proc = ZYGOTE_PROC;
+    if (fcntl(ZYGOTE_PROC, F_SETFD, FD_CLOEXEC) < 0) {
+        fail("there is no /proc");
     }
     if (jail_drop_capabilities() < 0) {
         fail("the capabilities cannot be given up");
@@ -299,8 +336,11 @@ serve(struct zygote *zygote)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
+    if (argc != 2 || strcmp(argv[1], INSIDE) != 0) {
+        enter_jail();
+    }
     struct zygote zygote = {
         .proc = -1,
         .workers = g_hash_table_new(NULL, NULL),

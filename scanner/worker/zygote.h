@@ -7,6 +7,7 @@
 /* Descriptors of a new zygote. */
 #define ZYGOTE_CHANNEL 3
 #define ZYGOTE_SIGNATURES 4 /* O_PATH, the generation's directory; closed = built-in set only */
+#define ZYGOTE_PROC 5       /* /proc, from the moment when it is in its jail */
 
 /* User and group numbers of its user namespace: 0 is the zygote, slot n has n + 1. */
 #define ZYGOTE_IDS 256
