@@ -60,7 +60,7 @@ test_settings_refused(void **state)
     g_autofree char *error = NULL;
     (void)state;
     check_refused("\n\nworker = 3\n", ".conf:3: no such option 'worker'");
-    check_refused("workers = 3000\n", ".conf:1: workers = 3000: not a number between 0 and 256");
+    check_refused("workers = 3000\n", ".conf:1: workers = 3000: not a number between 0 and 254");
     check_refused("message_size = \"2X\"\n", "not a size");
     check_refused("state_dir = \"\"\n", "state_dir is empty");
     check_refused("workers = \n", ":2:");
