@@ -126,9 +126,7 @@ op_selftest(struct client *client, json_t *request)
     if (rc == 0) {
         client->awaits_selftest = true;
     } else {
-        refuse(client, rc == -EHOSTDOWN ? "no signatures are loaded yet"
-                       : rc == -EBUSY   ? "another self test is just ending; try again"
-                                        : g_strerror(-rc));
+        refuse(client, rc == -EHOSTDOWN ? "no signatures are loaded yet" : g_strerror(-rc));
     }
 }
 

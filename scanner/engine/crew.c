@@ -52,6 +52,7 @@ struct crew {
     unsigned n_slots; /* of normal work; one more follows, for self tests */
     struct slot *slots;
     uint64_t last_number;
+    bool selftest_again; /* asked for while the last one's worker was not gone yet */
     char *error;
 };
 
@@ -346,6 +347,20 @@ bury(struct worker *worker, const char *cause)
     worker_free(worker);
 }
 
+static void
+selftest_slot_free(struct slot *slot)
+{
+    struct crew *crew = slot->crew;
+    if (crew->selftest_again) {
+        crew->selftest_again = false;
+        int rc = slot_fork(slot);
+        if (rc < 0) {
+            clients_selftest_done(crew->engine->clients, 0,
+                                  rc == -EHOSTDOWN ? "the zygote has ended" : g_strerror(-rc));
+        }
+    }
+}
+
 void
 crew_exited(struct crew *crew, uint64_t number, int status)
 {
@@ -362,12 +377,12 @@ crew_exited(struct crew *crew, uint64_t number, int status)
     }
     bury(worker, cause);
     slot->failures = useless ? slot->failures + 1 : 0;
-    if (slot != selftest_slot(crew)) {
-        if (slot->failures > 0) {
-            fill_after_pause(slot);
-        } else {
-            fill(slot);
-        }
+    if (slot == selftest_slot(crew)) {
+        selftest_slot_free(slot);
+    } else if (slot->failures > 0) {
+        fill_after_pause(slot);
+    } else {
+        fill(slot);
     }
     engine_changed(crew->engine);
 }
@@ -382,6 +397,7 @@ crew_lost(struct crew *crew)
             bury(slot->worker, "killed");
         }
     }
+    selftest_slot_free(selftest_slot(crew));
 }
 
 void
@@ -440,8 +456,11 @@ crew_selftest(struct crew *crew)
     if (slot->worker != NULL && slot->worker->stage == STAGE_FORKING) {
         return 0;
     }
-    /* One that has passed is being killed: its slot is not free yet. */
-    return slot->worker != NULL ? -EBUSY : slot_fork(slot);
+    if (slot->worker != NULL) {
+        crew->selftest_again = true;
+        return 0;
+    }
+    return slot_fork(slot);
 }
 
 unsigned

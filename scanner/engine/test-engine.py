@@ -86,11 +86,18 @@ def test_status_and_state_file(engine):
     assert int(since) == status["since"] and abs(float(seconds) - status["load_seconds"]) < 0.001
 
 
-def test_selftest(engine, pool):
-    line = engine.connect()
-    answer = line.call({"op": "selftest"})
-    assert answer["ok"] and answer["ms"] < 1000
-    line.close()
+def test_selftests(engine, pool):
+    """One after the other and at the same time: a monitor must not fail because of another."""
+    lines = [engine.connect() for _ in range(5)]
+    for _ in range(10):
+        for line in lines:
+            line.send({"op": "selftest"})
+        for line in lines:
+            answer, _ = line.receive()
+            assert answer["ok"] and answer["ms"] < 1000, answer
+    for line in lines:
+        line.close()
+    assert len(pool.workers) == 2 and not pool.gone
 
 
 def test_only_one_attaches(engine, pool):
