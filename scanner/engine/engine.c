@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
@@ -154,6 +155,8 @@ engine_start(struct engine *engine, char **error_r)
         *error_r = g_strdup_printf("no event loop: %s", g_strerror(-rc));
         return rc;
     }
+    /* The state file is for everybody, whatever UMask= the unit has. */
+    umask(022);
     report_init(&engine->report, engine->settings);
     engine->supervisor = supervisor_new(engine, error_r);
     engine->crew = crew_new(engine);

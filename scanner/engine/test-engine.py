@@ -74,6 +74,16 @@ def test_a_worker_retires(own):
 
 # The engine
 
+def test_the_state_file_is_for_everybody(own):
+    engine = own(start=False)
+    command = engine.command()
+    engine.command = lambda: ["/bin/sh", "-c", 'umask 077; exec "$@"', "sh"] + command
+    engine.start()
+    engine.wait_state("ready")
+    assert (engine.dir / "run/engine/state").stat().st_mode & 0o777 == 0o644
+    assert (engine.dir / "run/engine/engine.sock").stat().st_mode & 0o777 == 0o666
+
+
 def test_status_and_state_file(engine):
     status = engine.status()
     assert status["ok"] and status["state"] == "ready" and status["generation"] == "gen-1"
