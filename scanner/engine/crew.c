@@ -32,6 +32,7 @@ struct worker {
     enum stage stage;
     bool canary_passed;
     bool killed;
+    bool taken_back; /* who had it is gone */
     int pidfd;
     int channel; /* -1 once it was handed out */
     gint64 forked_us;
@@ -340,7 +341,7 @@ bury(struct worker *worker, const char *cause)
     if (worker->slot == selftest_slot(crew) && worker->stage == STAGE_FORKING) {
         clients_selftest_done(crew->engine->clients, 0, crew->error != NULL ? crew->error : cause);
     }
-    if (worker->stage == STAGE_LENT) {
+    if (worker->stage == STAGE_LENT && !worker->taken_back) {
         clients_worker_gone(crew->engine->clients, worker->number, cause);
     }
     worker->slot->worker = NULL;
@@ -433,6 +434,7 @@ crew_take_back(struct crew *crew)
     for (unsigned i = 0; i < crew->n_slots; i++) {
         struct worker *worker = crew->slots[i].worker;
         if (worker != NULL && worker->stage == STAGE_LENT) {
+            worker->taken_back = true;
             worker_kill(worker);
         }
     }

@@ -5,6 +5,7 @@
 BUILD= names the build directory (default: build/ beside the sources).
 """
 import array
+import atexit
 import binascii
 import collections
 import email.message
@@ -142,6 +143,8 @@ class Engine:
         # A session of its own: a test that kills the group must not hit pytest.
         self.process = subprocess.Popen(self.command(), stderr=self.log, start_new_session=True)
         self.started = time.monotonic()
+        # Whatever happens to the test: no engine outlives it.
+        atexit.register(self.process.kill)
 
     def state_line(self):
         try:
