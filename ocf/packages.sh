@@ -7,7 +7,7 @@ build_packages=(
     libssl-dev libseccomp-dev libmilter-dev
 )
 test_packages=(
-    libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind xz-utils
+    git libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind xz-utils
     postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
