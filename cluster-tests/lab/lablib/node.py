@@ -157,10 +157,18 @@ class Node:
                            f"{e.strerror}.") from None
         return False
 
+    @property
+    def ext4(self):
+        """What the kernel shows of a file system on this node's device."""
+        return f"/sys/fs/ext4/loop{self.lab.state['loops'][self.number - 1]}"
+
+    def disk_held(self):
+        """Whether a file system of this node's device is alive, in any mount namespace."""
+        return os.path.isdir(self.ext4)
+
     def disk_errors(self):
         """Errors that ext4 found on the disk that this node has mounted."""
-        return int(read(f"/sys/fs/ext4/loop{self.lab.state['loops'][self.number - 1]}"
-                        "/errors_count", "0"))
+        return int(read(f"{self.ext4}/errors_count", "0"))
 
     # commands
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Samples, from outside and all the time, that nothing is served twice.
 
-ext4 does not refuse a second mount on another node, so the kernel is asked what
-each node has mounted and listens on.
+ext4 does not refuse a second mount on another node, so the kernel is asked whose disk it
+holds a file system of, mounted where anybody sees it or not, and what each node listens on.
 """
 
 import threading
 import time
 
 from .base import read, start_time
-from .mail import MOUNT
 from .node import Node
 
 LISTENER = "/run/postern/milter/milter.sock"
@@ -43,23 +42,19 @@ class Watch:
 
     def sample(self):
         self.samples += 1
-        for what, test in (("the shared file system", mounted), ("the milter", listening)):
-            holders = [n.name for n in self.nodes if self.holds(n, test)]
+        for what, test in (("the shared file system", Node.disk_held),
+                           ("the milter", self.listens)):
+            holders = [n.name for n in self.nodes if test(n)]
             if len(holders) > 1:
                 self.doubles.append(f"{time.time():.2f}: {what} on {'+'.join(holders)}")
 
-    def holds(self, node, test):
+    def listens(self, node):
         """A node's first process is looked up again only when it has died."""
         pid, began = self.inits.get(node.name, (0, None))
         if not pid or start_time(pid) != began:
             pid = node.init_pid() or 0
             self.inits[node.name] = (pid, start_time(pid))
-        return bool(pid) and test(pid)
-
-
-def mounted(pid):
-    return any(line.split()[4] == MOUNT
-               for line in read(f"/proc/{pid}/mountinfo", "").splitlines())
+        return bool(pid) and listening(pid)
 
 
 def listening(pid):
