@@ -5,6 +5,7 @@
 #include <string.h>
 #include <glib.h>
 
+#include "crc32.h"
 #include "eicar.h"
 #include "scan.h"
 
@@ -22,20 +23,6 @@ put32(GByteArray *out, guint32 value)
 {
     put16(out, value & 0xffff);
     put16(out, value >> 16);
-}
-
-/* As ZIP wants it: polynomial 0xedb88320, reflected. */
-static guint32
-crc32_of(const unsigned char *data, size_t len)
-{
-    guint32 crc = G_MAXUINT32;
-    for (size_t i = 0; i < len; i++) {
-        crc ^= data[i];
-        for (int bit = 0; bit < 8; bit++) {
-            crc = crc >> 1 ^ (0xedb88320U & -(crc & 1));
-        }
-    }
-    return ~crc;
 }
 
 /* The fields that a local header and a central one have in common (APPNOTE.TXT 4.3.7). */

@@ -14,6 +14,7 @@ struct layer {
     const char *path;
     const struct container *container;
     struct zip_survey zip;
+    struct tar_survey tar;
     unsigned children;
     guint64 child_bytes;
     unsigned announced; /* members that libclamav should have shown */
@@ -56,14 +57,43 @@ judge_zip(struct layers *layers, const struct layer *layer)
 }
 
 static void
+judge_tar(struct layers *layers, const struct layer *layer)
+{
+    if (layer->tar.odd || layer->children < layer->tar.members ||
+        layer->child_bytes < layer->tar.bytes) {
+        report(layers, layer, CAUSE_DAMAGED, ", not all of whose members could be unpacked");
+    }
+}
+
+/* Behind a program, a picture or anything else: libclamav finds some archives there. They are no
+ * layers; that there is one is known only when it announces members. */
+static void
+judge_hidden(struct layers *layers, const struct layer *layer)
+{
+    if (layer->encrypted > 0) {
+        facts_add_unscanned(layers->facts, CAUSE_ENCRYPTED,
+                            "archive behind other content, with encrypted members", layer->path);
+    } else if (layer->children < layer->announced || layer->child_bytes < layer->announced_bytes) {
+        facts_add_unscanned(layers->facts, CAUSE_UNSUPPORTED,
+                            "archive behind other content, not all of whose members could be "
+                            "unpacked",
+                            layer->path);
+    }
+}
+
+static void
 judge(struct layers *layers, const struct layer *layer)
 {
     if (layer->container == NULL) {
+        judge_hidden(layers, layer);
         return;
+    }
+    if (layer->container->survey == SURVEY_TAR) {
+        judge_tar(layers, layer);
     }
     if (!layer->container->opened) {
         report(layers, layer, CAUSE_UNSUPPORTED, "");
-    } else if (layer->container->zip) {
+    } else if (layer->container->survey == SURVEY_ZIP) {
         judge_zip(layers, layer);
     } else if (layer->encrypted > 0) {
         report(layers, layer, CAUSE_ENCRYPTED, " with encrypted members");
@@ -102,8 +132,10 @@ recognise(struct layer *layer, const struct clam_layer *seen)
     if (layer->container == NULL) {
         layer->container = container_detect_sfx(seen->data, seen->size);
     }
-    if (layer->container != NULL && layer->container->zip) {
+    if (layer->container != NULL && layer->container->survey == SURVEY_ZIP) {
         layer->zip = container_survey_zip(seen->data, seen->size);
+    } else if (layer->container != NULL && layer->container->survey == SURVEY_TAR) {
+        layer->tar = container_survey_tar(seen->data, seen->size);
     }
 }
 

@@ -5,14 +5,15 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "container.h"
 #include "layers.h"
 
-#define SIZE 40000
 #define LIMIT (1 << 20)
+#define SIZE LIMIT
 
 static unsigned char buffer[SIZE];
 
@@ -38,6 +39,9 @@ test_magic(void **state)
     assert_string_equal(NAME(257, "ustar"), "tar archive");
     assert_string_equal(NAME(32769, "CD001"), "ISO 9660 image");
     assert_string_equal(NAME(0, "\x1f\x9d\x90"), "compress file");
+    assert_string_equal(NAME(0, "\x5e\x2aM\x18"), "Zstandard or LZ4 file");
+    assert_string_equal(NAME(0, "BZh91AY&SY.....BZh11AY&SY"), "bzip2 file of several streams");
+    assert_string_equal(NAME(0, "BZh91AY&SY.........1AY&SY"), "bzip2 file");
     assert_string_equal(NAME(0, "BZh91AY&SY"), "bzip2 file");
     assert_string_equal(NAME(0, "\x20\x50-lh5-"), "LHA archive");
     assert_string_equal(NAME(0, "\x60\xea\x27\x00\x1e\x07\x01\x00\x10\x00\x02\x00"), "ARJ archive");
@@ -52,6 +56,7 @@ test_short_magic_is_checked(void **state)
     assert_null(NAME(0, "\x1f\x9d\x60"));
     assert_null(NAME(0, "\x60\xea\xff\xff"));
     assert_null(NAME(0, "BZh, says the text"));
+    assert_null(NAME(1, "\x2aM\x18"));
     assert_null(NAME(0, "\x5d\0\0\x81\0\x01\x02\x03\x04\x05\x06\x07\x08\0"));
     assert_null(NAME(0, "plain text"));
 }
@@ -68,6 +73,97 @@ test_ends_of_the_buffer(void **state)
     assert_null(container_detect_sfx((const unsigned char *)"MZ", 2));
     assert_non_null(container_detect_sfx((const unsigned char *)"MZ..Rar!\032\007", 10));
     assert_null(container_detect_sfx((const unsigned char *)"xx..Rar!\032\007", 10));
+}
+
+/* Behind anything but a program the mark alone is not enough: its header has a checksum. */
+static void
+test_rar_behind_other_content(void **state)
+{
+    (void)state;
+    static const char rar4[] = "GIF89a..Rar!\032\007\0\xcf\x90\x73\0\0\x0d\0\0\0\0\0\0\0";
+    static const char rar5[] =
+        "GIF89a..Rar!\032\007\1\0\x33\x92\xb5\xe5\x0a\1\5\6\0\5\1\1\x80\x80\0";
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {{rar4, sizeof rar4 - 1}, {rar5, sizeof rar5 - 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        unsigned char bytes[64];
+        memcpy(bytes, cases[i].bytes, cases[i].len);
+        assert_non_null(container_detect_sfx(bytes, cases[i].len));
+        for (size_t len = 0; len < cases[i].len; len++) {
+            assert_null(container_detect_sfx(bytes, len));
+        }
+        bytes[18] ^= 1;
+        assert_null(container_detect_sfx(bytes, cases[i].len));
+    }
+}
+
+/* Tar */
+
+static unsigned char tar[16 * 512];
+
+static void
+tar_sum(unsigned char *header)
+{
+    unsigned sum = 0;
+    memset(header + 148, ' ', 8);
+    for (size_t i = 0; i < 512; i++) {
+        sum += header[i];
+    }
+    snprintf((char *)header + 148, 8, "%06o", sum);
+}
+
+static unsigned char *
+tar_put(size_t block, char type, unsigned size)
+{
+    unsigned char *header = tar + block * 512;
+    memset(header, 0, 512);
+    strcpy((char *)header, "name");
+    snprintf((char *)header + 124, 12, "%011o", size);
+    header[156] = (unsigned char)type;
+    memcpy(header + 257, "ustar", 5);
+    tar_sum(header);
+    return header;
+}
+
+static void
+test_tar_survey(void **state)
+{
+    (void)state;
+    memset(tar, 0, sizeof tar);
+    tar_put(0, '0', 1000);
+    tar_put(3, '5', 0);
+    tar_put(4, 'L', 20);
+    unsigned char *old = tar_put(6, '\0', 0);
+    memcpy(old + 124, "\x80\0\0\0\0\0\0\0\0\0\0\x40", 12); /* 64, in binary */
+    memset(old + 257, 0, 5);
+    tar_sum(old);
+    tar_put(8, '0', 5);  /* libclamav ignores it */
+    tar_put(12, '0', 6); /* after an end mark */
+    struct tar_survey survey = container_survey_tar(tar, sizeof tar);
+    assert_int_equal(survey.members, 3);
+    assert_int_equal(survey.bytes, 1070);
+    assert_false(survey.odd);
+    assert_int_equal(container_survey_tar(tar, 511).members, 0);
+    assert_int_equal(container_survey_tar(tar, 512).members, 1);
+    tar_put(3, '2', 512);
+    assert_true(container_survey_tar(tar, sizeof tar).odd);
+}
+
+/* Sizes that would overflow. */
+static void
+test_tar_sizes_are_bounded(void **state)
+{
+    (void)state;
+    memset(tar, 0, sizeof tar);
+    unsigned char *header = tar_put(0, '0', 0);
+    for (int first = 0x80; first <= 0xff; first += 0x7f) {
+        memset(header + 124, 0xff, 12);
+        header[124] = (unsigned char)first;
+        tar_sum(header);
+        assert_int_equal(container_survey_tar(tar, sizeof tar).bytes, sizeof tar - 512);
+    }
 }
 
 /* A central directory entry and the end record. */
@@ -257,6 +353,61 @@ test_members_are_counted(void **state)
     }
 }
 
+/* libclamav lists the members of archives that it finds behind other content, and shows no layer.
+ */
+static void
+test_hidden_archives_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        bool encrypted;
+        bool shown;
+        guint unscanned;
+        enum cause cause;
+    } cases[] = {
+        {false, true, 0, CAUSE_LIMIT},
+        {false, false, 1, CAUSE_UNSUPPORTED},
+        {true, false, 1, CAUSE_ENCRYPTED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        struct layers layers;
+        const struct clam_member member = {
+            .container = "CL_TYPE_ZIP", .size = 50, .encrypted = cases[i].encrypted};
+        layers_begin(&layers, facts, LIMIT, "");
+        enter(&layers, 0, "GIF89a", 100);
+        layers_member(&layers, &member);
+        if (cases[i].shown) {
+            enter(&layers, 2, "text", 50);
+        }
+        layers_end(&layers);
+        assert_unscanned(facts, cases[i].unscanned, cases[i].cause);
+    }
+}
+
+/* One member shown, and one that libclamav never came to. */
+static void
+test_tar_members_are_counted(void **state)
+{
+    (void)state;
+    for (unsigned shown = 1; shown <= 2; shown++) {
+        g_autoptr(facts_t) facts = facts_new();
+        struct layers layers;
+        memset(tar, 0, sizeof tar);
+        tar_put(0, '0', 100);
+        tar_put(2, '0', 100);
+        const struct clam_layer seen = {
+            .level = 0, .type = "CL_TYPE_POSIX_TAR", .data = tar, .size = sizeof tar};
+        layers_begin(&layers, facts, LIMIT, "");
+        layers_enter(&layers, &seen, NULL);
+        for (unsigned i = 0; i < shown; i++) {
+            enter(&layers, 1, "text", 100);
+        }
+        layers_end(&layers);
+        assert_unscanned(facts, 2 - shown, CAUSE_DAMAGED);
+    }
+}
+
 static void
 test_cut_off_file_is_a_limit(void **state)
 {
@@ -299,6 +450,9 @@ main(void)
         cmocka_unit_test(test_magic),
         cmocka_unit_test(test_short_magic_is_checked),
         cmocka_unit_test(test_ends_of_the_buffer),
+        cmocka_unit_test(test_rar_behind_other_content),
+        cmocka_unit_test(test_tar_survey),
+        cmocka_unit_test(test_tar_sizes_are_bounded),
         cmocka_unit_test(test_zip_survey),
         cmocka_unit_test(test_zip_method_counts_whatever_the_size),
         cmocka_unit_test(test_zip_directory_that_lies),
@@ -306,6 +460,8 @@ main(void)
         cmocka_unit_test(test_opened_container),
         cmocka_unit_test(test_derived_layers_prove_nothing),
         cmocka_unit_test(test_members_are_counted),
+        cmocka_unit_test(test_hidden_archives_are_counted),
+        cmocka_unit_test(test_tar_members_are_counted),
         cmocka_unit_test(test_cut_off_file_is_a_limit),
         cmocka_unit_test(test_unbalanced_layers),
     };
