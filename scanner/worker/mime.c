@@ -6,14 +6,23 @@
 #include <gmime/gmime.h>
 #include <openssl/evp.h>
 
+#include "base64.h"
+#include "inline.h"
+#include "smime.h"
 #include "text.h"
 
 /* How far a header may lie behind leading blank lines or mbox lines. */
 #define LOOK_AT 65536
 
+/* Bytes of all leaves together, as a multiple of the message: more than base64 in base64 in ...
+ * can make, but mails that contain each other as plain attachments could without end. */
+#define LEAF_BYTES_FACTOR 4
+#define LEAF_BYTES_BASE (1U << 20)
+
 struct walk {
     struct facts *facts;
     GPtrArray *leaves;
+    guint64 room; /* bytes that leaves may still take */
 };
 
 static void walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned depth);
@@ -144,11 +153,14 @@ describe(struct walk *walk, GMimeObject *object, const char *path, const struct 
 static struct mime_leaf *
 leaf_add(struct walk *walk, const char *path, GByteArray *bytes)
 {
-    if (walk->leaves->len >= MIME_LEAVES_MAX) {
-        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", path);
+    bool too_many = walk->leaves->len >= MIME_LEAVES_MAX;
+    if (too_many || bytes->len > walk->room) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT,
+                            too_many ? "number of MIME parts" : "size of MIME parts", path);
         g_byte_array_unref(bytes);
         return NULL;
     }
+    walk->room -= bytes->len;
     struct mime_leaf *leaf = g_new0(struct mime_leaf, 1);
     leaf->path = g_strdup(path);
     leaf->size = bytes->len;
@@ -175,67 +187,79 @@ content_bytes(GMimeDataWrapper *content, bool decoded)
     return bytes;
 }
 
-/* The value of a base64 digit; -1: padding, -2: to be skipped. */
-static int
-base64_value(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : c == '=' ? -1 : -2;
-}
-
-/* Digits follow after padding. */
+/* Some header of OBJECT, not only the one that counts, names ENCODING as a part of its value:
+ * "base64;" and a second header are taken for base64 by some mail programs and not by others. */
 static bool
-base64_resumes(const GByteArray *text)
+is_rumoured(GMimeObject *object, const char *encoding)
 {
-    const guint8 *end = text->data + text->len;
-    const guint8 *p = text->len > 0 ? memchr(text->data, '=', text->len) : NULL;
-    while (p != NULL && p < end && base64_value(*p) < 0) {
-        p++;
-    }
-    return p != NULL && p < end;
-}
-
-/* Decodes base64 as the programs do that go on after padding: each padded group ends, the next
- * begins afresh. */
-static GByteArray *
-base64_decode_groups(const GByteArray *text)
-{
-    GByteArray *out = g_byte_array_sized_new(text->len / 4 * 3 + 3);
-    guint32 bits = 0;
-    unsigned digits = 0;
-    for (guint i = 0; i < text->len; i++) {
-        int value = base64_value(text->data[i]);
-        if (value == -1) {
-            digits = 0;
-        } else if (value >= 0) {
-            bits = bits << 6 | (guint32)value;
-            if (digits++ % 4 > 0) {
-                guint8 byte = (guint8)(bits >> (6 - 2 * ((digits - 1) % 4)));
-                g_byte_array_append(out, &byte, 1);
+    GMimeHeaderList *headers = g_mime_object_get_header_list(object);
+    for (int i = 0; i < g_mime_header_list_get_count(headers); i++) {
+        GMimeHeader *header = g_mime_header_list_get_header_at(headers, i);
+        const char *value = g_mime_header_get_raw_value(header);
+        if (g_ascii_strcasecmp(g_mime_header_get_name(header), "Content-Transfer-Encoding") == 0 &&
+            value != NULL) {
+            g_autofree char *lower = g_ascii_strdown(value, -1);
+            if (strstr(lower, encoding) != NULL) {
+                return true;
             }
         }
     }
-    return out;
+    return false;
 }
 
-static void
-add_second_reading(struct walk *walk, GMimeDataWrapper *content, const char *path)
+static GByteArray *
+quoted_printable_decode(const GByteArray *text)
 {
-    if (g_mime_data_wrapper_get_encoding(content) != GMIME_CONTENT_ENCODING_BASE64) {
+    GMimeEncoding state;
+    g_mime_encoding_init_decode(&state, GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE);
+    GByteArray *out = g_byte_array_new();
+    g_byte_array_set_size(out, (guint)g_mime_encoding_outlen(&state, text->len));
+    size_t n =
+        g_mime_encoding_flush(&state, (const char *)text->data, text->len, (char *)out->data);
+    return g_byte_array_set_size(out, (guint)n);
+}
+
+/* What mail programs that decode differently would see. */
+static void
+add_second_reading(struct walk *walk, GMimeObject *object, GMimeDataWrapper *content,
+                   const char *path)
+{
+    GMimeContentEncoding encoding = g_mime_data_wrapper_get_encoding(content);
+    bool base64 = is_rumoured(object, "base64");
+    bool quoted = is_rumoured(object, "quoted-printable") &&
+                  encoding != GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE;
+    if (!base64 && !quoted) {
         return;
     }
     g_autoptr(GByteArray) text = content_bytes(content, false);
-    if (base64_resumes(text)) {
-        (void)leaf_add(walk, path, base64_decode_groups(text));
+    if (base64 &&
+        (encoding != GMIME_CONTENT_ENCODING_BASE64 || base64_resumes(text->data, text->len))) {
+        GByteArray *bytes = g_byte_array_sized_new(text->len / 4 * 3 + 3);
+        base64_decode(text->data, text->len, bytes);
+        (void)leaf_add(walk, path, bytes);
     }
+    if (quoted && text->len > 0) {
+        (void)leaf_add(walk, path, quoted_printable_decode(text));
+    }
+}
+
+struct inline_place {
+    struct walk *walk;
+    const char *path;
+};
+
+static void
+on_inline(void *data, GByteArray *content)
+{
+    const struct inline_place *place = data;
+    (void)leaf_add(place->walk, place->path, content);
+}
+
+static void
+add_inline(struct walk *walk, const unsigned char *text, size_t len, const char *path)
+{
+    struct inline_place place = {.walk = walk, .path = path};
+    inline_find(text, len, on_inline, &place);
 }
 
 static bool
@@ -245,6 +269,35 @@ is_message_type(GMimeObject *object)
     return type != NULL && (g_mime_content_type_is_type(type, "message", "rfc822") ||
                             g_mime_content_type_is_type(type, "message", "global") ||
                             g_mime_content_type_is_type(type, "message", "news"));
+}
+
+/* A mail that is attached as a file, whatever its type: it opens with a click, and libclamav may
+ * not know its first header. Without MIME headers its text is all there is. */
+static bool
+is_mail_file(const struct mime_leaf *leaf)
+{
+    const char *text = (const char *)leaf->data;
+    gssize len = (gssize)MIN(leaf->size, LOOK_AT);
+    if (!mime_looks_like_mail(leaf->data, leaf->size)) {
+        return false;
+    }
+    const char *const ends[] = {"\n\n", "\r\n\r\n"};
+    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
+        const char *end = g_strstr_len(text, len, ends[i]);
+        len = end != NULL ? end - text : len;
+    }
+    g_autofree char *head = g_ascii_strdown(text, len);
+    return g_strstr_len(head, len, "content-t") != NULL;
+}
+
+static void
+walk_signed(struct walk *walk, const struct mime_leaf *leaf, const char *path, unsigned depth)
+{
+    GByteArray *bytes = smime_signed_content(leaf->data, leaf->size);
+    const struct mime_leaf *content = bytes != NULL ? leaf_add(walk, path, bytes) : NULL;
+    if (content != NULL) {
+        walk_mail(walk, content->data, content->size, path, depth);
+    }
 }
 
 static void
@@ -260,9 +313,18 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     if (leaf == NULL) {
         return;
     }
-    add_second_reading(walk, content, path);
-    if (is_message_type(object) && leaf->size > 0) {
+    add_second_reading(walk, object, content, path);
+    if (leaf->size == 0) {
+        return;
+    }
+    if (is_encoded(object)) {
+        add_inline(walk, leaf->data, leaf->size, path);
+    }
+    g_autofree char *type = type_of(object);
+    if (is_message_type(object) || is_mail_file(leaf)) {
         walk_mail(walk, leaf->data, leaf->size, path, depth);
+    } else if (smime_is_named(type, g_mime_part_get_filename(part))) {
+        walk_signed(walk, leaf, path, depth);
     }
 }
 
@@ -333,9 +395,13 @@ mime_parse(const unsigned char *data, size_t len, struct facts *facts)
     struct walk walk = {
         .facts = facts,
         .leaves = g_ptr_array_new_with_free_func(leaf_free),
+        .room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_BASE,
     };
     unsigned before = complaints;
-    walk_mail(&walk, data, len, "", 0);
+    if (mime_looks_like_mail(data, len)) {
+        walk_mail(&walk, data, len, "", 0);
+    }
+    add_inline(&walk, data, len, "");
     if (complaints != before) {
         facts_add_unscanned(facts, CAUSE_DAMAGED, "MIME structure that the parser stumbles over",
                             "");

@@ -7,8 +7,8 @@
  * about malformed mail, either finds what the other misses: so what GMime yields is scanned
  * beside the raw message, not instead of it.
  *
- * Bounds: MIME_DEPTH_MAX levels and MIME_LEAVES_MAX leaves; what lies beyond is reported as not
- * scanned.
+ * Bounds: MIME_DEPTH_MAX levels, MIME_LEAVES_MAX leaves, and in all leaves together a few times
+ * the message's size; what lies beyond is reported as not scanned.
  */
 
 #include <stdbool.h>
@@ -39,8 +39,11 @@ bool mime_looks_like_mail(const unsigned char *data, size_t len);
  * Takes the mail apart. The leaves (struct mime_leaf *, owned by the array) are returned; into
  * FACTS go the parts, and what cannot be scanned: fragments of a message (message/partial),
  * encoded multiparts, nesting or numbers beyond the bounds. A message/rfc822 that is encoded is
- * decoded, becomes a leaf, and is taken apart in its turn. Base64 with padding in its middle is
- * read differently by different mail programs: such a part yields two leaves.
+ * decoded, becomes a leaf, and is taken apart in its turn; so are mails attached as files, and
+ * what an S/MIME signature encloses. Base64 with padding in its middle, and an encoding that is
+ * named oddly or twice, is read differently by different mail programs: such a part yields two
+ * leaves. Files in the middle of text (inline.h) are leaves too; they are looked for in DATA even
+ * when it is no mail.
  */
 GPtrArray *mime_parse(const unsigned char *data, size_t len, struct facts *facts);
 

@@ -17,7 +17,7 @@ struct scan {
     struct clam *clam;
     const struct orders *orders;
     struct facts *facts;
-    GPtrArray *leaves; /* of struct mime_leaf *, NULL = not a mail */
+    GPtrArray *leaves; /* of struct mime_leaf *, NULL = an empty object */
     gint64 deadline_us;
     bool stopped;         /* the time is up */
     struct layers layers; /* of the object that is being scanned */
@@ -171,7 +171,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
     faultguard_start();
-    if (len > 0 && mime_looks_like_mail(data, len)) {
+    if (len > 0) {
         scan.leaves = mime_parse(data, len, scan.facts);
     }
     scan_bytes(&scan, data, len, "");

@@ -23,6 +23,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import zipfile
 
@@ -64,9 +65,33 @@ INFECTED_MAILS = {
     "base64 with padding inside": lambda: raw_part(
         "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64",
         base64.b64encode(EICAR[:16]) + b"\r\n" + base64.b64encode(EICAR[16:]) + b"\r\n"),
+    # libclamav knows a mail by its first header; behind a milter Received: is not there yet.
+    "uuencode, unknown first header": lambda: b"X-Foo: bar\r\n\r\nHi\r\n" + uuencode(EICAR),
+    "uuencode, no header": lambda: b"\r\nHi\r\n" + uuencode(EICAR),
+    "BinHex, unknown first header": lambda: (
+        b"X-Foo: bar\r\n\r\nHi\r\n" + (FILES / "clam.exe.binhex").read_bytes()),
+    "mail attached as a file": lambda: mail(attachment(
+        b"X-Foo: bar\r\nContent-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n"
+        b"\r\n" + base64.encodebytes(zipped(EICAR)), "a.eml")),
+    "base64 with a parameter": lambda: raw_part(
+        "Content-Type: application/zip\r\nContent-Transfer-Encoding: base64; x",
+        base64.encodebytes(zipped(EICAR))),
+    "S/MIME, opaque signature": lambda: raw_part(
+        "Content-Type: application/pkcs7-mime; name=smime.p7m\r\n"
+        "Content-Transfer-Encoding: base64", base64.encodebytes(cms_signed(attachment(EICAR)))),
     "no mail at all": lambda: EICAR,
     "zip, no mail": lambda: zipped(EICAR),
 }
+
+
+def cms_signed(part):
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout",
+                        "key", "-out", "cert", "-subj", "/CN=test"], cwd=folder, check=True,
+                       capture_output=True)
+        return subprocess.run(["openssl", "cms", "-sign", "-nodetach", "-binary", "-stream",
+                               "-signer", "cert", "-inkey", "key", "-outform", "DER"], cwd=folder,
+                              check=True, capture_output=True, input=part.as_bytes()).stdout
 
 
 def tarred(data):
@@ -205,6 +230,15 @@ UNSCANNED_MAILS = {
     "rar behind a program": ("unsupported", lambda: mail(attachment(
         (FILES / "clam_IScab_int.exe").read_bytes()[:64] + bytes(4096) + b"Rar!\x1a\7\1\0"
         + bytes(200), "setup.exe"))),
+    "encrypted zip behind a picture": ("encrypted", lambda: mail(attachment(
+        b"GIF89a" + bytes(100) + encrypted_zip(), "a.gif"))),
+    "zip with PPMd behind a program": ("unsupported", lambda: mail(attachment(
+        b"MZ" + bytes(600) + zip_method(98), "a.exe"))),
+    "two bzip2 streams": ("unsupported", lambda: mail(attachment(
+        bz2.compress(b"harmless " * 9) + bz2.compress(EICAR), "a.bz2"))),
+    "tar with a size in binary": ("damaged", lambda: mail(attachment(tar_binary_size(), "a.tar"))),
+    "zstd behind a skippable frame": ("unsupported", lambda: mail(attachment(
+        b"\x50\x2aM\x18\4\0\0\0skip" + packed_by("zstd", "-c"), "a.zst"))),
     "message/partial": ("unsupported", lambda: raw_part(
         'Content-Type: message/partial; id="x@y"; number=1; total=2', b"Subject: x\r\n\r\nabc\r\n")),
     "encoded multipart": ("unsupported", lambda: raw_part(
@@ -214,6 +248,16 @@ UNSCANNED_MAILS = {
     "60 nested multiparts": ("limit", lambda: deep_multipart(60)),
     "1500 parts": (None, lambda: mail(*[attachment(b"part %d" % i) for i in range(1500)])),
 }
+
+
+def tar_binary_size():
+    """Read by every unpacker; libclamav stops there and says nothing."""
+    first = tarred(b"harmless " * 9)[:1024]
+    second = bytearray(tarred(EICAR))
+    second[124:136] = b"\x80" + len(EICAR).to_bytes(11, "big")
+    second[148:156] = b" " * 8
+    second[148:156] = b"%06o\0 " % sum(second[:512])
+    return first + bytes(second)
 
 
 def deep_multipart(depth):

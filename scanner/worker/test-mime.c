@@ -32,6 +32,15 @@ assert_leaf(const GPtrArray *leaves, guint i, const char *path, const char *data
 }
 
 static void
+assert_one_unscanned(const struct facts *facts, enum cause cause, const char *detail)
+{
+    assert_int_equal(facts->unscanned->len, 1);
+    const struct unscanned *u = g_ptr_array_index(facts->unscanned, 0);
+    assert_int_equal(u->cause, cause);
+    assert_non_null(strstr(u->detail, detail));
+}
+
+static void
 test_looks_like_mail(void **state)
 {
     (void)state;
@@ -134,13 +143,185 @@ test_padding_inside_gives_two_readings(void **state)
     assert_int_equal(one->len, 1);
 }
 
+/* "base64;" is base64 to Thunderbird; of two headers some programs believe the first, some the
+ * last. */
 static void
-assert_one_unscanned(const struct facts *facts, enum cause cause, const char *detail)
+test_odd_encoding_gives_two_readings(void **state)
 {
-    assert_int_equal(facts->unscanned->len, 1);
-    const struct unscanned *u = g_ptr_array_index(facts->unscanned, 0);
-    assert_int_equal(u->cause, cause);
-    assert_non_null(strstr(u->detail, detail));
+    (void)state;
+    static const char *const headers[] = {
+        "Content-Transfer-Encoding: base64; x\n",
+        "Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: base64\n",
+        "Content-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit\n",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(headers); i++) {
+        g_autofree char *mail =
+            g_strdup_printf("Content-Type: application/x\n%s\naGVsbG8=\n", headers[i]);
+        g_autoptr(facts_t) facts = facts_new();
+        g_autoptr(GPtrArray) leaves = parse(mail, facts);
+        assert_leaf(leaves, leaves->len - 1, "1", "hello");
+    }
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves = parse("Content-Type: application/x\n"
+                                        "Content-Transfer-Encoding: 7bit, quoted-printable\n\n"
+                                        "h=65llo",
+                                        facts);
+    assert_leaf(leaves, leaves->len - 1, "1", "hello");
+}
+
+/* Opened with a click, but no mail to libclamav, which does not know this first header. */
+static void
+test_mail_attached_as_a_file(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves = parse("Content-Type: application/octet-stream; name=a.eml\n\n"
+                                        "X-Foo: bar\nContent-Type: application/x\n"
+                                        "Content-Transfer-Encoding: base64\n\naGVsbG8=\n",
+                                        facts);
+    assert_int_equal(leaves->len, 2);
+    assert_leaf(leaves, 1, "1.1", "hello");
+    g_autoptr(facts_t) none = facts_new();
+    g_autoptr(GPtrArray) text = parse("Content-Type: text/plain\n\nNote: no mail.\n\n"
+                                      "Content-Type: is far below\n",
+                                      none);
+    assert_int_equal(text->len, 1);
+}
+
+/* Attached to each other as they are, each level holds all below it once more. */
+static void
+test_leaf_bytes_are_bounded(void **state)
+{
+    (void)state;
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GString) mail = g_string_new(NULL);
+    for (int i = 0; i < 40; i++) {
+        g_string_append(mail, "Content-Type: application/x\n\n");
+    }
+    size_t len = mail->len + (1U << 20);
+    g_string_append(mail, "x");
+    while (mail->len < len) {
+        g_string_append_len(mail, mail->str + mail->len - 1, 1);
+    }
+    g_autoptr(GPtrArray) leaves = parse(mail->str, facts);
+    assert_true(leaves->len < 8);
+    assert_one_unscanned(facts, CAUSE_LIMIT, "size of MIME parts");
+}
+
+static void
+test_files_in_text(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "begin 644 a b.txt\r\n%:&5L;&\\\r\n`\r\nend\r\n",
+        "begin 0100644 a\n%:&5L;&\\\n",               /* a long mode, no end */
+        "begin 644 x\nbegin 644 a\n%:&5L;&\\\nend\n", /* a false beginning */
+        "begin-base64 644 a\naGVs\nbG8=\n====\n",
+        "=ybegin line=128 size=5 name=a\r\n\x92\x8f\x96\x96\x99\r\n=yend size=5\r\n",
+        "=ybegin part=1 line=9 size=5 name=a\n=ypart begin=1 end=5\n\x92=\xcf\x96\x96\x99\n=yend\n",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autofree char *mail = g_strconcat("X-Foo: bar\n\nHi,\n\n", texts[i], NULL);
+        g_autoptr(facts_t) facts = facts_new();
+        g_autoptr(GPtrArray) leaves = parse(mail, facts);
+        assert_int_equal(leaves->len, 2);
+        assert_leaf(leaves, 1, "", "hello");
+        /* Headers of its own are not needed: what stands before a body is the MTA's doing. */
+        g_autoptr(GPtrArray) bare = parse(texts[i], facts);
+        assert_leaf(bare, 0, "", "hello");
+    }
+}
+
+static void
+test_files_in_encoded_text(void **state)
+{
+    (void)state;
+    static const char text[] = "Hi\nbegin 644 a\n%:&5L;&\\\n`\nend\n";
+    g_autofree char *base64 = g_base64_encode((const guchar *)text, sizeof text - 1);
+    g_autofree char *mail = g_strdup_printf("Content-Transfer-Encoding: base64\n\n%s\n", base64);
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves = parse(mail, facts);
+    assert_int_equal(leaves->len, 2);
+    assert_leaf(leaves, 1, "1", "hello");
+}
+
+static void
+test_binhex_in_text(void **state)
+{
+    (void)state;
+    static const char binhex[] = "(This file must be converted with BinHex 4.0)\n:abc\ndef:\n";
+    g_autofree char *mail = g_strconcat("X-Foo: bar\n\nHi\n", binhex, "more text\n", NULL);
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves = parse(mail, facts);
+    assert_int_equal(leaves->len, 2);
+    assert_leaf(leaves, 1, "", binhex);
+}
+
+static void
+test_text_about_files_is_text(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "begin to read\nand end\n",
+        "begin 644\n",
+        "to begin 644 a\n%:&5L;&\\\nend\n",
+        "begin 644 a\nend\n",
+        "=ybegins\nwith a letter\n",
+        "(This file must be converted with BinHex 4.0)\nsays the file.\n",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        g_autoptr(GPtrArray) leaves = parse(texts[i], facts);
+        assert_int_equal(leaves->len, 0);
+    }
+}
+
+/* SEQUENCE { signedData, [0] { SEQUENCE { 3, {}, SEQUENCE { data, [0] { OCTET STRING } }, {} } } }
+ */
+static void
+test_signed_content_is_taken_apart(void **state)
+{
+    (void)state;
+    static const char inner[] = "Content-Transfer-Encoding: base64\n\naGVsbG8=\n";
+    enum { INNER = sizeof inner - 1 };
+    static const unsigned char before[] = {
+        0x30, 33 + INNER, 6,    9,          0x2a, 0x86,           0x48, 0x86, 0xf7, 0x0d, 1,
+        7,    2,          0xa0, 20 + INNER, 0x30, 18 + INNER + 0, 2,    1,    3,    0x31, 0};
+    g_autoptr(GByteArray) cms = g_byte_array_new();
+    static const unsigned char data[] = {6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1};
+    const unsigned char octets[] = {4, INNER};
+    const unsigned char explicit[] = {0xa0, 2 + INNER};
+    const unsigned char encap[] = {0x30, sizeof data + sizeof explicit + 2 + INNER};
+    const unsigned char signers[] = {0x31, 0};
+    unsigned body = 3 + 2 + 2 + encap[1] + 2;
+    g_byte_array_append(cms, before, sizeof before);
+    cms->data[1] = (guint8)(11 + 2 + 2 + body);
+    cms->data[14] = (guint8)(2 + body);
+    cms->data[16] = (guint8)body;
+    g_byte_array_append(cms, encap, sizeof encap);
+    g_byte_array_append(cms, data, sizeof data);
+    g_byte_array_append(cms, explicit, sizeof explicit);
+    g_byte_array_append(cms, octets, sizeof octets);
+    g_byte_array_append(cms, (const guint8 *)inner, INNER);
+    g_byte_array_append(cms, signers, sizeof signers);
+    g_autofree char *base64 = g_base64_encode(cms->data, cms->len);
+    g_autofree char *mail = g_strdup_printf("Content-Type: application/pkcs7-mime; name=smime.p7m\n"
+                                            "Content-Transfer-Encoding: base64\n\n%s\n",
+                                            base64);
+    g_autoptr(facts_t) facts = facts_new();
+    g_autoptr(GPtrArray) leaves = parse(mail, facts);
+    assert_int_equal(leaves->len, 3);
+    assert_leaf(leaves, 1, "1", inner);
+    assert_leaf(leaves, 2, "1.1", "hello");
+    /* Cut off anywhere it is no CMS; never a crash. */
+    for (guint len = 0; len < cms->len; len++) {
+        g_autofree char *cut = g_base64_encode(cms->data, len);
+        g_autofree char *bad = g_strdup_printf("Content-Type: application/pkcs7-mime\n"
+                                               "Content-Transfer-Encoding: base64\n\n%s\n",
+                                               cut);
+        g_autoptr(GPtrArray) one = parse(bad, facts);
+        assert_int_equal(one->len, 1);
+    }
 }
 
 static void
@@ -248,6 +429,14 @@ main(void)
         cmocka_unit_test(test_single_part),
         cmocka_unit_test(test_encoded_message_is_taken_apart),
         cmocka_unit_test(test_padding_inside_gives_two_readings),
+        cmocka_unit_test(test_odd_encoding_gives_two_readings),
+        cmocka_unit_test(test_mail_attached_as_a_file),
+        cmocka_unit_test(test_leaf_bytes_are_bounded),
+        cmocka_unit_test(test_files_in_text),
+        cmocka_unit_test(test_files_in_encoded_text),
+        cmocka_unit_test(test_binhex_in_text),
+        cmocka_unit_test(test_text_about_files_is_text),
+        cmocka_unit_test(test_signed_content_is_taken_apart),
         cmocka_unit_test(test_what_cannot_be_scanned),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_leaves_are_bounded),

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "inline.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "base64.h"
+
+struct line {
+    const unsigned char *text;
+    size_t len; /* without the line's end */
+};
+
+struct reader {
+    const unsigned char *next;
+    const unsigned char *end;
+};
+
+static bool
+line_read(struct reader *reader, struct line *ret)
+{
+    if (reader->next >= reader->end) {
+        return false;
+    }
+    size_t left = (size_t)(reader->end - reader->next);
+    const unsigned char *eol = memchr(reader->next, '\n', left);
+    ret->text = reader->next;
+    ret->len = eol != NULL ? (size_t)(eol - reader->next) : left;
+    reader->next += ret->len + (eol != NULL);
+    while (ret->len > 0 && ret->text[ret->len - 1] == '\r') {
+        ret->len--;
+    }
+    return true;
+}
+
+static bool
+starts(const struct line *line, const char *with)
+{
+    size_t len = strlen(with);
+    return line->len >= len && memcmp(line->text, with, len) == 0;
+}
+
+/* "begin 644 name": the mode is octal, of any length. */
+static bool
+has_mode(const struct line *line, size_t at)
+{
+    size_t digits = at;
+    while (digits < line->len && line->text[digits] >= '0' && line->text[digits] <= '7') {
+        digits++;
+    }
+    return digits > at && digits < line->len && line->text[digits] == ' ';
+}
+
+static bool
+starts_uuencode(const struct line *line)
+{
+    return starts(line, "begin ") && has_mode(line, strlen("begin "));
+}
+
+static bool
+starts_base64(const struct line *line)
+{
+    return starts(line, "begin-base64 ") && has_mode(line, strlen("begin-base64 "));
+}
+
+static bool
+starts_yenc(const struct line *line)
+{
+    return starts(line, "=ybegin ");
+}
+
+static bool
+starts_binhex(const struct line *line)
+{
+    return starts(line, "(This file must be converted with BinHex");
+}
+
+static bool
+is_word(const struct line *line, const char *word)
+{
+    size_t len = line->len;
+    while (len > 0 && (line->text[len - 1] == ' ' || line->text[len - 1] == '\t')) {
+        len--;
+    }
+    return len == strlen(word) && memcmp(line->text, word, len) == 0;
+}
+
+/* What is missing at a line's end are spaces that somebody has cut off. */
+static unsigned
+uu_digit(const struct line *line, size_t at)
+{
+    return at < line->len ? (line->text[at] - 32U) & 63 : 0;
+}
+
+static bool
+is_uu_line(const struct line *line)
+{
+    for (size_t i = 0; i < line->len; i++) {
+        if (line->text[i] < ' ' || line->text[i] > '`') {
+            return false;
+        }
+    }
+    return line->len > 0;
+}
+
+static void
+uu_decode(const struct line *line, GByteArray *out)
+{
+    unsigned bytes = uu_digit(line, 0);
+    for (size_t at = 1; bytes > 0; at += 4) {
+        guint32 group = uu_digit(line, at) << 18 | uu_digit(line, at + 1) << 12 |
+                        uu_digit(line, at + 2) << 6 | uu_digit(line, at + 3);
+        const guint8 three[] = {group >> 16 & 0xff, group >> 8 & 0xff, group & 0xff};
+        guint n = MIN(bytes, 3);
+        g_byte_array_append(out, three, n);
+        bytes -= n;
+    }
+}
+
+static bool
+take_uuencode(const struct line *line, GByteArray *out)
+{
+    if (is_word(line, "end")) {
+        return false;
+    }
+    if (is_uu_line(line)) {
+        uu_decode(line, out);
+    }
+    return true;
+}
+
+static bool
+take_base64(const struct line *line, GByteArray *out)
+{
+    if (is_word(line, "====")) {
+        return false;
+    }
+    base64_decode(line->text, line->len, out);
+    return true;
+}
+
+static bool
+take_yenc(const struct line *line, GByteArray *out)
+{
+    if (starts(line, "=ypart ") || starts(line, "=yend")) {
+        return starts(line, "=ypart ");
+    }
+    for (size_t i = 0; i < line->len; i++) {
+        bool escaped = line->text[i] == '=' && i + 1 < line->len;
+        i += escaped;
+        guint8 byte = (guint8)(line->text[i] - 42U - (escaped ? 64U : 0U));
+        g_byte_array_append(out, &byte, 1);
+    }
+    return true;
+}
+
+/* Its text begins and ends with a colon. */
+static bool
+take_binhex(const struct line *line, GByteArray *out)
+{
+    static const char mark[] = "(This file must be converted with BinHex 4.0)\n";
+    if (out->len == 0 && line->len > 0 && line->text[0] != ':') {
+        return false;
+    }
+    if (line->len > 0) {
+        if (out->len == 0) {
+            g_byte_array_append(out, (const guint8 *)mark, sizeof mark - 1);
+        }
+        g_byte_array_append(out, line->text, (guint)line->len);
+        g_byte_array_append(out, (const guint8 *)"\n", 1);
+    }
+    return line->len < 2 || line->text[line->len - 1] != ':';
+}
+
+static const struct kind {
+    bool (*starts)(const struct line *line);
+    /* Returns false at the end. */
+    bool (*take)(const struct line *line, GByteArray *out);
+} kinds[] = {
+    {starts_uuencode, take_uuencode},
+    {starts_base64, take_base64},
+    {starts_yenc, take_yenc},
+    {starts_binhex, take_binhex},
+};
+
+static const struct kind *
+kind_of(const struct line *line)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        if (kinds[i].starts(line)) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+void
+inline_find(const unsigned char *text, size_t len, inline_found *found, void *data)
+{
+    struct reader reader = {.next = text, .end = text + len};
+    const struct kind *kind = NULL;
+    GByteArray *content = NULL;
+    struct line line;
+    bool more = line_read(&reader, &line);
+    while (more || content != NULL) {
+        /* The beginning of a file ends the one before it: its end may be missing on purpose. */
+        const struct kind *next = more ? kind_of(&line) : NULL;
+        bool ends = content != NULL && (!more || next != NULL || !kind->take(&line, content));
+        if (ends && content->len > 0) {
+            found(data, g_steal_pointer(&content));
+        } else if (ends) {
+            g_clear_pointer(&content, g_byte_array_unref);
+        }
+        if (next != NULL) {
+            kind = next;
+            content = g_byte_array_new();
+        }
+        more = more && line_read(&reader, &line);
+    }
+}
