@@ -289,7 +289,8 @@ clients_new(struct engine *engine, struct clients **ret_clients, char **error_r)
     if (rc < 0) {
         *error_r = rc == -EADDRINUSE
                        ? g_strdup_printf("%s: another postern-engine listens there", clients->path)
-                       : g_strdup_printf("%s: %s", clients->path, g_strerror(-rc));
+                       : g_strdup_printf("%s: %s%s", clients->path, g_strerror(-rc),
+                                         rc == -ENOENT ? "; make the directory engine_dir" : "");
         if (clients->sock < 0) {
             g_clear_pointer(&clients->path, g_free);
         }

@@ -389,6 +389,19 @@ walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *
     g_object_unref(stream);
 }
 
+/* A message without any header begins with the empty line: what follows is all of its body, and
+ * signatures look for the beginnings of files. */
+static void
+add_headless_body(struct walk *walk, const unsigned char *data, size_t len)
+{
+    size_t skip = len > 0 && data[0] == '\r' ? 1 : 0;
+    if (len > skip + 1 && data[skip] == '\n') {
+        GByteArray *body = g_byte_array_new();
+        g_byte_array_append(body, data + skip + 1, (guint)(len - skip - 1));
+        (void)leaf_add(walk, "1", body);
+    }
+}
+
 GPtrArray *
 mime_parse(const unsigned char *data, size_t len, struct facts *facts)
 {
@@ -400,6 +413,8 @@ mime_parse(const unsigned char *data, size_t len, struct facts *facts)
     unsigned before = complaints;
     if (mime_looks_like_mail(data, len)) {
         walk_mail(&walk, data, len, "", 0);
+    } else {
+        add_headless_body(&walk, data, len);
     }
     add_inline(&walk, data, len, "");
     if (complaints != before) {

@@ -43,7 +43,7 @@ bool mime_looks_like_mail(const unsigned char *data, size_t len);
  * what an S/MIME signature encloses. Base64 with padding in its middle, and an encoding that is
  * named oddly or twice, is read differently by different mail programs: such a part yields two
  * leaves. Files in the middle of text (inline.h) are leaves too; they are looked for in DATA even
- * when it is no mail.
+ * when it is no mail. When DATA begins with an empty line, all that follows it is a leaf.
  */
 GPtrArray *mime_parse(const unsigned char *data, size_t len, struct facts *facts);
 

@@ -68,6 +68,7 @@ INFECTED_MAILS = {
     # libclamav knows a mail by its first header; behind a milter Received: is not there yet.
     "uuencode, unknown first header": lambda: b"X-Foo: bar\r\n\r\nHi\r\n" + uuencode(EICAR),
     "uuencode, no header": lambda: b"\r\nHi\r\n" + uuencode(EICAR),
+    "body without header": lambda: b"\r\n" + EICAR + b"\r\n",
     "BinHex, unknown first header": lambda: (
         b"X-Foo: bar\r\n\r\nHi\r\n" + (FILES / "clam.exe.binhex").read_bytes()),
     "mail attached as a file": lambda: mail(attachment(

@@ -107,6 +107,25 @@ test_single_part(void **state)
 }
 
 static void
+test_message_without_header(void **state)
+{
+    (void)state;
+    static const char *const mails[] = {"\r\nhello", "\nhello"};
+    for (size_t i = 0; i < G_N_ELEMENTS(mails); i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        g_autoptr(GPtrArray) leaves = parse(mails[i], facts);
+        assert_int_equal(leaves->len, 1);
+        assert_leaf(leaves, 0, "1", "hello");
+    }
+    static const char *const none[] = {"", "\r", "\n", "\r\n", "hello"};
+    for (size_t i = 0; i < G_N_ELEMENTS(none); i++) {
+        g_autoptr(facts_t) facts = facts_new();
+        g_autoptr(GPtrArray) leaves = parse(none[i], facts);
+        assert_int_equal(leaves->len, 0);
+    }
+}
+
+static void
 test_encoded_message_is_taken_apart(void **state)
 {
     (void)state;
@@ -427,6 +446,7 @@ main(void)
         cmocka_unit_test(test_looks_like_mail),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_single_part),
+        cmocka_unit_test(test_message_without_header),
         cmocka_unit_test(test_encoded_message_is_taken_apart),
         cmocka_unit_test(test_padding_inside_gives_two_readings),
         cmocka_unit_test(test_odd_encoding_gives_two_readings),
