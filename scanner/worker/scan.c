@@ -20,6 +20,7 @@ struct scan {
     GPtrArray *leaves; /* of struct mime_leaf *, NULL = an empty object */
     gint64 deadline_us;
     bool stopped;         /* the time is up */
+    bool taken_for_mail;  /* libclamav says that the object is one */
     struct layers layers; /* of the object that is being scanned */
 };
 
@@ -52,6 +53,9 @@ on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
     const struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer);
+    if (layer->level == 0 && layer->type != NULL && strcmp(layer->type, "CL_TYPE_MAIL") == 0) {
+        scan->taken_for_mail = true;
+    }
     layers_enter(&scan->layers, layer, leaf != NULL ? leaf->path : NULL);
 }
 
@@ -126,6 +130,25 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
     }
 }
 
+/*
+ * libclamav knows a mail by its first header, and not by every one: behind a milter, where no
+ * Received: stands in front yet, a mail that begins with To: or Date: is text to it, so neither its
+ * parser nor the signatures for mail are used. Behind an mbox line it takes anything for a mail.
+ */
+static void
+scan_as_mail(struct scan *scan, const unsigned char *data, size_t len)
+{
+    static const char line[] = "From postern\n";
+    const size_t line_len = sizeof line - 1;
+    if (scan->taken_for_mail || scan->stopped || !mime_looks_like_mail(data, len)) {
+        return;
+    }
+    g_autofree unsigned char *mbox = g_malloc(line_len + len);
+    memcpy(mbox, line, line_len);
+    memcpy(mbox + line_len, data, len);
+    scan_bytes(scan, mbox, line_len + len, "");
+}
+
 static void
 scan_leaves(struct scan *scan)
 {
@@ -175,6 +198,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         scan.leaves = mime_parse(data, len, scan.facts);
     }
     scan_bytes(&scan, data, len, "");
+    scan_as_mail(&scan, data, len);
     scan_leaves(&scan);
     g_clear_pointer(&scan.leaves, g_ptr_array_unref);
     empty_tmpdir(scan.facts);

@@ -63,6 +63,29 @@ test_eicar_at_the_start_of_an_object_only(void **state)
     assert_verdict_after("Look at this:\n", VERDICT_CLEAN);
 }
 
+/* For mail only (target type 4): the words "only in mail", anywhere. */
+#define MAIL_SIGNATURE "Test.Mail:4:*:6f6e6c7920696e206d61696c"
+
+static void
+test_signatures_for_mail_are_used_for_every_mail(void **state)
+{
+    static const char *const headers[] = {"Received: by x\n", "From: a@b\n",  "To: a@b\n",
+                                          "Date: today\n",    "X-Odd: yes\n", "DKIM-Signature: v\n",
+                                          "Subject: x\n",     "From a@b\n"};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(headers); i++) {
+        g_autofree char *mail =
+            g_strconcat(headers[i], "Sender: a@b\n\nThis is found only in mail.\n", NULL);
+        g_autoptr(facts_t) facts = scan(mail, strlen(mail));
+        if (facts_verdict(facts) != VERDICT_INFECTED) {
+            fail_msg("a mail that begins with %s is no mail", headers[i]);
+        }
+    }
+    static const char text[] = "This is found only in mail.\n";
+    g_autoptr(facts_t) facts = scan(text, sizeof text - 1);
+    assert_int_equal(facts_verdict(facts), VERDICT_CLEAN);
+}
+
 static void
 test_detection_has_its_name(void **state)
 {
@@ -202,7 +225,9 @@ init(void **state)
     (void)unlink(conf);
     g_free(conf);
     g_autofree char *database = g_strdup_printf("%s.ndb", dir);
-    if (settings == NULL || durable_replace_text(database, eicar_signature(), 0600) < 0) {
+    g_autofree char *signatures =
+        g_strconcat(g_strchomp(g_strdup(eicar_signature())), "\n", MAIL_SIGNATURE "\n", NULL);
+    if (settings == NULL || durable_replace_text(database, signatures, 0600) < 0) {
         return -1;
     }
     orders = orders_new(settings, NULL, false);
@@ -240,6 +265,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_eicar_at_the_start_of_an_object_only),
+        cmocka_unit_test(test_signatures_for_mail_are_used_for_every_mail),
         cmocka_unit_test(test_detection_has_its_name),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_dies_without_a_temporary_directory),
