@@ -8,7 +8,7 @@ build_packages=(
 )
 test_packages=(
     git libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind
-    xz-utils zstd lz4 postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
+    openssl xz-utils zstd lz4 postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
     iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3

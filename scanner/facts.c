@@ -17,6 +17,7 @@ static const char *const cause_names[] = {
     [CAUSE_LIMIT] = "limit",
     [CAUSE_UNSUPPORTED] = "unsupported",
     [CAUSE_DAMAGED] = "damaged",
+    [CAUSE_END_TO_END] = "end-to-end encrypted",
 };
 
 /* The index of NAME among N names, or -1. */

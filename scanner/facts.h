@@ -35,6 +35,7 @@ enum cause {
     CAUSE_LIMIT,       /* a limit of size, number, depth or time was reached */
     CAUSE_UNSUPPORTED, /* a container that libclamav does not open */
     CAUSE_DAMAGED,     /* a container that is broken */
+    CAUSE_END_TO_END,  /* S/MIME, OpenPGP: encrypted for the recipient alone */
 };
 const char *cause_name(enum cause cause);
 

@@ -2,6 +2,7 @@
 """Mail through a real Postfix and the whole chain. Every message is accounted for."""
 import pathlib
 import re
+import subprocess
 
 import pytest
 
@@ -50,6 +51,46 @@ def test_clean_arrives_byte_for_byte(mta, subject):
     wanted = CLEAN[subject].replace(b"\r\n", b"\n")
     assert as_sent(got) == wanted + (b"" if wanted.endswith(b"\n") else b"\n")
     assert b"\nX-Postern: clean" in got
+
+
+def smime_encrypted(subject, folder):
+    """Encrypted by openssl for a key made here."""
+    key, certificate = folder / "smime.key", folder / "smime.crt"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                    "/CN=user", "-keyout", key, "-out", certificate], check=True,
+                   capture_output=True)
+    done = subprocess.run(["openssl", "cms", "-encrypt", "-aes256", certificate], check=True,
+                          input=mails.text_part(b"secret"), capture_output=True)
+    return mails.headers(subject).replace(b"MIME-Version: 1.0\r\n", b"") + \
+        done.stdout.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+PGP = b"-----BEGIN PGP MESSAGE-----\r\n\r\nhQEMA1\r\n=abcd\r\n-----END PGP MESSAGE-----\r\n"
+
+
+def end_to_end(subject, folder):
+    if subject == "S/MIME":
+        return smime_encrypted(subject, folder)
+    if subject == "PGP inline":
+        return mails.clean(subject, b"Hello,\r\n" + PGP)
+    part = b"Content-Type: application/octet-stream; name=encrypted.asc\r\n\r\n" + PGP
+    version = b"Content-Type: application/pgp-encrypted\r\n\r\nVersion: 1\r\n"
+    return mails.multipart(subject, [version, part]).replace(
+        b"multipart/mixed;", b'multipart/encrypted; protocol="application/pgp-encrypted";')
+
+
+@pytest.mark.parametrize("subject", ["S/MIME", "PGP inline", "PGP/MIME"])
+def test_end_to_end_encrypted_is_delivered_but_never_called_clean(mta, folder, subject):
+    code, text = mta.send(end_to_end(subject, folder))
+    assert code == 250, text
+    mta.drain()
+    (got,) = mta.delivered()[subject]
+    assert b"\nX-Postern: not fully scanned\n" in got
+
+
+def test_a_virus_beside_encrypted_content_is_found(postern, mta):
+    parts = [mails.text_part(PGP), mails.attachment(mails.EICAR, "a.com")]
+    check_kept(postern, mta, "beside", mails.multipart("beside", parts))
 
 
 def test_foreign_header_is_removed(mta):

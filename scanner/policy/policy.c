@@ -18,6 +18,7 @@ static const char *const refusals[] = {
     [CAUSE_LIMIT] = "it is too large or too deeply nested to be scanned completely",
     [CAUSE_UNSUPPORTED] = "it has an attachment of a kind that cannot be scanned",
     [CAUSE_DAMAGED] = "it has an attachment that is damaged and cannot be scanned",
+    [CAUSE_END_TO_END] = "it has content that only its recipient can decrypt",
 };
 
 const char *
@@ -96,14 +97,32 @@ decide_infected(const struct facts *facts, const char *error, struct decision *d
     decision->reason = texts_join(facts->detections);
 }
 
+/* The cause to refuse for: the first that is not end-to-end encryption, if there is any. */
+static enum cause
+worst_cause(const struct facts *facts)
+{
+    for (guint i = 0; i < facts->unscanned->len; i++) {
+        const struct unscanned *u = g_ptr_array_index(facts->unscanned, i);
+        if (u->cause != CAUSE_END_TO_END) {
+            return u->cause;
+        }
+    }
+    return facts->parts_total > facts->parts->len ? CAUSE_LIMIT : CAUSE_END_TO_END;
+}
+
+/*
+ * Mail that only its recipient can decrypt is delivered, as people who encrypt expect, but never
+ * as clean: its header says "not fully scanned".
+ */
 static void
 decide_unscanned(const struct facts *facts, const char *error, struct decision *decision)
 {
     (void)error;
-    enum cause cause = CAUSE_LIMIT;
-    if (facts->unscanned->len > 0) {
-        const struct unscanned *first = g_ptr_array_index(facts->unscanned, 0);
-        cause = first->cause;
+    enum cause cause = worst_cause(facts);
+    if (cause == CAUSE_END_TO_END) {
+        decision->action = ACTION_ACCEPT;
+        decision->reason = unscanned_join(facts);
+        return;
     }
     decision->action = ACTION_QUARANTINE;
     decision->reply = g_strdup_printf("550 5.7.1 Message refused: %s", refusals[cause]);

@@ -290,13 +290,33 @@ is_mail_file(const struct mime_leaf *leaf)
     return g_strstr_len(head, len, "content-t") != NULL;
 }
 
+/* RFC 4880, 6.2. */
+static bool
+has_pgp_message(const struct mime_leaf *leaf)
+{
+    static const char mark[] = "-----BEGIN PGP MESSAGE-----";
+    const unsigned char *found = memmem(leaf->data, leaf->size, mark, sizeof mark - 1);
+    return found != NULL && (found == leaf->data || found[-1] == '\n' || found[-1] == '\r');
+}
+
+/* Signed: what is in the signature is taken apart as a mail. Encrypted: nobody here can. */
 static void
-walk_signed(struct walk *walk, const struct mime_leaf *leaf, const char *path, unsigned depth)
+walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, unsigned depth)
 {
     GByteArray *bytes = smime_signed_content(leaf->data, leaf->size);
     const struct mime_leaf *content = bytes != NULL ? leaf_add(walk, path, bytes) : NULL;
     if (content != NULL) {
         walk_mail(walk, content->data, content->size, path, depth);
+        return;
+    }
+    enum smime_kind kind = smime_kind(leaf->data, leaf->size);
+    if (kind == SMIME_ENCRYPTED) {
+        facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "S/MIME", path);
+    } else if (kind == SMIME_OTHER) {
+        facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
+                            "S/MIME that is neither signed nor "
+                            "encrypted",
+                            path);
     }
 }
 
@@ -324,7 +344,10 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     if (is_message_type(object) || is_mail_file(leaf)) {
         walk_mail(walk, leaf->data, leaf->size, path, depth);
     } else if (smime_is_named(type, g_mime_part_get_filename(part))) {
-        walk_signed(walk, leaf, path, depth);
+        walk_smime(walk, leaf, path, depth);
+    }
+    if (has_pgp_message(leaf)) {
+        facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "OpenPGP", path);
     }
 }
 

@@ -19,13 +19,38 @@ smime_is_named(const char *type, const char *filename)
            (lower != NULL && g_str_has_suffix(lower, ".p7m"));
 }
 
+/* The DER or BER, or what their base64 text holds. NULL when it can be neither. SEQUENCE begins
+ * every CMS, so its base64 begins with an M. */
 static GByteArray *
-content_of(const unsigned char *der, size_t len)
+der_of(const unsigned char *data, size_t len)
 {
-    g_autoptr(CMS_ContentInfo) cms = d2i_CMS_ContentInfo(NULL, &der, (long)len);
+    if (len == 0 || len > INT_MAX || (data[0] != 'M' && data[0] != 0x30)) {
+        return NULL;
+    }
+    GByteArray *der = g_byte_array_new();
+    if (data[0] == 'M') {
+        base64_decode(data, len, der);
+        return der;
+    }
+    return g_byte_array_append(der, data, (guint)len);
+}
+
+static CMS_ContentInfo *
+parse(const unsigned char *data, size_t len)
+{
+    g_autoptr(GByteArray) bytes = der_of(data, len);
+    const unsigned char *der = bytes != NULL ? bytes->data : NULL;
+    CMS_ContentInfo *cms = der != NULL ? d2i_CMS_ContentInfo(NULL, &der, (long)bytes->len) : NULL;
+    ERR_clear_error();
+    return cms;
+}
+
+GByteArray *
+smime_signed_content(const unsigned char *data, size_t len)
+{
+    g_autoptr(CMS_ContentInfo) cms = parse(data, len);
     bool is_signed = cms != NULL && OBJ_obj2nid(CMS_get0_type(cms)) == NID_pkcs7_signed;
     ASN1_OCTET_STRING **content = is_signed ? CMS_get0_content(cms) : NULL;
-    ERR_clear_error();
     if (content == NULL || *content == NULL || ASN1_STRING_length(*content) == 0) {
         return NULL;
     }
@@ -34,17 +59,18 @@ content_of(const unsigned char *der, size_t len)
                                (guint)ASN1_STRING_length(*content));
 }
 
-GByteArray *
-smime_signed_content(const unsigned char *data, size_t len)
+enum smime_kind
+smime_kind(const unsigned char *data, size_t len)
 {
-    if (len == 0 || len > INT_MAX) {
-        return NULL;
+    g_autoptr(CMS_ContentInfo) cms = parse(data, len);
+    if (cms == NULL) {
+        return SMIME_NONE;
     }
-    /* SEQUENCE, with which every CMS begins; its base64 begins with an M. */
-    if (data[0] == 'M') {
-        g_autoptr(GByteArray) der = g_byte_array_new();
-        base64_decode(data, len, der);
-        return content_of(der->data, der->len);
+    int type = OBJ_obj2nid(CMS_get0_type(cms));
+    if (type == NID_pkcs7_signed) {
+        return SMIME_SIGNED;
     }
-    return data[0] == 0x30 ? content_of(data, len) : NULL;
+    return type == NID_pkcs7_enveloped || type == NID_id_smime_ct_authEnvelopedData
+               ? SMIME_ENCRYPTED
+               : SMIME_OTHER;
 }

@@ -20,4 +20,12 @@ bool smime_is_named(const char *type, const char *filename);
  */
 GByteArray *smime_signed_content(const unsigned char *data, size_t len);
 
+enum smime_kind {
+    SMIME_NONE,      /* no CMS at all */
+    SMIME_SIGNED,    /* SignedData: signature, certificates, content or not */
+    SMIME_ENCRYPTED, /* EnvelopedData, AuthEnvelopedData: for its recipients alone */
+    SMIME_OTHER,     /* CompressedData and whatever else nobody opens here */
+};
+enum smime_kind smime_kind(const unsigned char *data, size_t len);
+
 #endif
