@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <glib.h>
@@ -63,6 +64,7 @@ main(int argc, char **argv)
 {
     sd_event *event = NULL;
     sigset_t signals;
+    setlocale(LC_CTYPE, "");
     if (!options_parse(&argc, &argv)) {
         return 2;
     }

@@ -79,14 +79,38 @@ cli_first_options(struct cli *cli, const char *summary, int *argc, char ***argv)
     return parse(cli, context, summary, argc, argv);
 }
 
+char *
+cli_command_list(const struct cli_command *commands, size_t n)
+{
+    GString *text = g_string_new("Commands:");
+    for (size_t i = 0; i < n; i++) {
+        g_string_append_printf(text, "\n  %-12s %s", commands[i].name, commands[i].summary);
+    }
+    return g_string_free(text, FALSE);
+}
+
+/* The command becomes part of the program's name, which its --help shows. */
+static int
+run(struct cli *cli, const struct cli_command *command, int argc, char **argv)
+{
+    g_autofree char *name = g_strdup_printf("%s %s", g_get_prgname(), command->name);
+    g_set_prgname(name);
+    return command->run(cli, argc, argv);
+}
+
 int
 cli_dispatch(struct cli *cli, const struct cli_command *commands, size_t n, int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
+    if (g_strcmp0(name, "--help") == 0 || g_strcmp0(name, "-h") == 0) {
+        g_autofree char *list = cli_command_list(commands, n);
+        printf("Usage:\n  %s COMMAND [ARGUMENT...]\n\n%s\n", g_get_prgname(), list);
+        return CLI_OK;
+    }
     g_autoptr(GPtrArray) names = g_ptr_array_new();
     for (size_t i = 0; i < n; i++) {
         if (name != NULL && strcmp(commands[i].name, name) == 0) {
-            return commands[i].run(cli, argc - 1, argv + 1);
+            return run(cli, &commands[i], argc - 1, argv + 1);
         }
         g_ptr_array_add(names, (void *)(uintptr_t)commands[i].name);
     }

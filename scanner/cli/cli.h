@@ -45,7 +45,11 @@ gboolean cli_options(struct cli *cli, const GOptionEntry *entries, const char *u
 /* The options before the command: the common ones, up to the first argument that is none. */
 gboolean cli_first_options(struct cli *cli, const char *summary, int *argc, char ***argv);
 
-/* Runs the one of the N commands that argv[1] names; says so when there is none. */
+/* "Commands:" and a line for each; to be freed by g_free(). */
+char *cli_command_list(const struct cli_command *commands, size_t n);
+
+/* Runs the one of the N commands that argv[1] names, or lists them for --help; says so when there
+ * is none. */
 int cli_dispatch(struct cli *cli, const struct cli_command *commands, size_t n, int argc,
                  char **argv);
 

@@ -18,11 +18,8 @@ static const struct cli_command commands[] = {
 static char *
 summary(void)
 {
-    GString *text = g_string_new("Postern, the mail virus scanner.\n\nCommands:");
-    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        g_string_append_printf(text, "\n  %-12s %s", commands[i].name, commands[i].summary);
-    }
-    return g_string_free(text, FALSE);
+    g_autofree char *list = cli_command_list(commands, G_N_ELEMENTS(commands));
+    return g_strconcat("Postern, the mail virus scanner.\n\n", list, NULL);
 }
 
 int

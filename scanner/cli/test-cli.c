@@ -27,7 +27,11 @@ test_usage(void **data)
     POSTERN(b, &r, "--help");
     check(&r, 0, "quarantine", "");
     POSTERN(b, &r, "scan", "--help");
-    check(&r, 0, "FILE|DIR", "");
+    check(&r, 0, "postern scan [OPTION", "");
+    POSTERN(b, &r, "quarantine", "--help");
+    check(&r, 0, "postern quarantine COMMAND", "");
+    POSTERN(b, &r, "quarantine", "show", "--help");
+    check(&r, 0, "postern quarantine show [OPTION", "");
     POSTERN(b, &r, "statsu");
     check(&r, 2, "", "unknown command statsu; did you mean status?");
     POSTERN(b, &r, "quarantine", "lst");

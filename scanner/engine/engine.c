@@ -10,6 +10,7 @@
 #include "engine.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,6 +216,7 @@ main(int argc, char **argv)
     struct options options = {0};
     struct engine engine = {0};
     g_autofree char *error = NULL;
+    setlocale(LC_CTYPE, "");
     if (!parse_options(argc, argv, &options)) {
         return 2;
     }

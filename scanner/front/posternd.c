@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,6 +271,7 @@ main(int argc, char **argv)
     struct posternd self = {0};
     g_autofree char *error = NULL;
     int code = EXIT_NO_START;
+    setlocale(LC_CTYPE, "");
     if (options_parse(&self, argc, argv, &error) == 0) {
         self.settings = settings_load(self.config, &error);
     }
