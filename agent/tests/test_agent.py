@@ -165,7 +165,8 @@ def test_posternd_that_cannot_live_is_a_failure(node):
     until("systemd gives up", lambda: node.unit("posternd") == "failed")
     done = node.agent("monitor", interval=7000)
     assert (done.rc, "posternd.service" in done.reason) == (ERROR, True)
-    assert "telling the cluster" in node.sh("journalctl -u postern-notify -t postern-notify -b")
+    until("postern-notify tells the cluster", lambda: "telling the cluster" in node.sh(
+        "journalctl -u postern-notify -t postern-notify -b"))
     assert node.agent("demote").rc == OK
     assert node.agent("monitor").rc == OK
 

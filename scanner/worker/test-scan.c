@@ -225,8 +225,7 @@ init(void **state)
     (void)unlink(conf);
     g_free(conf);
     g_autofree char *database = g_strdup_printf("%s.ndb", dir);
-    g_autofree char *signatures =
-        g_strconcat(g_strchomp(g_strdup(eicar_signature())), "\n", MAIL_SIGNATURE "\n", NULL);
+    g_autofree char *signatures = g_strconcat(eicar_signature(), MAIL_SIGNATURE "\n", NULL);
     if (settings == NULL || durable_replace_text(database, signatures, 0600) < 0) {
         return -1;
     }
