@@ -152,6 +152,9 @@ engine_start(struct engine *engine, char **error_r)
     if (rc >= 0) {
         rc = watch_signals(engine);
     }
+    if (rc >= 0) {
+        rc = sd_event_set_watchdog(engine->event, true);
+    }
     if (rc < 0) {
         *error_r = g_strdup_printf("no event loop: %s", g_strerror(-rc));
         return rc;
