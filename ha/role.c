@@ -68,6 +68,7 @@ role_read(GKeyFile *file, const char *group)
                       ? g_key_file_get_int64(file, group, "score", NULL)
                       : -1;
     role->published = g_key_file_get_int64(file, group, "published", NULL);
+    role->written = g_key_file_get_int64(file, group, "written", NULL);
     return role;
 }
 
@@ -90,6 +91,7 @@ role_write(GKeyFile *file, const struct role *role)
     g_key_file_set_boolean(file, group, "lost", role->lost);
     g_key_file_set_int64(file, group, "score", role->score);
     g_key_file_set_int64(file, group, "published", role->published);
+    g_key_file_set_int64(file, group, "written", role->written);
     write_text(file, group, "node", role->node);
     write_text(file, group, "engine_dir", role->engine_dir);
     write_text(file, group, "mount", role->mount);
@@ -210,6 +212,22 @@ roles_other(struct roles *roles, const char *resource)
     return NULL;
 }
 
+/* On a full /run: the file's own page is there already, and the lock keeps readers away. */
+static int
+overwrite(const char *path, const char *text)
+{
+    size_t len = strlen(text);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    int rc = fd < 0 ? -errno : durable_write_all(fd, text, len);
+    if (rc == 0 && ftruncate(fd, (off_t)len) < 0) {
+        rc = -errno;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
 int
 roles_save(struct roles *roles)
 {
@@ -218,5 +236,6 @@ roles_save(struct roles *roles)
         role_write(file, g_ptr_array_index(roles->list, i));
     }
     g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
-    return durable_replace_text(roles->path, text, 0644);
+    int rc = durable_replace_text(roles->path, text, 0644);
+    return rc == -ENOSPC || rc == -EDQUOT ? overwrite(roles->path, text) : rc;
 }

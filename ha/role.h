@@ -42,7 +42,8 @@ struct role {
     /* what was published last; score -1 and NULL = nothing */
     gint64 score;
     char *text;
-    gint64 published; /* role_now() */
+    gint64 published; /* role_now(), when both were said again */
+    gint64 written;   /* role_now(), when pacemaker-attrd was made to write them again */
 };
 
 struct roles;
@@ -74,7 +75,7 @@ struct role **roles_all(struct roles *roles);
 /* The one that RESOURCE shares this node with: any other (part=engine aside), or NULL. */
 struct role *roles_other(struct roles *roles, const char *resource);
 
-/* Returns 0 or -errno. */
+/* Returns 0 or -errno. A file that is there can be saved when /run is full, too. */
 int roles_save(struct roles *roles);
 
 #endif

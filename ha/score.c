@@ -13,8 +13,16 @@
 
 #define STATE_MAX 512
 #define PUSH_TIMEOUT_MS 5000
-/* After this, what the cluster was told is said again, in case it has lost it. */
-#define REASSERT_S 60
+/*
+ * The cluster forgets in two ways, and a node without a score is not promoted, be it the last.
+ * A pacemaker-attrd that died has lost the value: it is said again after REASSERT_S, which is below
+ * the interval of both monitors. When a pacemaker-controld died, its node's attributes are erased
+ * from the CIB, while pacemaker-attrd has the value still and so writes nothing that is said
+ * again: after REWRITE_S, and when forced, it is told to write all. What is there already makes
+ * the cluster do nothing.
+ */
+#define REASSERT_S 5
+#define REWRITE_S 60
 #define LOAD_S_MAX 86400
 
 static const struct {
@@ -192,6 +200,17 @@ push(const char *attribute, const char *value, char **error_r)
 }
 
 static int
+rewrite(struct role *role, char **error_r)
+{
+    const char *argv[] = {TOOL_ATTRD_UPDATER, "-R", NULL};
+    int rc = tool_run(argv, PUSH_TIMEOUT_MS, error_r);
+    if (rc == 0) {
+        role->written = role_now();
+    }
+    return rc;
+}
+
+static int
 push_score(const struct role *role, const char *value, char **error_r)
 {
     g_autofree char *attribute = g_strconcat("master-", role->resource, NULL);
@@ -202,6 +221,7 @@ static int
 role_publish(struct role *role, int promotion, const char *text, bool force, char **error_r)
 {
     int rc = 0;
+    bool write = force || role_now() - role->written >= REWRITE_S;
     force = force || role_now() - role->published >= REASSERT_S;
     if (force || role->score != promotion) {
         g_autofree char *value = g_strdup_printf("%d", promotion);
@@ -216,7 +236,7 @@ role_publish(struct role *role, int promotion, const char *text, bool force, cha
     if (rc == 0 && force) {
         role->published = role_now();
     }
-    return rc;
+    return rc == 0 && write ? rewrite(role, error_r) : rc;
 }
 
 int

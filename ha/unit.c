@@ -15,6 +15,8 @@
 #define DROPIN_FILE "50-postern-cluster.conf"
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
+/* For this long nobody may listen while systemd executes itself anew. */
+#define REEXEC_US (3 * G_TIME_SPAN_SECOND)
 /* Longer than TimeoutStopSec= of our units. */
 #define STOP_MAX_US (10 * G_TIME_SPAN_SECOND)
 
@@ -34,14 +36,10 @@ time_left(gint64 deadline)
     return (uint64_t)CLAMP(left, 1, CALL_MAX_US);
 }
 
-int
-unit_bus_open(sd_bus **ret_bus, char **error_r)
+static int
+open_private(sd_bus **ret_bus)
 {
     g_autoptr(sd_bus) bus = NULL;
-    if (sd_booted() <= 0) {
-        *error_r = g_strdup("this machine was not booted with systemd, which runs Postern's units");
-        return -EHOSTDOWN;
-    }
     int rc = sd_bus_new(&bus);
     if (rc >= 0) {
         rc = sd_bus_set_address(bus, UNIT_PRIVATE_BUS);
@@ -49,8 +47,27 @@ unit_bus_open(sd_bus **ret_bus, char **error_r)
     if (rc >= 0) {
         rc = sd_bus_start(bus);
     }
+    if (rc >= 0) {
+        *ret_bus = g_steal_pointer(&bus);
+    }
+    return rc;
+}
+
+int
+unit_bus_open(sd_bus **ret_bus, char **error_r)
+{
+    g_autoptr(sd_bus) bus = NULL;
+    gint64 patience = g_get_monotonic_time() + REEXEC_US;
+    if (sd_booted() <= 0) {
+        *error_r = g_strdup("this machine was not booted with systemd, which runs Postern's units");
+        return -EHOSTDOWN;
+    }
+    int rc = open_private(&bus);
+    while (rc == -ECONNREFUSED && g_get_monotonic_time() < patience) {
+        g_usleep(POLL_US);
+        rc = open_private(&bus);
+    }
     if (rc < 0) {
-        g_clear_pointer(&bus, unit_bus_close);
         rc = sd_bus_open_system(&bus);
     }
     if (rc < 0) {
@@ -160,6 +177,22 @@ unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **e
     free(load);
     free(active);
     return rc;
+}
+
+gint64
+unit_away(sd_bus *bus, const char *name)
+{
+    static const char interface[] = "org.freedesktop.systemd1.Unit";
+    g_autofree char *path = NULL;
+    g_autofree char *ignored = NULL;
+    uint64_t left = 0;
+    if (unit_object(bus, name, &path, &ignored) < 0 ||
+        sd_bus_get_property_trivial(bus, SERVICE, path, interface, "ActiveExitTimestampMonotonic",
+                                    NULL, 't', &left) < 0 ||
+        left == 0) {
+        return 0;
+    }
+    return MAX(g_get_monotonic_time() - (gint64)left, 0);
 }
 
 int

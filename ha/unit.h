@@ -44,6 +44,10 @@ enum unit_condition {
 /* Returns 0 with *RET, or -errno with *ERROR_R. */
 int unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **error_r);
 
+/* Microseconds since NAME, which is UNIT_RESPAWNING, was active last; 0 when it never was since
+ * it was started, or systemd does not tell. */
+gint64 unit_away(sd_bus *bus, const char *name);
+
 /* Number of processes in the unit's control group and below, or -errno. */
 int unit_processes(sd_bus *bus, const char *name);
 
