@@ -10,6 +10,8 @@
 #include "text.h"
 
 #define SELFTEST_LEVEL 10
+/* Mail is refused as long; a promotion elsewhere takes seconds. */
+#define AWAY_MAX_US (20 * G_TIME_SPAN_SECOND)
 
 /* systemd runs it, or is about to run it again: nothing for the cluster to do. */
 static bool
@@ -45,6 +47,17 @@ engine_alone(struct agent *agent, const struct service_status *status)
                : PCMK_OCF_NOT_RUNNING;
 }
 
+/*
+ * systemd starts a crashed posternd again, and counts how often that fails: but one that neither
+ * serves nor fails would be started for ever, with all mail refused and nobody told.
+ */
+static bool
+stuck(struct agent *agent, const struct service_status *status)
+{
+    return status->stage == ROLE_SERVING && status->daemon == UNIT_RESPAWNING &&
+           unit_away(agent->bus, SCORE_DAEMON_UNIT) > AWAY_MAX_US;
+}
+
 static int
 role_of(struct agent *agent, const struct service_status *status)
 {
@@ -53,6 +66,11 @@ role_of(struct agent *agent, const struct service_status *status)
     }
     if (status->taken && !status->known) {
         return PCMK_OCF_NOT_RUNNING; /* what runs is another resource's */
+    }
+    if (stuck(agent, status)) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR,
+                        "%s does not come back to life; see journalctl -u %s", SCORE_DAEMON_UNIT,
+                        SCORE_DAEMON_UNIT);
     }
     if (alive(status->daemon)) {
         int running = agent->mode == ROLE_PRIMITIVE ? PCMK_OCF_OK : PCMK_OCF_RUNNING_PROMOTED;

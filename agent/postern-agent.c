@@ -51,12 +51,42 @@ lock_node(void)
     }
 }
 
+/* start refuses such a name, so nothing runs under it: an error of stop would fence the node. */
+static int
+answer_misnamed(const struct action *action, const struct agent *agent, const char *error)
+{
+    if (action->run == action_stop) {
+        return PCMK_OCF_OK;
+    }
+    return action->run == action_monitor || action->run == action_demote
+               ? PCMK_OCF_NOT_RUNNING
+               : ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM, "%s", error);
+}
+
+/* A systemd that executes itself anew (an upgrade does) drops its connections, which says nothing
+ * about the units: all actions are idempotent, so the action is done again. */
+static int
+act(const struct action *action, struct agent *agent)
+{
+    for (;;) {
+        int rc = action->run(agent);
+        bool lost = agent->bus != NULL && sd_bus_is_open(agent->bus) == 0;
+        if (rc == PCMK_OCF_OK || !lost || g_get_monotonic_time() >= agent->ocf.deadline) {
+            return rc;
+        }
+        log_notice("%s: systemd closed the connection; %s once more", agent->ocf.resource,
+                   action->name);
+        g_clear_pointer(&agent->bus, unit_bus_close);
+        g_clear_pointer(&agent->settings, settings_free);
+    }
+}
+
 static int
 run(const struct action *action, struct agent *agent)
 {
     g_autofree char *error = NULL;
-    if (ocf_read(environ, &agent->ocf, &error) < 0) {
-        return ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM, "%s", error);
+    if (ocf_read(environ, &agent->ocf, &error) < 0 && action->run != action_meta_data) {
+        return answer_misnamed(action, agent, error);
     }
     if (!action->as_anyone && geteuid() != 0) {
         return ocf_fail(&agent->ocf, PCMK_OCF_INSUFFICIENT_PRIV, "%s is for root", action->name);
@@ -66,7 +96,7 @@ run(const struct action *action, struct agent *agent)
     if (action->exclusive) {
         lock_node();
     }
-    return action->run(agent);
+    return act(action, agent);
 }
 
 int

@@ -98,6 +98,16 @@ role_enter(struct agent *agent)
     return save_roles(agent, roles);
 }
 
+static void
+role_change(struct role *role, enum role_stage stage, bool keep, char *mount)
+{
+    role_set_stage(role, stage);
+    role->keep = keep;
+    role->lost = false;
+    g_free(role->mount);
+    role->mount = mount;
+}
+
 /* Sets the stage. KEEP: see score.h. MOUNT (taken over) is remembered until it is NULL again. */
 static int
 role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mount)
@@ -110,11 +120,7 @@ role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mo
     }
     struct role *role = roles_get(roles, agent->ocf.resource);
     role_identify(role, agent);
-    role_set_stage(role, stage);
-    role->keep = keep;
-    role->lost = false;
-    g_free(role->mount);
-    role->mount = mount;
+    role_change(role, stage, keep, mount);
     return save_roles(agent, roles);
 }
 
@@ -209,12 +215,14 @@ static const char *const daemon_unit[] = {SCORE_DAEMON_UNIT, NULL};
 static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
                                         NULL};
 
-static int
+/* With /run nearly full systemd refuses to read its units anew: no reason not to stop them. */
+static void
 release_units(struct agent *agent, const char *const *units)
 {
     g_autofree char *error = NULL;
-    int rc = unit_release(agent->bus, units, agent->ocf.deadline, &error);
-    return rc == 0 ? PCMK_OCF_OK : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    if (unit_release(agent->bus, units, agent->ocf.deadline, &error) < 0) {
+        log_warning("%s: %s", agent->ocf.resource, error);
+    }
 }
 
 int
@@ -263,7 +271,11 @@ role_leave(struct agent *agent, bool *ret_last)
         log_warning("%s: %s", agent->ocf.resource, error);
     }
     roles_remove(roles, agent->ocf.resource);
-    return save_roles(agent, roles);
+    rc = roles_save(roles);
+    if (rc < 0) {
+        log_warning("%s: %s: %s", agent->ocf.resource, ROLE_DIR, g_strerror(-rc));
+    }
+    return PCMK_OCF_OK;
 }
 
 int
@@ -275,15 +287,16 @@ service_engine_down(struct agent *agent)
         return rc;
     }
     if (unit_cluster_moves(agent->bus)) {
-        rc = release_units(agent, all_units);
+        release_units(agent, all_units);
     }
-    if (rc == PCMK_OCF_OK) {
-        rc = unit_down(agent, SCORE_ENGINE_UNIT);
-    }
+    rc = unit_down(agent, SCORE_ENGINE_UNIT);
     if (rc == PCMK_OCF_OK) {
         rc = unit_down(agent, SCORE_NOTIFY_UNIT);
     }
-    return rc == PCMK_OCF_OK ? release_units(agent, all_units) : rc;
+    if (rc == PCMK_OCF_OK) {
+        release_units(agent, all_units);
+    }
+    return rc;
 }
 
 /* Makes the milter's socket reachable. *RET_MOUNT: the bind mount, or NULL when none is wanted. */
@@ -362,23 +375,40 @@ known_mount(struct agent *agent)
     return queue != NULL ? g_build_filename(queue, "postern", NULL) : NULL;
 }
 
+/* What is only written down must not keep anything from ending. */
+static void
+note_stage(struct agent *agent, enum role_stage stage, const char *mount)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = roles_open(NULL, &roles);
+    struct role *role = rc == 0 ? roles_find(roles, agent->ocf.resource) : NULL;
+    if (role == NULL || role->stage == ROLE_STANDBY) {
+        return;
+    }
+    role_change(role, stage, false, g_strdup(mount));
+    rc = roles_save(roles);
+    if (rc < 0) {
+        log_warning("%s: %s: %s", agent->ocf.resource, ROLE_DIR, g_strerror(-rc));
+    }
+}
+
 static int
-daemon_stop(struct agent *agent, const struct service_status *status, const char *mount)
+daemon_stop(struct agent *agent, const char *mount)
 {
     g_autofree char *error = NULL;
-    bool enter = status->known && status->stage != ROLE_STANDBY;
-    int rc = enter ? role_enter_stage(agent, ROLE_LEAVING, false, g_strdup(mount)) : PCMK_OCF_OK;
-    if (rc == PCMK_OCF_OK && unit_cluster_moves(agent->bus)) {
-        rc = release_units(agent, daemon_unit);
+    note_stage(agent, ROLE_LEAVING, mount);
+    if (unit_cluster_moves(agent->bus)) {
+        release_units(agent, daemon_unit);
     }
-    if (rc == PCMK_OCF_OK) {
-        rc = unit_down(agent, SCORE_DAEMON_UNIT);
-    }
+    int rc = unit_down(agent, SCORE_DAEMON_UNIT);
     if (rc == PCMK_OCF_OK && mount != NULL &&
         milter_unmount(mount, agent->ocf.deadline, &error) < 0) {
         rc = ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
     }
-    return rc == PCMK_OCF_OK && enter ? role_enter_stage(agent, ROLE_STANDBY, false, NULL) : rc;
+    if (rc == PCMK_OCF_OK) {
+        note_stage(agent, ROLE_STANDBY, NULL);
+    }
+    return rc;
 }
 
 int
@@ -393,7 +423,7 @@ service_daemon_down(struct agent *agent)
         return rc; /* what runs is another resource's */
     }
     g_autofree char *mount = known_mount(agent);
-    return daemon_stop(agent, &status, mount);
+    return daemon_stop(agent, mount);
 }
 
 int

@@ -359,11 +359,97 @@ def test_what_is_missing_is_named(node):
         node.sh("mv /run/postern/away /run/postern/cluster")
 
 
+def test_full_run(node):
+    """What cannot be written down, and a systemd that refuses to reload, keep nothing from ending:
+    an error here would have the node fenced."""
+    promoted(node, queue_directory=QUEUE)
+    node.run("dd", "if=/dev/zero", "of=/run/fill", "bs=1M", "status=none")
+    try:
+        assert node.agent("demote").rc == OK
+        assert node.agent("monitor", interval=10000).rc == OK
+        assert node.agent("stop").rc == OK
+        assert node.agent("monitor").rc == NOT_RUNNING
+        assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
+    finally:
+        node.sh("rm /run/fill; systemctl daemon-reload")
+    assert f"{QUEUE}/postern" not in node.mounts()
+
+
+def test_systemd_that_executes_itself_anew(node):
+    """An upgrade of systemd drops all its connections; the units live on."""
+    promoted(node)
+    node.sh("touch /run/storm; systemd-run -q --unit=storm sh -c "
+            "'while [ -e /run/storm ]; do systemctl daemon-reexec; sleep 0.2; done'")
+    try:
+        for _ in range(60):
+            done = node.agent("monitor", interval=7000)
+            assert done.rc == PROMOTED, done.err
+        for action in ("demote", "promote", "demote", "stop", "start", "stop"):
+            done = node.agent(action)
+            assert done.rc == OK, (action, done.err)
+    finally:
+        node.sh("rm /run/storm")
+        until("the storm is over", lambda: node.unit("storm") == "inactive")
+
+
+def test_name_that_start_refuses_can_be_stopped(node):
+    for name in ("größe", "-x", ""):
+        assert node.agent("monitor", name).rc == NOT_RUNNING
+        assert node.agent("start", name).rc == INVALID
+        assert node.agent("stop", name).rc == OK
+        assert node.agent("meta-data", name).rc == OK
+
+
+def test_hung_engine(node):
+    """It would go on saying ready: systemd ends it."""
+    started(node)
+    node.sh("kill -STOP $(systemctl show -P MainPID postern-engine)")
+    until("it is killed", lambda: node.unit("postern-engine", "NRestarts") == "1", 30)
+    until("the new one is ready", lambda: node.attribute("master-scanner") == "100000")
+
+
+def test_posternd_that_does_not_come_back(node):
+    """Its start hangs: systemd never counts that as a failure."""
+    promoted(node)
+    node.sh("mkdir -p /run/systemd/system/posternd.service.d")
+    node.write("/run/systemd/system/posternd.service.d/90-test.conf",
+               "[Service]\nExecStartPre=/bin/sleep 1000\n")
+    node.sh("systemctl daemon-reload; kill -9 $(systemctl show -P MainPID posternd)")
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    until("it is noticed", lambda: node.agent("monitor", interval=7000).rc == ERROR, 30)
+    assert "does not come back" in node.agent("monitor", interval=7000).reason
+    assert node.agent("demote").rc == OK
+    assert node.agent("monitor").rc == OK
+
+
+def in_cib(node, name):
+    done = node.run("cibadmin", "-Q", "--xpath",
+                    f"//transient_attributes//nvpair[@name='{name}']")
+    return 'value="100000"' in done.out
+
+
+def test_what_the_cluster_forgets_is_said_again(node):
+    started(node)
+    until("it is in the CIB", lambda: in_cib(node, "master-scanner"))
+    # As when pacemaker-controld dies: pacemaker-attrd still has it.
+    node.sh("cibadmin --delete --force --xpath "
+            "\"//node_state[@uname='n1']/transient_attributes\"")
+    until("it is erased", lambda: not in_cib(node, "master-scanner"))
+    assert node.agent("monitor").rc == OK
+    until("it is back", lambda: in_cib(node, "master-scanner"), 5)
+    node.sh("kill -9 $(pidof pacemaker-attrd)")
+    until("it is lost", lambda: node.attribute("master-scanner") is None)
+    until("it is back", lambda: node.agent("monitor", interval=10000).rc == OK
+          and node.attribute("master-scanner") == "100000", 15)
+
+
 def test_metadata_is_what_the_cluster_reads(bare):
     """Pacemaker lists it, and its own tools understand it."""
     assert "scanner" in bare.run("crm_resource", "--list-agents", "ocf:postern").out.split()
     shown = bare.run("crm_resource", "--show-metadata", "ocf:postern:scanner")
     assert (shown.rc, 'role="Promoted"' in shown.out) == (OK, True)
+    read = bare.run("crm", "ra", "info", "ocf:postern:scanner")
+    assert "queue_directory" in read.out, read.err
     described = bare.run("pcs", "resource", "describe", "ocf:postern:scanner")
     assert (described.rc, "queue_directory" in described.out) == (OK, True)
 
