@@ -50,14 +50,19 @@ def test_kill_posternd(story):
 
 
 def test_kill_controld_on_both(story):
-    """Each death erases its node's attributes from the CIB: the scores have to come back."""
+    """Each death erases its node's attributes from the CIB: the scores have to come back.
+
+    The other node's controller fences a node whose controller is gone, if it plans before
+    that is back.
+    """
+    nodes = [story.active(), story.other(story.active())]
     with story.load() as load:
-        for node in (story.active(), story.other(story.active())):
+        for node in nodes:
             begun = story.fault("kill-controld", node)
             story.serves()
             load.flows(since=begun)
-            postern.wait_ready(story.lab, 30)
-    story.audit()
+            postern.wait_ready(story.lab, 90)
+    story.audit(may_fence=nodes)
 
 
 def test_hung_engine_on_the_passive(story):
