@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define TEXT_MAX 1024
+/* Of texts within a part: many parts can repeat them. */
+#define PART_TEXT_MAX 200
 
 static const char *const verdict_names[] = {
     [VERDICT_CLEAN] = "clean",
@@ -54,6 +56,16 @@ cause_name(enum cause cause)
     return cause_names[cause];
 }
 
+bool
+cause_parse(const char *name, enum cause *ret)
+{
+    int i = name_index(cause_names, G_N_ELEMENTS(cause_names), name);
+    if (i >= 0) {
+        *ret = (enum cause)i;
+    }
+    return i >= 0;
+}
+
 static void
 unscanned_free(void *p)
 {
@@ -69,8 +81,12 @@ part_free(void *p)
     struct part *part = p;
     g_free(part->path);
     g_free(part->type);
+    g_free(part->true_type);
     g_free(part->filename);
     g_free(part->sha256);
+    g_clear_pointer(&part->detections, g_ptr_array_unref);
+    g_clear_pointer(&part->limits, g_ptr_array_unref);
+    g_clear_pointer(&part->defects, g_ptr_array_unref);
     g_free(part);
 }
 
@@ -81,6 +97,7 @@ facts_new(void)
     facts->detections = g_ptr_array_new_with_free_func(g_free);
     facts->unscanned = g_ptr_array_new_with_free_func(unscanned_free);
     facts->faults = g_ptr_array_new_with_free_func(g_free);
+    facts->defects = g_ptr_array_new_with_free_func(g_free);
     facts->parts = g_ptr_array_new_with_free_func(part_free);
     return facts;
 }
@@ -94,69 +111,220 @@ facts_free(struct facts *facts)
     g_ptr_array_unref(facts->detections);
     g_ptr_array_unref(facts->unscanned);
     g_ptr_array_unref(facts->faults);
+    g_ptr_array_unref(facts->defects);
     g_ptr_array_unref(facts->parts);
     g_free(facts);
 }
 
 static char *
-text_limited(const char *text)
+text_limited(const char *text, size_t max)
 {
-    g_autofree char *cut = g_strndup(text, TEXT_MAX);
+    g_autofree char *cut = g_strndup(text, max);
     return g_utf8_make_valid(cut, -1);
 }
 
 static void
-list_add_once(GPtrArray *list, const char *text)
+list_add_once(GPtrArray *list, const char *text, guint max, size_t text_max)
 {
-    if (list->len < FACTS_LIST_MAX &&
-        !g_ptr_array_find_with_equal_func(list, text, g_str_equal, NULL)) {
-        g_ptr_array_add(list, text_limited(text));
+    g_autofree char *copy = text_limited(text, text_max);
+    if (list->len < max && !g_ptr_array_find_with_equal_func(list, copy, g_str_equal, NULL)) {
+        g_ptr_array_add(list, g_steal_pointer(&copy));
     }
+}
+
+static void
+part_list_add(GPtrArray **list, const char *text)
+{
+    if (*list == NULL) {
+        *list = g_ptr_array_new_with_free_func(g_free);
+    }
+    list_add_once(*list, text, FACTS_PART_LIST_MAX, PART_TEXT_MAX);
+}
+
+struct part *
+facts_find_part(const struct facts *facts, const char *path)
+{
+    for (guint i = 0; i < facts->parts->len; i++) {
+        struct part *part = g_ptr_array_index(facts->parts, i);
+        if (strcmp(part->path, path) == 0) {
+            return part;
+        }
+    }
+    return NULL;
+}
+
+/* Calls MARK for the part at PATH and for what it lies in: "1.2/3/1", "1.2/3", "1.2". */
+static void
+mark_upwards(struct facts *facts, const char *path, void (*mark)(struct part *, const char *),
+             const char *text)
+{
+    g_autofree char *copy = g_strdup(path);
+    for (;;) {
+        struct part *part = facts_find_part(facts, copy);
+        if (part != NULL) {
+            mark(part, text);
+        }
+        char *slash = strrchr(copy, '/');
+        if (slash == NULL) {
+            return;
+        }
+        *slash = '\0';
+    }
+}
+
+static void
+mark_detection(struct part *part, const char *name)
+{
+    part_list_add(&part->detections, name);
+}
+
+static void
+mark_limit(struct part *part, const char *detail)
+{
+    part_list_add(&part->limits, detail);
+}
+
+static void
+mark_encrypted(struct part *part, const char *detail)
+{
+    part->encrypted = true;
+    part_list_add(&part->limits, detail);
+}
+
+static void
+mark_macros(struct part *part, const char *unused)
+{
+    (void)unused;
+    part->macros = true;
 }
 
 void
 facts_add_detection(struct facts *facts, const char *name)
 {
-    list_add_once(facts->detections, name);
+    list_add_once(facts->detections, name, FACTS_LIST_MAX, TEXT_MAX);
+}
+
+void
+facts_add_detection_in(struct facts *facts, const char *name, const char *part)
+{
+    facts_add_detection(facts, name);
+    mark_upwards(facts, part, mark_detection, name);
 }
 
 void
 facts_add_fault(struct facts *facts, const char *what)
 {
-    list_add_once(facts->faults, what);
+    list_add_once(facts->faults, what, FACTS_LIST_MAX, TEXT_MAX);
+}
+
+void
+facts_add_defect(struct facts *facts, const char *name, const char *part)
+{
+    list_add_once(facts->defects, name, FACTS_LIST_MAX, TEXT_MAX);
+    struct part *known = facts_find_part(facts, part);
+    if (known != NULL) {
+        part_list_add(&known->defects, name);
+    }
+}
+
+void
+facts_mark_macros(struct facts *facts, const char *part)
+{
+    mark_upwards(facts, part, mark_macros, NULL);
+}
+
+static guint
+count_cause(const GPtrArray *unscanned, enum cause cause)
+{
+    guint n = 0;
+    for (guint i = 0; i < unscanned->len; i++) {
+        const struct unscanned *u = g_ptr_array_index(unscanned, i);
+        n += u->cause == cause ? 1 : 0;
+    }
+    return n;
+}
+
+/* Removes the last entry whose cause another one names too. */
+static bool
+drop_repeated_cause(GPtrArray *unscanned)
+{
+    for (guint i = unscanned->len; i-- > 0;) {
+        const struct unscanned *u = g_ptr_array_index(unscanned, i);
+        if (count_cause(unscanned, u->cause) > 1) {
+            g_ptr_array_remove_index(unscanned, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_known(const GPtrArray *unscanned, enum cause cause, const char *detail)
+{
+    for (guint i = 0; i < unscanned->len; i++) {
+        const struct unscanned *known = g_ptr_array_index(unscanned, i);
+        if (known->cause == cause && strcmp(known->detail, detail) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void
 facts_add_unscanned(struct facts *facts, enum cause cause, const char *detail, const char *part)
 {
-    for (guint i = 0; i < facts->unscanned->len; i++) {
-        const struct unscanned *known = g_ptr_array_index(facts->unscanned, i);
-        if (known->cause == cause && strcmp(known->detail, detail) == 0) {
-            return;
-        }
+    g_autofree char *text = text_limited(detail, TEXT_MAX);
+    bool encrypted = cause == CAUSE_ENCRYPTED || cause == CAUSE_END_TO_END;
+    mark_upwards(facts, part, encrypted ? mark_encrypted : mark_limit, text);
+    if (is_known(facts->unscanned, cause, text)) {
+        return;
     }
-    if (facts->unscanned->len < FACTS_LIST_MAX) {
-        struct unscanned *u = g_new0(struct unscanned, 1);
-        u->cause = cause;
-        u->detail = text_limited(detail);
-        u->part = text_limited(part);
-        g_ptr_array_add(facts->unscanned, u);
+    if (facts->unscanned->len >= FACTS_LIST_MAX &&
+        (count_cause(facts->unscanned, cause) > 0 || !drop_repeated_cause(facts->unscanned))) {
+        return;
     }
+    struct unscanned *u = g_new0(struct unscanned, 1);
+    u->cause = cause;
+    u->detail = g_steal_pointer(&text);
+    u->part = text_limited(part, TEXT_MAX);
+    g_ptr_array_add(facts->unscanned, u);
 }
 
-void
+static GPtrArray *
+part_list_copy(const GPtrArray *list)
+{
+    GPtrArray *copy = NULL;
+    for (guint i = 0; list != NULL && i < list->len; i++) {
+        part_list_add(&copy, g_ptr_array_index(list, i));
+    }
+    return copy;
+}
+
+static char *
+optional_text(const char *text)
+{
+    return text == NULL ? NULL : text_limited(text, TEXT_MAX);
+}
+
+struct part *
 facts_add_part(struct facts *facts, const struct part *part)
 {
     facts->parts_total++;
-    if (facts->parts->len < FACTS_PARTS_MAX) {
-        struct part *copy = g_new0(struct part, 1);
-        copy->path = text_limited(part->path);
-        copy->type = text_limited(part->type);
-        copy->filename = part->filename == NULL ? NULL : text_limited(part->filename);
-        copy->size = part->size;
-        copy->sha256 = g_strdup(part->sha256);
-        g_ptr_array_add(facts->parts, copy);
+    if (facts->parts->len >= FACTS_PARTS_MAX) {
+        return NULL;
     }
+    struct part *copy = g_new(struct part, 1);
+    *copy = *part;
+    copy->path = text_limited(part->path, TEXT_MAX);
+    copy->type = text_limited(part->type, TEXT_MAX);
+    copy->true_type = optional_text(part->true_type);
+    copy->filename = optional_text(part->filename);
+    copy->sha256 = g_strdup(part->sha256);
+    copy->detections = part_list_copy(part->detections);
+    copy->limits = part_list_copy(part->limits);
+    copy->defects = part_list_copy(part->defects);
+    g_ptr_array_add(facts->parts, copy);
+    return copy;
 }
 
 enum verdict
@@ -168,138 +336,59 @@ facts_verdict(const struct facts *facts)
     if (facts->faults->len > 0 || !facts->complete) {
         return VERDICT_ERROR;
     }
-    if (facts->unscanned->len > 0 || facts->parts_total > facts->parts->len) {
-        return VERDICT_UNSCANNED;
-    }
-    return VERDICT_CLEAN;
+    return facts->unscanned->len > 0 ? VERDICT_UNSCANNED : VERDICT_CLEAN;
 }
 
-static json_t *
-texts_to_json(const GPtrArray *texts)
+/* How much would be lost with its description. */
+static int
+part_weight(const struct part *part)
 {
-    json_t *array = json_array();
-    for (guint i = 0; i < texts->len; i++) {
-        json_array_append_new(array, json_string(g_ptr_array_index(texts, i)));
+    if (part->detections != NULL) {
+        return 2;
     }
-    return array;
+    return part->encrypted || part->macros || part->limits != NULL || part->defects != NULL;
 }
 
-json_t *
-facts_to_json(const struct facts *facts)
-{
-    json_t *unscanned = json_array();
-    for (guint i = 0; i < facts->unscanned->len; i++) {
-        const struct unscanned *u = g_ptr_array_index(facts->unscanned, i);
-        json_array_append_new(unscanned, json_pack("{s:s, s:s, s:s}", "cause", cause_name(u->cause),
-                                                   "detail", u->detail, "part", u->part));
-    }
-    json_t *parts = json_array();
-    for (guint i = 0; i < facts->parts->len; i++) {
-        const struct part *p = g_ptr_array_index(facts->parts, i);
-        json_array_append_new(parts, json_pack("{s:s, s:s, s:s*, s:I, s:s*}", "path", p->path,
-                                               "type", p->type, "filename", p->filename, "size",
-                                               (json_int_t)p->size, "sha256", p->sha256));
-    }
-    return json_pack("{s:i, s:b, s:I, s:o, s:o, s:o, s:o, s:I}", "version", FACTS_VERSION,
-                     "complete", facts->complete, "scan_us", (json_int_t)facts->scan_us,
-                     "detections", texts_to_json(facts->detections), "unscanned", unscanned,
-                     "faults", texts_to_json(facts->faults), "parts", parts, "parts_total",
-                     (json_int_t)facts->parts_total);
-}
-
+/* Drops half of the parts of the least weight that there is, from the end. */
 static bool
-texts_from_json(json_t *array, struct facts *facts, void (*add)(struct facts *, const char *))
+shorten_parts(GPtrArray *parts)
 {
-    size_t i;
-    json_t *item;
-    if (!json_is_array(array) || json_array_size(array) > FACTS_LIST_MAX) {
-        return false;
+    int least = G_MAXINT;
+    guint of_least = 0;
+    for (guint i = 0; i < parts->len; i++) {
+        int weight = part_weight(g_ptr_array_index(parts, i));
+        of_least = weight < least ? 0 : of_least;
+        least = MIN(least, weight);
+        of_least += weight == least ? 1 : 0;
     }
-    json_array_foreach(array, i, item)
-    {
-        if (!json_is_string(item)) {
-            return false;
+    guint drop = (of_least + 1) / 2;
+    for (guint i = parts->len; i-- > 0 && drop > 0;) {
+        if (part_weight(g_ptr_array_index(parts, i)) == least) {
+            g_ptr_array_remove_index(parts, i);
+            drop--;
         }
-        add(facts, json_string_value(item));
     }
-    return true;
+    return of_least > 0;
 }
 
-static bool
-unscanned_from_json(json_t *array, struct facts *facts)
+bool
+facts_shorten(struct facts *facts)
 {
-    size_t i;
-    json_t *item;
-    if (!json_is_array(array) || json_array_size(array) > FACTS_LIST_MAX) {
-        return false;
+    if (shorten_parts(facts->parts)) {
+        return true;
     }
-    json_array_foreach(array, i, item)
-    {
-        const char *cause;
-        const char *detail;
-        const char *part;
-        if (json_unpack_ex(item, NULL, JSON_STRICT, "{s:s, s:s, s:s}", "cause", &cause, "detail",
-                           &detail, "part", &part) < 0) {
-            return false;
+    if (drop_repeated_cause(facts->unscanned)) {
+        for (guint left = facts->unscanned->len / 2;
+             left > 0 && drop_repeated_cause(facts->unscanned); left--) {
         }
-        int index = name_index(cause_names, G_N_ELEMENTS(cause_names), cause);
-        if (index < 0) {
-            return false;
+        return true;
+    }
+    GPtrArray *const lists[] = {facts->defects, facts->faults, facts->detections};
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        if (lists[i]->len > 1) {
+            g_ptr_array_set_size(lists[i], (gint)(lists[i]->len / 2));
+            return true;
         }
-        facts_add_unscanned(facts, (enum cause)index, detail, part);
     }
-    return true;
-}
-
-static bool
-parts_from_json(json_t *array, struct facts *facts)
-{
-    size_t i;
-    json_t *item;
-    if (!json_is_array(array) || json_array_size(array) > FACTS_PARTS_MAX) {
-        return false;
-    }
-    json_array_foreach(array, i, item)
-    {
-        struct part part = {0};
-        json_int_t size;
-        if (json_unpack_ex(item, NULL, JSON_STRICT, "{s:s, s:s, s?s, s:I, s?s}", "path", &part.path,
-                           "type", &part.type, "filename", &part.filename, "size", &size, "sha256",
-                           &part.sha256) < 0 ||
-            size < 0) {
-            return false;
-        }
-        part.size = (guint64)size;
-        facts_add_part(facts, &part);
-    }
-    return true;
-}
-
-struct facts *
-facts_from_json(json_t *json)
-{
-    g_autoptr(facts_t) facts = facts_new();
-    int version;
-    int complete;
-    json_int_t scan_us;
-    json_int_t total;
-    json_t *detections;
-    json_t *unscanned;
-    json_t *faults;
-    json_t *parts;
-    if (json_unpack_ex(json, NULL, JSON_STRICT, "{s:i, s:b, s:I, s:o, s:o, s:o, s:o, s:I}",
-                       "version", &version, "complete", &complete, "scan_us", &scan_us,
-                       "detections", &detections, "unscanned", &unscanned, "faults", &faults,
-                       "parts", &parts, "parts_total", &total) < 0 ||
-        version != FACTS_VERSION || scan_us < 0 || total < 0 ||
-        !texts_from_json(detections, facts, facts_add_detection) ||
-        !texts_from_json(faults, facts, facts_add_fault) ||
-        !unscanned_from_json(unscanned, facts) || !parts_from_json(parts, facts) ||
-        (guint64)total < facts->parts_total) {
-        return NULL;
-    }
-    facts->complete = complete;
-    facts->scan_us = (guint64)scan_us;
-    facts->parts_total = (guint64)total;
-    return g_steal_pointer(&facts);
+    return false;
 }

@@ -10,7 +10,6 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
-#include "facts.h"
 #include "settings.h"
 
 static struct settings *
@@ -71,107 +70,12 @@ test_settings_refused(void **state)
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
 }
 
-static void
-test_verdict_order(void **state)
-{
-    g_autoptr(facts_t) facts = facts_new();
-    (void)state;
-    assert_int_equal(facts_verdict(facts), VERDICT_ERROR); /* nothing was completed */
-    facts->complete = true;
-    assert_int_equal(facts_verdict(facts), VERDICT_CLEAN);
-    facts_add_unscanned(facts, CAUSE_ENCRYPTED, "Heuristics.Encrypted.Zip", "2");
-    assert_int_equal(facts_verdict(facts), VERDICT_UNSCANNED);
-    facts_add_fault(facts, "mkdir: No space left on device");
-    assert_int_equal(facts_verdict(facts), VERDICT_ERROR);
-    facts_add_detection(facts, "Eicar");
-    assert_int_equal(facts_verdict(facts), VERDICT_INFECTED);
-}
-
-static void
-test_too_many_parts(void **state)
-{
-    g_autoptr(facts_t) facts = facts_new();
-    char path[] = "1";
-    char type[] = "text/plain";
-    struct part part = {.path = path, .type = type};
-    (void)state;
-    facts->complete = true;
-    for (int i = 0; i <= FACTS_PARTS_MAX; i++) {
-        assert_int_equal(facts_verdict(facts), VERDICT_CLEAN);
-        facts_add_part(facts, &part);
-    }
-    assert_int_equal(facts->parts->len, FACTS_PARTS_MAX);
-    assert_int_equal(facts_verdict(facts), VERDICT_UNSCANNED);
-}
-
-static struct facts *
-sample(void)
-{
-    struct facts *facts = facts_new();
-    char path[] = "1.2";
-    char type[] = "text/plain";
-    char filename[] = "a\xff\x62";
-    struct part part = {.path = path, .type = type, .filename = filename, .size = 12};
-    facts->complete = true;
-    facts->scan_us = 17;
-    facts_add_detection(facts, "Eicar");
-    facts_add_detection(facts, "Eicar");
-    facts_add_unscanned(facts, CAUSE_LIMIT, "MaxFiles", "1");
-    facts_add_part(facts, &part);
-    return facts;
-}
-
-static void
-test_facts_json(void **state)
-{
-    g_autoptr(facts_t) facts = sample();
-    (void)state;
-    json_t *json = facts_to_json(facts);
-    assert_non_null(json);
-    g_autoptr(facts_t) back = facts_from_json(json);
-    assert_non_null(back);
-    assert_int_equal(back->detections->len, 1);
-    json_t *again = facts_to_json(back);
-    assert_true(json_equal(json, again));
-    json_decref(json);
-    json_decref(again);
-}
-
-/* Each member in turn missing, and of a wrong type: a forged answer is never half believed. */
-static void
-test_facts_hostile(void **state)
-{
-    g_autoptr(facts_t) facts = sample();
-    json_t *json = facts_to_json(facts);
-    const char *key;
-    json_t *value;
-    (void)state;
-    json_object_foreach(json, key, value)
-    {
-        json_t *forged = json_deep_copy(json);
-        json_object_del(forged, key);
-        assert_null(facts_from_json(forged));
-        json_object_set_new(forged, key, json_string("x"));
-        assert_null(facts_from_json(forged));
-        json_decref(forged);
-    }
-    json_t *more = json_deep_copy(json);
-    json_object_set_new(more, "verdict", json_string("clean"));
-    assert_null(facts_from_json(more));
-    json_object_del(more, "verdict");
-    json_object_set_new(more, "parts_total", json_integer(0));
-    assert_null(facts_from_json(more));
-    json_decref(more);
-    json_decref(json);
-}
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_settings),      cmocka_unit_test(test_settings_refused),
-        cmocka_unit_test(test_verdict_order), cmocka_unit_test(test_too_many_parts),
-        cmocka_unit_test(test_facts_json),    cmocka_unit_test(test_facts_hostile),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_settings_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

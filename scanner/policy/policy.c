@@ -72,9 +72,6 @@ unscanned_join(const struct facts *facts)
         const struct unscanned *u = g_ptr_array_index(facts->unscanned, i);
         item_add(list, i, facts->unscanned->len, ": ", cause_name(u->cause), u->detail);
     }
-    if (list->len == 0) {
-        g_string_printf(list, "%s: more than %d parts", cause_name(CAUSE_LIMIT), FACTS_PARTS_MAX);
-    }
     return g_string_free(list, FALSE);
 }
 
@@ -107,7 +104,7 @@ worst_cause(const struct facts *facts)
             return u->cause;
         }
     }
-    return facts->parts_total > facts->parts->len ? CAUSE_LIMIT : CAUSE_END_TO_END;
+    return CAUSE_END_TO_END;
 }
 
 /*

@@ -47,9 +47,7 @@ def verdict_of(facts):
         return INFECTED
     if facts["faults"] or not facts["complete"]:
         return ERROR
-    if facts["unscanned"] or facts["parts_total"] > len(facts["parts"]):
-        return UNSCANNED
-    return CLEAN
+    return UNSCANNED if facts["unscanned"] else CLEAN
 
 
 def why(facts):

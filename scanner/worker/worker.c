@@ -127,22 +127,6 @@ scan_descriptor(const struct worker *worker, int fd)
     return facts;
 }
 
-/* Too much for one packet: the descriptions go first. parts_total stays, so that a message whose
- * parts are not all described is never taken for scanned whole. */
-static bool
-shorten(struct facts *facts)
-{
-    GPtrArray *const lists[] = {facts->parts, facts->unscanned, facts->faults, facts->detections};
-    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
-        guint keep = i == 0 ? 0 : 1;
-        if (lists[i]->len > keep) {
-            g_ptr_array_set_size(lists[i], (gint)MAX(lists[i]->len / 2, keep));
-            return true;
-        }
-    }
-    return false;
-}
-
 static int
 answer(struct facts *facts, json_int_t id, bool retire)
 {
@@ -151,7 +135,7 @@ answer(struct facts *facts, json_int_t id, bool retire)
         json_auto_t *packet =
             json_pack("{s:I, s:o, s:b}", "id", id, "facts", facts_to_json(facts), "retire", retire);
         rc = packet == NULL ? -EINVAL : packet_send(CHANNEL, packet, -1);
-    } while (rc == -EMSGSIZE && shorten(facts));
+    } while (rc == -EMSGSIZE && facts_shorten(facts));
     return rc;
 }
 
