@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <confuse.h>
 
+#include "networks.h"
 #include "text.h"
 
 enum kind {
@@ -157,6 +158,30 @@ value_set(struct settings *settings, cfg_t *cfg, const struct row *row)
     }
 }
 
+static char *
+check_listen(const char *name, char *const *addresses)
+{
+    for (; *addresses != NULL; addresses++) {
+        if (!g_str_has_prefix(*addresses, "unix:/") && !g_str_has_prefix(*addresses, "inet:")) {
+            return g_strdup_printf("%s = %s: must be unix:/PATH or inet:ADDRESS:PORT", name,
+                                   *addresses);
+        }
+    }
+    return NULL;
+}
+
+static char *
+check_networks(const char *name, char *const *networks)
+{
+    for (; *networks != NULL; networks++) {
+        const char *wrong = network_wrong(*networks);
+        if (wrong != NULL) {
+            return g_strdup_printf("%s = %s: %s", name, *networks, wrong);
+        }
+    }
+    return NULL;
+}
+
 /* What the table cannot say. Returns a sentence, or NULL when all is well. */
 static char *
 check_whole(const struct settings *s)
@@ -168,13 +193,11 @@ check_whole(const struct settings *s)
         return g_strdup("message_size is larger than spool_memory: no such message could ever be "
                         "received; lower the one or raise the other");
     }
-    for (char **l = s->milter_listen; *l != NULL; l++) {
-        if (!g_str_has_prefix(*l, "unix:/") && !g_str_has_prefix(*l, "inet:")) {
-            return g_strdup_printf("milter_listen = %s: must be unix:/PATH or inet:ADDRESS:PORT",
-                                   *l);
-        }
+    char *wrong = check_listen("milter_listen", s->milter_listen);
+    if (wrong == NULL) {
+        wrong = check_listen("submission_listen", s->submission_listen);
     }
-    return NULL;
+    return wrong != NULL ? wrong : check_networks("submission_clients", s->submission_clients);
 }
 
 static struct settings *
@@ -261,6 +284,6 @@ settings_foreach(const struct settings *settings, settings_each *each, void *dat
         } else {
             value = g_strdup_printf("%" G_GUINT64_FORMAT, *(const guint64 *)field);
         }
-        each(rows[i].name, value, rows[i].preset, rows[i].text, data);
+        each(rows[i].name, value, rows[i].preset != NULL ? rows[i].preset : "", rows[i].text, data);
     }
 }

@@ -10,6 +10,7 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
+#include "networks.h"
 #include "settings.h"
 
 static struct settings *
@@ -70,12 +71,41 @@ test_settings_refused(void **state)
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
 }
 
+static void
+test_networks(void **state)
+{
+    static char list[][24] = {"192.0.2.0/25", "2001:db8::/33", "loopback", "198.51.100.7"};
+    char *const networks[] = {list[0], list[1], list[2], list[3], NULL};
+    static char none[] = "none";
+    char *const empty[] = {none, NULL};
+    static const char *const in[] = {
+        "192.0.2.127", "::ffff:192.0.2.1", "2001:db8:7fff::1", "127.8.9.10",
+        "::1",         "IPv6:::1",         "ipv6:2001:db8::",  "198.51.100.7"};
+    static const char *const out[] = {
+        "192.0.2.128",   "2001:db8:8000::1", "128.0.0.1", "::2", "unix", "localhost", "",
+        "198.51.100.70", "::192.0.2.1"};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(in); i++) {
+        assert_true(networks_have(networks, in[i]));
+        assert_false(networks_have(empty, in[i]));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(out); i++) {
+        assert_false(networks_have(networks, out[i]));
+    }
+    assert_false(networks_have(networks, NULL));
+    check_refused("submission_clients = {\"192.0.2.1/24\"}\n", "has bits set after");
+    check_refused("submission_clients = {\"192.0.2.0/33\"}\n", "must be 0 to 32");
+    check_refused("submission_clients = {\"localhost\"}\n", "must be ADDRESS or");
+    check_refused("submission_listen = {\"25\"}\n", "submission_listen = 25: must be unix:/PATH");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_settings_refused),
+        cmocka_unit_test(test_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "milter-codec.h"
 #include "milter-message.h"
+#include "networks.h"
 #include "stream.h"
 
 #define SMALL_TEXT_MAX 1024U
@@ -32,11 +33,13 @@ struct milter_session {
     struct stream *stream;
     enum session_state state;
     bool draining;
+    bool submission; /* all of its messages are */
     struct milter_options options;
     /* The connection. */
     char *client_name;
     char *client_addr;
     char *helo;
+    bool local; /* no network between the client and the MTA */
     /* Macros of the current message. */
     char *auth_user;
     char *queue_id;
@@ -90,6 +93,7 @@ connection_reset(struct milter_session *s)
     g_clear_pointer(&s->client_name, g_free);
     g_clear_pointer(&s->client_addr, g_free);
     g_clear_pointer(&s->helo, g_free);
+    s->local = false;
 }
 
 static void
@@ -129,6 +133,8 @@ on_connect(struct milter_session *s, const struct milter_packet *packet)
     }
     connection_reset(s);
     /* An address in brackets stands for a client without a name. */
+    s->local = connect.family == SMFIA_UNIX ||
+               (connect.family == SMFIA_UNKNOWN && strcmp(connect.name, "localhost") == 0);
     s->client_name = connect.name[0] != '[' ? small_text(connect.name) : NULL;
     if (connect.family == SMFIA_UNIX) {
         s->client_addr = g_strdup("unix");
@@ -181,6 +187,20 @@ declared_size(struct milter_texts *parameters)
     return size;
 }
 
+/*
+ * A program on the MTA's own machine that speaks through a pipe is "localhost" without an address
+ * (Sendmail -bs) or has 127.0.0.1 (Postfix, sendmail command too). Another client without an
+ * address is just unknown.
+ */
+static enum direction
+direction_of(const struct milter_session *s)
+{
+    bool user = s->auth_user != NULL && *s->auth_user != '\0';
+    bool ours = s->submission || user || s->local ||
+                networks_have(s->services->settings->submission_clients, s->client_addr);
+    return ours ? DIRECTION_SUBMISSION : DIRECTION_INBOUND;
+}
+
 static int
 on_mail(struct milter_session *s, const struct milter_packet *packet)
 {
@@ -196,6 +216,7 @@ on_mail(struct milter_session *s, const struct milter_packet *packet)
     envelope->client_addr = g_strdup(s->client_addr);
     envelope->helo = g_strdup(s->helo);
     envelope->auth_user = g_strdup(s->auth_user);
+    envelope->direction = direction_of(s);
     s->message =
         milter_message_new(services->transaction, services->budget,
                            services->settings->message_size, envelope, declared_size(&texts));
@@ -472,14 +493,15 @@ static const struct stream_ops stream_ops = {
 };
 
 int
-milter_session_new(const struct milter_services *services, int fd, milter_session_ended *ended,
-                   void *data, struct milter_session **ret)
+milter_session_new(const struct milter_services *services, int fd, bool submission,
+                   milter_session_ended *ended, void *data, struct milter_session **ret)
 {
     struct milter_session *s = g_new0(struct milter_session, 1);
     s->services = services;
     s->ended = ended;
     s->data = data;
     s->state = STATE_START;
+    s->submission = submission;
     int rc = stream_new(services->event, fd, services->settings->client_timeout * G_USEC_PER_SEC,
                         MILTER_LEN_BYTES + MILTER_PACKET_MAX, &stream_ops, s, &s->stream);
     if (rc < 0) {

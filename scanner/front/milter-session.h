@@ -12,6 +12,7 @@
  * be transferred. A protocol error closes the connection; the MTA then answers 451 by itself.
  */
 
+#include <stdbool.h>
 #include <systemd/sd-event.h>
 
 #include "settings.h"
@@ -35,9 +36,13 @@ struct milter_session;
 /* The session is over: the owner frees it. Called once, from the event loop. */
 typedef void milter_session_ended(void *data, struct milter_session *session);
 
-/* Takes over FD (a non-blocking stream socket). Returns 0 or -errno (FD is then still open). */
-int milter_session_new(const struct milter_services *services, int fd, milter_session_ended *ended,
-                       void *data, struct milter_session **ret);
+/*
+ * Takes over FD (a non-blocking stream socket). SUBMISSION: it came in by a listener for
+ * submission, so its messages are that whoever the client is. Returns 0 or -errno (FD is then
+ * still open).
+ */
+int milter_session_new(const struct milter_services *services, int fd, bool submission,
+                       milter_session_ended *ended, void *data, struct milter_session **ret);
 /* Closes at once; a message in progress is abandoned. NULL is fine. */
 void milter_session_free(struct milter_session *session);
 

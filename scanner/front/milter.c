@@ -16,6 +16,7 @@ struct door {
     struct milter *milter;
     struct listener *listener; /* NULL once draining */
     char *address;
+    bool submission;
     guint connections;
 };
 
@@ -91,7 +92,8 @@ on_accepted(void *data, int fd)
         turn_away(milter, fd);
         return;
     }
-    int rc = milter_session_new(&milter->services, fd, on_session_ended, milter, &session);
+    int rc = milter_session_new(&milter->services, fd, door->submission, on_session_ended, milter,
+                                &session);
     if (rc < 0) {
         log_err("milter: a connection could not be served: %s", g_strerror(-rc));
         close(fd);
@@ -102,11 +104,12 @@ on_accepted(void *data, int fd)
 }
 
 static int
-open_doors(struct milter *milter, char **error_r)
+open_doors(struct milter *milter, char *const *addresses, bool submission, char **error_r)
 {
-    for (char **address = milter->services.settings->milter_listen; *address != NULL; address++) {
+    for (char *const *address = addresses; address != NULL && *address != NULL; address++) {
         struct door *door = g_new0(struct door, 1);
         door->milter = milter;
+        door->submission = submission;
         door->address = g_strdup(*address);
         g_ptr_array_add(milter->doors, door);
         int rc = listener_new(milter->services.event, *address, on_accepted, door, &door->listener,
@@ -141,7 +144,10 @@ milter_new(sd_event *event, const struct settings *settings,
     if (rc < 0) {
         *error_r = g_strdup_printf("the event loop failed: %s", g_strerror(-rc));
     } else {
-        rc = open_doors(milter, error_r);
+        rc = open_doors(milter, settings->milter_listen, false, error_r);
+    }
+    if (rc >= 0) {
+        rc = open_doors(milter, settings->submission_listen, true, error_r);
     }
     if (rc < 0) {
         milter_free(milter);
@@ -193,7 +199,9 @@ milter_status(const struct milter *milter)
     json_t *array = json_array();
     for (guint i = 0; i < milter->doors->len; i++) {
         const struct door *door = g_ptr_array_index(milter->doors, i);
-        json_array_append_new(array, json_pack("{s:s, s:i}", "address", door->address,
+        enum direction direction = door->submission ? DIRECTION_SUBMISSION : DIRECTION_INBOUND;
+        json_array_append_new(array, json_pack("{s:s, s:s, s:i}", "address", door->address,
+                                               "direction", direction_name(direction),
                                                "connections", (int)door->connections));
     }
     return array;

@@ -14,9 +14,9 @@
 struct milter;
 
 /*
- * Listens on SETTINGS->milter_listen and serves; SETTINGS, TRANSACTION and BUDGET outlive it.
- * A connection beyond SETTINGS->clients is closed at once: the MTA answers 451 by itself. Returns
- * 0, or -errno with one sentence in *ERROR_R.
+ * Listens on SETTINGS->milter_listen and submission_listen and serves; SETTINGS, TRANSACTION and
+ * BUDGET outlive it. A connection beyond SETTINGS->clients is closed at once: the MTA answers 451
+ * by itself. Returns 0, or -errno with one sentence in *ERROR_R.
  */
 int milter_new(sd_event *event, const struct settings *settings,
                struct transaction_services *transaction, struct spool_budget *budget,
@@ -31,7 +31,7 @@ void milter_free(struct milter *milter);
 typedef void milter_drained(void *data);
 void milter_drain(struct milter *milter, milter_drained *drained, void *data);
 
-/* [{"address": s, "connections": n}, ...], a new reference. */
+/* [{"address": s, "direction": s, "connections": n}, ...], a new reference. */
 json_t *milter_status(const struct milter *milter);
 
 #endif

@@ -37,6 +37,54 @@ test_message(void **state)
 }
 
 static void
+check_direction(const char *connect, gsize len, const char *macros, gsize macros_len,
+                enum direction expected)
+{
+    MTA_SEND_EMPTY(SMFIC_QUIT_NC);
+    mta_send(SMFIC_CONNECT, connect, len);
+    mta_send(SMFIC_MACRO, macros, macros_len);
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_BODYEOB);
+    assert_int_equal(t.envelope->direction, expected);
+    give_reply(ACTION_TEMPFAIL, VERDICT_ERROR, "451 4.7.1 later");
+    MTA_EXPECT(SMFIR_REPLYCODE, "451 4.7.1 later");
+}
+
+static void
+test_direction(void **state)
+{
+    static const char outside[] = "x\0"
+                                  "4\0\31"
+                                  "192.0.2.1";
+    static const char ours[] = "x\0"
+                               "6\0\31"
+                               "IPv6:2001:db8::1";
+    static const char nobody[] = "M{auth_authen}\0";
+    static char networks[][16] = {"loopback", "2001:db8::/32"};
+    char *clients[] = {networks[0], networks[1], NULL};
+    (void)state;
+    t.settings.submission_clients = clients;
+    negotiate(6, 0x1ff, NO_REPLIES);
+#define CHECK(connect, macros, direction) \
+    check_direction(connect, sizeof connect, macros, sizeof macros, direction)
+    CHECK(outside, nobody, DIRECTION_INBOUND);
+    CHECK(outside, "M{auth_authen}\0jo", DIRECTION_SUBMISSION);
+    CHECK(outside, nobody, DIRECTION_INBOUND); /* the user is that of one message */
+    CHECK(ours, nobody, DIRECTION_SUBMISSION);
+    CHECK("localhost\0L\0\0/run/x", nobody, DIRECTION_SUBMISSION);
+    CHECK("localhost\0U", nobody, DIRECTION_SUBMISSION);
+    CHECK("unknown\0U", nobody, DIRECTION_INBOUND);
+    close(t.mta);
+    milter_session_free(t.session);
+    t.submission = true;
+    session_open();
+    negotiate(6, 0x1ff, NO_REPLIES);
+    CHECK(outside, nobody, DIRECTION_SUBMISSION);
+#undef CHECK
+}
+
+static void
 test_byte_by_byte(void **state)
 {
     static const char bytes[] = "\0\0\0\15O\0\0\0\6\0\0\1\377\0\37\377\377"
@@ -232,9 +280,16 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mta_setup, mta_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_message),          TEST(test_byte_by_byte), TEST(test_foreign_headers),
-        TEST(test_several_messages), TEST(test_abort),        TEST(test_client_goes_while_scanning),
-        TEST(test_progress),         TEST(test_version_2),    TEST(test_drain),
+        TEST(test_message),
+        TEST(test_direction),
+        TEST(test_byte_by_byte),
+        TEST(test_foreign_headers),
+        TEST(test_several_messages),
+        TEST(test_abort),
+        TEST(test_client_goes_while_scanning),
+        TEST(test_progress),
+        TEST(test_version_2),
+        TEST(test_drain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,9 @@ session_open(void)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     assert_int_equal(fcntl(pair[1], F_SETFL, O_NONBLOCK), 0);
     t.mta = pair[0];
-    assert_int_equal(milter_session_new(&t.services, pair[1], on_session_ended, &t, &t.session), 0);
+    assert_int_equal(
+        milter_session_new(&t.services, pair[1], t.submission, on_session_ended, &t, &t.session),
+        0);
 }
 
 int

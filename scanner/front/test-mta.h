@@ -29,6 +29,7 @@ struct mta {
     struct transaction_services transaction;
     struct milter_services services;
     bool ready;
+    bool submission; /* of the listener, at session_open() */
     /* The transaction that was begun. */
     int started;
     int abandoned;

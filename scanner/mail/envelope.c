@@ -2,6 +2,7 @@
 #include "envelope.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* The texts of an envelope, by the name that they have in JSON. */
 static const struct field {
@@ -17,6 +18,30 @@ static const struct field {
     {"message_id", offsetof(struct envelope, message_id)},
     {"subject", offsetof(struct envelope, subject)},
 };
+
+static const char *const direction_names[] = {
+    [DIRECTION_INBOUND] = "inbound",
+    [DIRECTION_SUBMISSION] = "submission",
+};
+
+const char *
+direction_name(enum direction direction)
+{
+    return direction_names[direction];
+}
+
+static gboolean
+direction_from_json(json_t *json, enum direction *ret)
+{
+    const char *name = json_string_value(json);
+    for (size_t i = 0; name != NULL && i < G_N_ELEMENTS(direction_names); i++) {
+        if (strcmp(name, direction_names[i]) == 0) {
+            *ret = (enum direction)i;
+            return TRUE;
+        }
+    }
+    return json == NULL;
+}
 
 static char **
 field_of(struct envelope *envelope, const struct field *field)
@@ -67,6 +92,7 @@ envelope_to_json(const struct envelope *envelope)
         json_array_append_new(recipients, text_to_json(g_ptr_array_index(envelope->recipients, i)));
     }
     json_object_set_new(object, "recipients", recipients);
+    json_object_set_new(object, "direction", json_string(direction_name(envelope->direction)));
     return object;
 }
 
@@ -94,7 +120,8 @@ envelope_from_json(json_t *json)
             return NULL;
         }
     }
-    if (envelope->sender == NULL || !json_is_array(recipients)) {
+    if (envelope->sender == NULL || !json_is_array(recipients) ||
+        !direction_from_json(json_object_get(json, "direction"), &envelope->direction)) {
         return NULL;
     }
     json_array_foreach(recipients, i, item)

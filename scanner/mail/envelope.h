@@ -7,6 +7,13 @@
 #include <glib.h>
 #include <jansson.h>
 
+enum direction {
+    DIRECTION_INBOUND,    /* from outside, for us */
+    DIRECTION_SUBMISSION, /* from a user or a program of ours */
+};
+/* "inbound", "submission"; as in JSON. */
+const char *direction_name(enum direction direction);
+
 struct envelope {
     char *queue_id;        /* the MTA's; NULL until the end of the message (Postfix) */
     char *sender;          /* without <>; "" is the null sender */
@@ -17,6 +24,7 @@ struct envelope {
     char *auth_user;       /* SASL user; NULL = none */
     char *message_id;      /* from the header; NULL = none */
     char *subject;         /* from the header, raw; NULL = none */
+    enum direction direction;
 };
 
 struct envelope *envelope_new(void);
@@ -26,7 +34,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(envelope_t, envelope_free)
 
 /* As JSON, a new reference; what is no UTF-8 is made so. */
 json_t *envelope_to_json(const struct envelope *envelope);
-/* Back from JSON (a quarantine file). NULL when it is not an envelope. */
+/*
+ * Back from JSON (a quarantine file). NULL when it is not an envelope. One without a direction
+ * came in before there were directions, and is inbound.
+ */
 struct envelope *envelope_from_json(json_t *json);
 
 #endif

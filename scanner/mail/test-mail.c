@@ -106,6 +106,7 @@ test_envelope_json(void **state)
     (void)state;
     g_autoptr(envelope_t) e = envelope_new();
     e->sender = g_strdup("");
+    e->direction = DIRECTION_SUBMISSION;
     e->client_addr = g_strdup("192.0.2.1");
     e->subject = g_strdup("gr\xfc\xdf");
     g_ptr_array_add(e->recipients, g_strdup("b@example.org"));
@@ -116,6 +117,7 @@ test_envelope_json(void **state)
     assert_string_equal(back->sender, "");
     assert_string_equal(back->client_addr, "192.0.2.1");
     assert_null(back->queue_id);
+    assert_int_equal(back->direction, DIRECTION_SUBMISSION);
     assert_int_equal(back->recipients->len, 2);
     assert_string_equal(g_ptr_array_index(back->recipients, 0), "b@example.org");
     assert_true(g_utf8_validate(back->subject, -1, NULL));
@@ -133,6 +135,8 @@ test_envelope_json_refused(void **state)
         "{\"sender\":\"a\",\"recipients\":[1]}",
         "{\"sender\":\"a\",\"recipients\":\"b\"}",
         "{\"sender\":\"a\",\"recipients\":[],\"helo\":{}}",
+        "{\"sender\":\"a\",\"recipients\":[],\"direction\":\"sideways\"}",
+        "{\"sender\":\"a\",\"recipients\":[],\"direction\":1}",
     };
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
