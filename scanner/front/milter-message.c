@@ -22,8 +22,8 @@
 static const struct refusal not_ready = {
     "451 4.7.1 The virus scanner is not ready, try again later", "the scan engine is not ready",
     COUNTER(tempfailed)};
-static const struct refusal busy = {"451 4.3.1 The virus scanner is busy, try again later",
-                                    "spool_memory is used up", COUNTER(refused)};
+const struct refusal milter_message_busy = {"451 4.3.1 The virus scanner is busy, try again later",
+                                            "no memory for messages is free", COUNTER(refused)};
 static const struct refusal broken = {"451 4.3.0 The virus scanner has a problem, try again later",
                                       "the message could not be spooled", COUNTER(tempfailed)};
 static const struct refusal too_large = {
@@ -32,8 +32,8 @@ static const struct refusal too_large = {
 static const struct refusal too_many_headers = {"550 5.7.1 Too many " MILTER_HEADER " headers",
                                                 "too many " MILTER_HEADER " headers",
                                                 COUNTER(rejected)};
-const struct refusal milter_message_recipients = {"452 4.5.3 Too many recipients",
-                                                  "too many recipients", COUNTER(tempfailed)};
+static const struct refusal too_many_recipients = {"452 4.5.3 Too many recipients",
+                                                   "too many recipients", COUNTER(tempfailed)};
 
 void
 milter_message_refuse(struct milter_message *m, const struct refusal *refusal)
@@ -51,24 +51,36 @@ spool_failed(struct milter_message *m, int error)
     milter_message_refuse(m, &broken);
 }
 
+static void
+open_spool(struct milter_message *m, guint64 size_limit, guint64 expected)
+{
+    if (!spool_budget_take(m->budget, MILTER_BUFFERS)) {
+        milter_message_refuse(m, &milter_message_busy);
+        return;
+    }
+    m->buffers = MILTER_BUFFERS;
+    m->spool = spool_new(m->budget, size_limit);
+    if (m->spool == NULL) {
+        spool_failed(m, errno);
+    } else if (spool_reserve(m->spool, expected) < 0 ||
+               spool_hold(m->spool, strlen(m->envelope->sender)) < 0) {
+        milter_message_refuse(m, &milter_message_busy);
+    }
+}
+
 struct milter_message *
 milter_message_new(struct transaction_services *services, struct spool_budget *budget,
                    guint64 size_limit, struct envelope *envelope, guint64 declared_size)
 {
     struct milter_message *m = g_new0(struct milter_message, 1);
-    guint64 room = budget->limit - MIN(budget->used, budget->limit);
     m->envelope = envelope;
+    m->budget = budget;
     if (!pool_ready(services->pool)) {
         milter_message_refuse(m, &not_ready);
     } else if (declared_size > size_limit) {
         milter_message_refuse(m, &too_large);
-    } else if (room < MAX(declared_size, MIN(MILTER_SMALL_MESSAGE, size_limit))) {
-        milter_message_refuse(m, &busy);
     } else {
-        m->spool = spool_new(budget, size_limit);
-        if (m->spool == NULL) {
-            spool_failed(m, errno);
-        }
+        open_spool(m, size_limit, MAX(declared_size, MIN(MILTER_SMALL_MESSAGE, size_limit)));
     }
     return m;
 }
@@ -81,6 +93,7 @@ milter_message_free(struct milter_message *m)
     }
     envelope_free(m->envelope);
     spool_free(m->spool);
+    spool_budget_give(m->budget, m->buffers);
     g_free(m);
 }
 
@@ -93,7 +106,7 @@ append(struct milter_message *m, const void *bytes, gsize len)
     }
     int rc = spool_append(m->spool, bytes, len);
     if (rc == -ENOBUFS) {
-        milter_message_refuse(m, &busy);
+        milter_message_refuse(m, &milter_message_busy);
     } else if (rc == -EFBIG) {
         milter_message_refuse(m, &too_large);
     } else if (rc < 0) {
@@ -111,15 +124,22 @@ milter_message_address(const char *raw)
     return g_strdup(raw);
 }
 
-bool
+const struct refusal *
 milter_message_add_recipient(struct milter_message *m, const char *recipient)
 {
-    m->recipient_bytes += strlen(recipient) + RECIPIENT_OVERHEAD;
-    if (m->recipient_bytes > RECIPIENT_BYTES_MAX) {
-        return false;
+    gsize bytes = strlen(recipient) + RECIPIENT_OVERHEAD;
+    if (m->refusal != NULL) {
+        return NULL;
     }
+    if (m->recipient_bytes + bytes > RECIPIENT_BYTES_MAX) {
+        return &too_many_recipients;
+    }
+    if (spool_hold(m->spool, bytes) < 0) {
+        return &milter_message_busy;
+    }
+    m->recipient_bytes += bytes;
     g_ptr_array_add(m->envelope->recipients, milter_message_address(recipient));
-    return true;
+    return NULL;
 }
 
 /* The first of its kind, for the log and the quarantine. */

@@ -17,8 +17,11 @@
 
 /* Our header, which says the verdict; those that others have written are deleted. */
 #define MILTER_HEADER "X-Postern"
-/* What must fit into the budget at MAIL, when the client does not say more by SIZE=. */
+/* Reserved in the budget at MAIL, when the client does not say more by SIZE=. */
 #define MILTER_SMALL_MESSAGE 65536U
+/* Taken besides, while a message is received: a body chunk in parts, header lines being gathered.
+ */
+#define MILTER_BUFFERS 131072U
 
 /* Why a message is not taken, whatever is in it. */
 struct refusal {
@@ -29,7 +32,9 @@ struct refusal {
 
 struct milter_message {
     struct envelope *envelope;
+    struct spool_budget *budget;
     struct spool *spool; /* NULL when refused */
+    guint64 buffers;     /* taken from the budget for the connection */
     const struct refusal *refusal;
     guint64 size;      /* bytes received, refused or not */
     guint our_headers; /* how many have our header's name */
@@ -38,16 +43,18 @@ struct milter_message {
 
 /*
  * Begins with the envelope's sender and connection (taken over) and the size that the client
- * declares (0 = none). Refused at once when nothing can be scanned or held now.
+ * declares (0 = none). Refused at once when nothing can be scanned or held now; else what is
+ * declared is reserved.
  */
 struct milter_message *milter_message_new(struct transaction_services *services,
                                           struct spool_budget *budget, guint64 size_limit,
                                           struct envelope *envelope, guint64 declared_size);
 void milter_message_free(struct milter_message *message);
 
-/* False when there are too many: this one is not taken. */
-bool milter_message_add_recipient(struct milter_message *message, const char *recipient);
-extern const struct refusal milter_message_recipients;
+/* Returns NULL, or why this one is not taken (too many, no memory). */
+const struct refusal *milter_message_add_recipient(struct milter_message *message,
+                                                   const char *recipient);
+extern const struct refusal milter_message_busy;
 
 /* LEADSPC: the header's value begins right after the colon; else the MTA has eaten a space. */
 void milter_message_add_header(struct milter_message *message, const struct milter_header *header,

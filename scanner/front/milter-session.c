@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "counters.h"
 #include "log.h"
 #include "milter-codec.h"
 #include "milter-message.h"
@@ -11,6 +12,8 @@
 #include "stream.h"
 
 #define SMALL_TEXT_MAX 1024U
+/* What a connection holds between messages without asking the budget. */
+#define IDLE_BYTES 4096U
 
 /* Where a connection can be; each command says where it may come. */
 enum session_state {
@@ -51,8 +54,9 @@ struct milter_session {
 
 /* What a command's function returns, besides -errno. */
 enum outcome {
-    SILENT, /* nothing is (yet) to be answered */
-    ANSWER, /* "continue", unless the message is refused or no answer was agreed */
+    SILENT,   /* nothing is (yet) to be answered */
+    ANSWER,   /* "continue", unless the message is refused or no answer was agreed */
+    CONTINUE, /* "continue", unless no answer was agreed: it is none about the message */
 };
 
 static bool
@@ -74,12 +78,22 @@ replace(char **slot, const char *text)
     *slot = small_text(text);
 }
 
+/* What it had taken for the connection's buffers goes with it. */
+static void
+message_drop(struct milter_session *s)
+{
+    milter_message_free(g_steal_pointer(&s->message));
+    if (s->stream != NULL) {
+        stream_set_budget(s->stream, s->services->budget, IDLE_BYTES);
+    }
+}
+
 static void
 message_reset(struct milter_session *s)
 {
     transaction_abandon(g_steal_pointer(&s->transaction));
     s->progress = sd_event_source_disable_unref(s->progress);
-    milter_message_free(g_steal_pointer(&s->message));
+    message_drop(s);
     g_clear_pointer(&s->auth_user, g_free);
     g_clear_pointer(&s->queue_id, g_free);
     s->our_headers = 0;
@@ -153,7 +167,7 @@ on_helo(struct milter_session *s, const struct milter_packet *packet)
         return -EBADMSG;
     }
     replace(&s->helo, helo);
-    return ANSWER;
+    return CONTINUE;
 }
 
 static int
@@ -220,6 +234,7 @@ on_mail(struct milter_session *s, const struct milter_packet *packet)
     s->message =
         milter_message_new(services->transaction, services->budget,
                            services->settings->message_size, envelope, declared_size(&texts));
+    stream_set_budget(s->stream, services->budget, (gsize)s->message->buffers + IDLE_BYTES);
     s->state = STATE_ENVELOPE;
     return ANSWER;
 }
@@ -232,20 +247,30 @@ on_rcpt(struct milter_session *s, const struct milter_packet *packet)
     if (milter_texts_next(&texts, &recipient) != 1) {
         return -EBADMSG;
     }
-    if (milter_message_add_recipient(s->message, recipient)) {
-        return ANSWER;
+    const struct refusal *refusal = milter_message_add_recipient(s->message, recipient);
+    if (refusal == NULL) {
+        return CONTINUE;
     }
     if (agreed(s, SMFIP_NR_RCPT)) {
-        milter_message_refuse(s->message, &milter_message_recipients);
+        milter_message_refuse(s->message, refusal);
     } else {
         /* Here an answer is for this recipient alone. */
-        milter_encode_replycode(stream_output(s->stream), milter_message_recipients.reply);
+        milter_encode_replycode(stream_output(s->stream), refusal->reply);
     }
     return SILENT;
 }
 
+/* A command that the MTA does not know: its client hears that from the MTA. */
 static int
-on_unused(struct milter_session *s, const struct milter_packet *packet)
+on_unknown(struct milter_session *s, const struct milter_packet *packet)
+{
+    (void)s;
+    (void)packet;
+    return CONTINUE;
+}
+
+static int
+on_data(struct milter_session *s, const struct milter_packet *packet)
 {
     (void)s;
     (void)packet;
@@ -351,7 +376,7 @@ on_end_of_message(struct milter_session *s, const struct milter_packet *packet)
     struct spool *spool = g_steal_pointer(&s->message->spool);
     envelope->queue_id = g_steal_pointer(&s->queue_id);
     s->our_headers = s->message->our_headers;
-    milter_message_free(g_steal_pointer(&s->message));
+    message_drop(s);
     s->state = STATE_WAIT;
     s->transaction = transaction_start(s->services->transaction, envelope, spool, on_reply, s);
     return SILENT;
@@ -407,8 +432,8 @@ static const struct command {
     {SMFIC_MACRO, STATE_ANY, 0, on_macro},
     {SMFIC_MAIL, STATE_IDLE, 0, on_mail},
     {SMFIC_RCPT, STATE_ENVELOPE, SMFIP_NR_RCPT, on_rcpt},
-    {SMFIC_DATA, STATE_ENVELOPE, SMFIP_NR_DATA, on_unused},
-    {SMFIC_UNKNOWN, STATE_ANY, SMFIP_NR_UNKN, on_unused},
+    {SMFIC_DATA, STATE_ENVELOPE, SMFIP_NR_DATA, on_data},
+    {SMFIC_UNKNOWN, STATE_ANY, SMFIP_NR_UNKN, on_unknown},
     {SMFIC_HEADER, STATE_ENVELOPE | STATE_HEADER, SMFIP_NR_HDR, on_header},
     {SMFIC_EOH, STATE_ENVELOPE | STATE_HEADER, SMFIP_NR_EOH, on_end_of_header},
     {SMFIC_BODY, STATE_MESSAGE, SMFIP_NR_BODY, on_body},
@@ -437,10 +462,10 @@ run_packet(struct milter_session *s, const struct milter_packet *packet)
         return -EPROTO;
     }
     int rc = command->run(s, packet);
-    if (rc != ANSWER || agreed(s, command->no_reply)) {
-        return rc;
+    if (rc < 0 || rc == SILENT || agreed(s, command->no_reply)) {
+        return MIN(rc, 0);
     }
-    if (s->message != NULL && s->message->refusal != NULL) {
+    if (rc == ANSWER && s->message != NULL && s->message->refusal != NULL) {
         refusal_send(s);
     } else {
         milter_encode(stream_output(s->stream), SMFIR_CONTINUE, NULL, 0);
@@ -472,11 +497,25 @@ on_input(void *data, const char *bytes, gsize len)
 }
 
 static void
+no_memory(struct milter_session *s)
+{
+    if (s->message != NULL) {
+        milter_message_refuse(s->message, &milter_message_busy);
+        milter_message_log_refusal(s->message, s->services->transaction->counters);
+    } else {
+        s->services->transaction->counters->refused++;
+    }
+    log_warning("milter: connection closed: no memory for what it sends is free");
+}
+
+static void
 on_ended(void *data, int reason)
 {
     struct milter_session *s = data;
     if (reason == -ETIMEDOUT) {
         log_info("milter: idle connection closed");
+    } else if (reason == -ENOBUFS) {
+        no_memory(s);
     } else if (reason == -EPROTO || reason == -EBADMSG || reason == -EMSGSIZE) {
         log_warning("milter: connection closed: what came is not the milter protocol, version "
                     "2 to 6 (%s)",
@@ -508,6 +547,7 @@ milter_session_new(const struct milter_services *services, int fd, bool submissi
         milter_session_free(s);
         return rc;
     }
+    stream_set_budget(s->stream, services->budget, IDLE_BYTES);
     *ret = s;
     return 0;
 }

@@ -22,6 +22,9 @@ struct stream {
     gsize unit_max;
     GByteArray *pending; /* input that is no whole unit yet; NULL = none */
     GByteArray *output;
+    struct spool_budget *budget; /* NULL: nothing is counted */
+    gsize free_bytes;
+    gsize taken; /* from the budget */
     gboolean finishing;
     gboolean has_ended;
     int reason;
@@ -60,6 +63,43 @@ watch(struct stream *stream)
     (void)sd_event_source_set_io_events(stream->io, events);
 }
 
+/* An array that grew piece by piece has up to the next power of two. */
+static gsize
+bytes_of(const GByteArray *array)
+{
+    return array == NULL || array->len == 0 ? 0 : (gsize)1 << g_bit_storage(array->len - 1);
+}
+
+static void
+account(struct stream *stream)
+{
+    gsize held = bytes_of(stream->pending) + bytes_of(stream->output);
+    gsize wanted = held > stream->free_bytes ? held - stream->free_bytes : 0;
+    if (stream->budget == NULL) {
+        return;
+    }
+    if (wanted < stream->taken) {
+        spool_budget_give(stream->budget, stream->taken - wanted);
+    } else if (wanted > stream->taken &&
+               !spool_budget_take(stream->budget, wanted - stream->taken)) {
+        end(stream, -ENOBUFS);
+        return;
+    }
+    stream->taken = wanted;
+}
+
+/* One piece per wake-up: a long answer does not keep the others waiting. */
+static void
+ask_for_more(struct stream *stream)
+{
+    if (stream->ops->sent != NULL && !stream->has_ended) {
+        stream->ops->sent(stream->data, stream->output);
+    }
+    if (stream->finishing && stream->output->len == 0) {
+        end(stream, 0);
+    }
+}
+
 static void
 send_output(struct stream *stream)
 {
@@ -83,9 +123,7 @@ send_output(struct stream *stream)
         g_byte_array_unref(stream->output);
         stream->output = g_byte_array_new();
     }
-    if (stream->finishing) {
-        end(stream, 0);
-    }
+    ask_for_more(stream);
 }
 
 void
@@ -93,6 +131,7 @@ stream_flush(struct stream *stream)
 {
     if (!stream->has_ended) {
         send_output(stream);
+        account(stream);
         watch(stream);
     }
 }
@@ -114,11 +153,11 @@ deliver(struct stream *stream, const char *bytes, gsize len)
     if (left > stream->unit_max) {
         return -EMSGSIZE;
     }
-    GByteArray *old = g_steal_pointer(&stream->pending);
-    if (left > 0 && old != NULL) {
-        stream->pending = g_byte_array_remove_range(old, 0, (guint)used);
+    if (stream->pending != NULL && used == 0) {
         return 0;
     }
+    /* A new array, of the size that is needed now. */
+    GByteArray *old = g_steal_pointer(&stream->pending);
     if (left > 0) {
         stream->pending = g_byte_array_sized_new((guint)left);
         g_byte_array_append(stream->pending, (const guint8 *)bytes + used, (guint)left);
@@ -223,11 +262,26 @@ stream_free(struct stream *stream)
     if (stream->fd >= 0) {
         close(stream->fd);
     }
+    if (stream->budget != NULL) {
+        spool_budget_give(stream->budget, stream->taken);
+    }
     if (stream->pending != NULL) {
         g_byte_array_unref(stream->pending);
     }
     g_byte_array_unref(stream->output);
     g_free(stream);
+}
+
+void
+stream_set_budget(struct stream *stream, struct spool_budget *budget, gsize free_bytes)
+{
+    if (stream->budget != NULL && stream->budget != budget) {
+        spool_budget_give(stream->budget, stream->taken);
+        stream->taken = 0;
+    }
+    stream->budget = budget;
+    stream->free_bytes = free_bytes;
+    account(stream);
 }
 
 GByteArray *

@@ -8,10 +8,13 @@
  *
  * Memory is bounded whatever the peer does: input up to the protocol's longest unit; while
  * STREAM_OUTPUT_PAUSE bytes of output wait, nothing more is read. An idle stream holds no buffer.
+ * What the streams hold together can be bounded too, by a budget.
  */
 
 #include <systemd/sd-event.h>
 #include <glib.h>
+
+#include "spool.h"
 
 #define STREAM_OUTPUT_PAUSE 65536U
 
@@ -24,9 +27,16 @@ struct stream_ops {
      */
     gssize (*input)(void *data, const char *bytes, gsize len);
     /*
+     * All output is sent: more of a long answer may be appended now, in pieces of about
+     * STREAM_OUTPUT_PAUSE, so that it is never held whole. Called from the event loop or
+     * from within stream_flush(). NULL: there are no long answers.
+     */
+    void (*sent)(void *data, GByteArray *output);
+    /*
      * The stream has ended: 0 (the peer has closed, or stream_finish() is done), -ETIMEDOUT
-     * (idle), what input() returned, or another -errno. Called at most once, from the event loop,
-     * never from within a function of this file; the owner frees the stream in it.
+     * (idle), -ENOBUFS (the budget), what input() returned, or another -errno. Called at most once,
+     * from the event loop, never from within a function of this file; the owner frees the stream in
+     * it.
      */
     void (*ended)(void *data, int reason);
 };
@@ -39,6 +49,12 @@ int stream_new(sd_event *event, int fd, guint64 idle_us, gsize unit_max,
                const struct stream_ops *ops, void *data, struct stream **ret);
 /* Closes at once, without a call of ended(). NULL is fine. */
 void stream_free(struct stream *stream);
+
+/*
+ * What STREAM holds beyond FREE bytes is from now on taken from BUDGET (which outlives it), and
+ * where that is short the stream ends. NULL: nothing is counted, as at the start.
+ */
+void stream_set_budget(struct stream *stream, struct spool_budget *budget, gsize free_bytes);
 
 /* The output buffer: append to it, then call stream_flush(). */
 GByteArray *stream_output(struct stream *stream);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What is refused: too much, too early, lies, silence. */
+#include "milter-message.h"
 #include "test-mta.h"
 
 #include <fcntl.h>
@@ -36,7 +37,7 @@ test_too_large(void **state)
     char body[4999] = {0};
     mta_send(SMFIC_BODY, body, sizeof body);
     mta_expect_nothing();
-    assert_int_equal(t.budget.used, 0);
+    assert_int_equal(t.budget.used, MILTER_BUFFERS); /* the content is gone at once */
     mta_send(SMFIC_BODY, body, sizeof body);
     MTA_SEND_EMPTY(SMFIC_BODYEOB);
     MTA_EXPECT(SMFIR_REPLYCODE, "552 5.3.4 The message is too large to be scanned for viruses");
@@ -60,27 +61,113 @@ test_too_large_version_2(void **state)
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
 }
 
+#define BUSY "451 4.3.1 The virus scanner is busy, try again later"
+
+/* What a message and its connection take before anything has come: sender, size, buffers. */
+static guint64
+taken_at_mail(guint64 size)
+{
+    return strlen("a@example.org") + size + MILTER_BUFFERS;
+}
+
 static void
-test_budget(void **state)
+leave(guint64 room)
+{
+    t.budget.used = t.budget.limit - room;
+}
+
+static void
+test_budget_at_mail(void **state)
 {
     (void)state;
     connect_as_postfix();
-    t.budget.used = t.budget.limit - 65535;
+    leave(taken_at_mail(MILTER_SMALL_MESSAGE) - 1);
     MTA_SEND(SMFIC_MAIL, "<a@example.org>");
-    MTA_EXPECT(SMFIR_REPLYCODE, "451 4.3.1 The virus scanner is busy, try again later");
-    t.budget.used = t.budget.limit - 65536;
-    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=65537");
-    MTA_EXPECT(SMFIR_REPLYCODE, "451 4.3.1 The virus scanner is busy, try again later");
-    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=65536");
+    MTA_EXPECT(SMFIR_REPLYCODE, BUSY);
+    leave(taken_at_mail(100000) - 1);
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=100000");
+    MTA_EXPECT(SMFIR_REPLYCODE, BUSY);
+    assert_int_equal(t.budget.used, t.budget.limit - taken_at_mail(100000) + 1);
+    leave(taken_at_mail(100000));
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=100000");
     MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    assert_int_equal(t.budget.used, t.budget.limit); /* reserved: nobody else gets it */
     assert_int_equal(t.counters.refused, 2);
-    MTA_SEND_EMPTY(SMFIC_EOH);
-    char body[65535] = {0};
+    MTA_SEND_EMPTY(SMFIC_ABORT);
+    assert_int_equal(t.budget.used, t.budget.limit - taken_at_mail(100000));
+    t.budget.used = 0;
+}
+
+static void
+test_budget_while_receiving(void **state)
+{
+    static char body[65535];
+    (void)state;
+    connect_as_postfix();
+    leave(taken_at_mail(MILTER_SMALL_MESSAGE));
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_EOH); /* 2 bytes */
+    mta_send(SMFIC_BODY, body, MILTER_SMALL_MESSAGE - 2);
+    mta_send(SMFIC_BODY, "x", 1);
     mta_send(SMFIC_BODY, body, sizeof body);
     MTA_SEND_EMPTY(SMFIC_BODYEOB);
-    MTA_EXPECT(SMFIR_REPLYCODE, "451 4.3.1 The virus scanner is busy, try again later");
+    MTA_EXPECT(SMFIR_REPLYCODE, BUSY);
     assert_int_equal(t.started, 0);
-    t.budget.used -= t.budget.limit - 65536;
+
+    leave(taken_at_mail(MILTER_SMALL_MESSAGE)); /* and once more, one byte less */
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_EOH);
+    mta_send(SMFIC_BODY, body, MILTER_SMALL_MESSAGE - 2);
+    MTA_SEND_EMPTY(SMFIC_BODYEOB);
+    assert_int_equal(t.started, 1);
+    assert_int_equal(t.budget.used, t.budget.limit - MILTER_BUFFERS); /* while it is scanned */
+    t.budget.used = MILTER_SMALL_MESSAGE + strlen("a@example.org");
+}
+
+/* A recipient takes memory too; an answer to RCPT is for that one alone. */
+static void
+test_budget_recipients(void **state)
+{
+    (void)state;
+    negotiate(2, 0x3f, 0x7f);
+    leave(taken_at_mail(MILTER_SMALL_MESSAGE) + 100);
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND(SMFIC_RCPT, "<b@example.org>");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND(SMFIC_RCPT, "<c@example.org>");
+    MTA_EXPECT(SMFIR_REPLYCODE, BUSY);
+    MTA_SEND_EMPTY(SMFIC_BODYEOB);
+    assert_int_equal(t.envelope->recipients->len, 1);
+    leave(0);
+    give_reply(ACTION_ACCEPT, VERDICT_CLEAN, NULL);
+    g_clear_pointer(&t.spool, spool_free);
+    t.budget.used = 0;
+}
+
+/* Half a packet is held in memory: beyond a little that is counted too. */
+static void
+test_budget_of_connections(void **state)
+{
+    static char packet[200000];
+    (void)state;
+    negotiate(6, 0x1ff, NO_REPLIES);
+    memcpy(packet, "\0\17\377\377H", 5);
+    leave(1048576);
+    assert_int_equal(send(t.mta, packet, 3000, MSG_NOSIGNAL), 3000);
+    run();
+    assert_int_equal(t.budget.used, t.budget.limit - 1048576);
+    assert_int_equal(send(t.mta, packet, 90000, MSG_NOSIGNAL), 90000);
+    run();
+    assert_int_equal(t.budget.used, t.budget.limit - 1048576 + 131072 - 4096);
+    leave(90000);
+    assert_int_equal(send(t.mta, packet, sizeof packet, MSG_NOSIGNAL), sizeof packet);
+    mta_expect_closed();
+    assert_int_equal(t.counters.refused, 1);
+    assert_int_equal(t.budget.used, t.budget.limit - 90000 - 131072 + 4096);
+    t.budget.used = 0;
 }
 
 static void
@@ -102,6 +189,7 @@ test_recipients_without_end(void **state)
     static char address[10000];
     (void)state;
     memset(address, 'a', sizeof address - 1);
+    t.budget.limit = 4000000;
     connect_as_postfix();
     envelope_send();
     for (int i = 0; i < 250; i++) {
@@ -211,7 +299,10 @@ main(void)
         TEST(test_too_many_foreign_headers),
         TEST(test_too_large),
         TEST(test_too_large_version_2),
-        TEST(test_budget),
+        TEST(test_budget_at_mail),
+        TEST(test_budget_while_receiving),
+        TEST(test_budget_recipients),
+        TEST(test_budget_of_connections),
         TEST(test_not_ready),
         TEST(test_recipients_without_end),
         TEST(test_hostile),

@@ -18,6 +18,8 @@ struct spool {
     struct spool_budget *budget;
     guint64 size_limit;
     guint64 size;
+    guint64 reserved; /* taken, for what is still to come */
+    guint64 held;     /* taken, for what is not in here */
     int fd;
     EVP_MD_CTX *hash;
     gboolean in_body;
@@ -25,6 +27,23 @@ struct spool {
     gsize gathered;
     guint8 *gather; /* GATHER_SIZE bytes until the spool is sealed */
 };
+
+gboolean
+spool_budget_take(struct spool_budget *budget, guint64 bytes)
+{
+    if (budget->used > budget->limit || bytes > budget->limit - budget->used) {
+        return FALSE;
+    }
+    budget->used += bytes;
+    return TRUE;
+}
+
+void
+spool_budget_give(struct spool_budget *budget, guint64 bytes)
+{
+    g_assert(bytes <= budget->used);
+    budget->used -= bytes;
+}
 
 struct spool *
 spool_new(struct spool_budget *budget, guint64 size_limit)
@@ -51,7 +70,7 @@ spool_free(struct spool *spool)
     if (spool == NULL) {
         return;
     }
-    spool->budget->used -= spool->size;
+    spool_budget_give(spool->budget, spool->size + spool->reserved + spool->held);
     if (spool->fd >= 0) {
         close(spool->fd);
     }
@@ -59,6 +78,26 @@ spool_free(struct spool *spool)
     g_free(spool->body_hash);
     g_free(spool->gather);
     g_free(spool);
+}
+
+int
+spool_reserve(struct spool *spool, guint64 bytes)
+{
+    if (!spool_budget_take(spool->budget, bytes)) {
+        return -ENOBUFS;
+    }
+    spool->reserved += bytes;
+    return 0;
+}
+
+int
+spool_hold(struct spool *spool, guint64 bytes)
+{
+    if (!spool_budget_take(spool->budget, bytes)) {
+        return -ENOBUFS;
+    }
+    spool->held += bytes;
+    return 0;
 }
 
 static int
@@ -95,12 +134,12 @@ spool_append(struct spool *spool, const void *data, gsize len)
     if (len > spool->size_limit - spool->size) {
         return -EFBIG;
     }
-    if (spool->budget->used > spool->budget->limit ||
-        len > spool->budget->limit - spool->budget->used) {
+    guint64 from_reserved = MIN(len, spool->reserved);
+    if (len > from_reserved && !spool_budget_take(spool->budget, len - from_reserved)) {
         return -ENOBUFS;
     }
+    spool->reserved -= from_reserved;
     spool->size += len;
-    spool->budget->used += len;
     if (len == 0) {
         return 0;
     }
@@ -134,6 +173,8 @@ spool_seal(struct spool *spool)
     }
     spool->body_hash = text_hex(digest, len);
     g_clear_pointer(&spool->gather, g_free);
+    spool_budget_give(spool->budget, spool->reserved);
+    spool->reserved = 0;
     return 0;
 }
 

@@ -4,8 +4,8 @@
 
 /*
  * One message in memory (a memfd), growing while it is received, sealed before anybody reads it:
- * what was scanned is what is kept. All spools together stay below a budget; whoever exceeds it
- * is refused with -ENOBUFS, which the sender hears as 451.
+ * what was scanned is what is kept. All spools together, and what else is held for messages, stay
+ * below a budget; whoever exceeds it is refused with -ENOBUFS, which the sender hears as 451.
  */
 
 #include <glib.h>
@@ -15,6 +15,10 @@ struct spool_budget {
     guint64 used;
 };
 
+/* Takes BYTES. FALSE when so much is not there; nothing is taken then. */
+gboolean spool_budget_take(struct spool_budget *budget, guint64 bytes);
+void spool_budget_give(struct spool_budget *budget, guint64 bytes);
+
 struct spool;
 
 /* Returns a new empty spool that takes from BUDGET (which outlives it), or NULL with errno set. */
@@ -22,6 +26,17 @@ struct spool *spool_new(struct spool_budget *budget, guint64 size_limit);
 void spool_free(struct spool *spool);
 typedef struct spool spool_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(spool_t, spool_free)
+
+/*
+ * Takes BYTES from the budget in advance; what is appended is then taken from there first. What is
+ * left of it goes back at spool_seal(). Returns 0 or -ENOBUFS; the spool stays good.
+ */
+int spool_reserve(struct spool *spool, guint64 bytes);
+/*
+ * Takes BYTES for what belongs to the message and is not in the spool, until spool_free(). Returns
+ * 0 or -ENOBUFS; the spool stays good.
+ */
+int spool_hold(struct spool *spool, guint64 bytes);
 
 /*
  * Appends. Returns 0, -ENOBUFS (budget exhausted), -EFBIG (over the size limit), or -errno.

@@ -101,6 +101,37 @@ test_spool_limits(void **state)
 }
 
 static void
+test_spool_reserve(void **state)
+{
+    struct spool_budget budget = {.limit = 100};
+    char bytes[100] = {0};
+    (void)state;
+    struct spool *one = spool_new(&budget, 100);
+    assert_int_equal(spool_reserve(one, 101), -ENOBUFS);
+    assert_int_equal(spool_reserve(one, 60), 0);
+    assert_int_equal(spool_hold(one, 41), -ENOBUFS);
+    assert_int_equal(spool_hold(one, 10), 0);
+    assert_int_equal(budget.used, 70);
+    assert_int_equal(spool_append(one, bytes, 50), 0); /* nobody can take what is reserved */
+    assert_int_equal(budget.used, 70);
+    assert_int_equal(spool_append(one, bytes, 15), 0);
+    assert_int_equal(budget.used, 75);
+    assert_int_equal(spool_seal(one), 0);
+    assert_int_equal(budget.used, 75);
+    struct spool *two = spool_new(&budget, 100);
+    assert_int_equal(spool_reserve(two, 26), -ENOBUFS);
+    assert_int_equal(spool_reserve(two, 25), 0);
+    assert_int_equal(spool_append(two, bytes, 5), 0);
+    assert_int_equal(spool_seal(two), 0);
+    assert_int_equal(budget.used, 80);
+    budget.limit = 50; /* lowered while in use: nothing new, all is given back */
+    assert_false(spool_budget_take(&budget, 1));
+    spool_free(one);
+    spool_free(two);
+    assert_int_equal(budget.used, 0);
+}
+
+static void
 test_envelope_json(void **state)
 {
     (void)state;
@@ -152,8 +183,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spool_content_and_hash), cmocka_unit_test(test_spool_sealed),
-        cmocka_unit_test(test_spool_limits),           cmocka_unit_test(test_envelope_json),
-        cmocka_unit_test(test_envelope_json_refused),
+        cmocka_unit_test(test_spool_limits),           cmocka_unit_test(test_spool_reserve),
+        cmocka_unit_test(test_envelope_json),          cmocka_unit_test(test_envelope_json_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
