@@ -4,12 +4,12 @@
 build_packages=(
     build-essential autoconf automake pkg-config libglib2.0-dev libclamav-dev libgmime-3.0-dev
     libsystemd-dev libqb-dev libxml2-dev pacemaker-dev libsqlite3-dev libconfuse-dev libjansson-dev
-    libssl-dev libseccomp-dev libmilter-dev
+    libssl-dev libseccomp-dev libmilter-dev zlib1g-dev
 )
 test_packages=(
     git libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind
     openssl xz-utils zstd lz4 postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
-    iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3
+    iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3 mandoc systemd-journal-remote
 )

@@ -11,6 +11,7 @@ static const struct cli_command commands[] = {
     {"status", "What this node's scanner does now", cli_status},
     {"scan", "Scan files and directories", cli_scan},
     {"quarantine", "list, show: what was kept", cli_quarantine},
+    {"doctor", "Look for ways in which mail could pass unscanned", cli_doctor},
     {"config", "show, check: the configuration", cli_config},
     {"signatures", "add: install signatures on this node", cli_signatures},
 };
