@@ -15,6 +15,8 @@
 #include "text.h"
 
 #define CLIENTS_MAX 64
+/* Everybody can connect: who is refused must not fill the log. */
+#define REFUSALS_USEC (60 * 1000 * 1000LL)
 
 struct client {
     struct clients *clients;
@@ -35,6 +37,8 @@ struct clients {
     struct client *attached;
     uid_t daemon_uid;
     bool has_daemon_user;
+    gint64 refusal_logged_us;
+    guint64 refusals; /* since then */
 };
 
 static void
@@ -232,6 +236,20 @@ accept_client(struct clients *clients, int sock, const struct packet_peer *peer)
     g_ptr_array_add(clients->list, client);
 }
 
+static void
+log_refusal(struct clients *clients, const struct packet_peer *peer)
+{
+    gint64 now = g_get_monotonic_time();
+    clients->refusals++;
+    if (clients->refusal_logged_us != 0 && now - clients->refusal_logged_us < REFUSALS_USEC) {
+        return;
+    }
+    log_warning("process %d of user %u: refused (%" G_GUINT64_FORMAT " since the last such line)",
+                (int)peer->pid, (unsigned)peer->uid, clients->refusals);
+    clients->refusal_logged_us = now;
+    clients->refusals = 0;
+}
+
 static int
 on_connection(sd_event_source *source, int listener, uint32_t revents, void *data)
 {
@@ -250,7 +268,7 @@ on_connection(sd_event_source *source, int listener, uint32_t revents, void *dat
         (void)packet_send(sock, answer, -1);
         close(sock);
         if (known) {
-            log_warning("process %d of user %u: refused", (int)peer.pid, (unsigned)peer.uid);
+            log_refusal(clients, &peer);
         }
         return 0;
     }

@@ -36,6 +36,8 @@ struct worker {
     int pidfd;
     int channel; /* -1 once it was handed out */
     gint64 forked_us;
+    gint64 lent_us;
+    guint64 oom_kills; /* in its slot's group, before it */
     sd_event_source *messages;
     sd_event_source *deadline;
 };
@@ -137,6 +139,7 @@ hand_out(struct worker *worker)
 {
     if (clients_give_worker(worker->crew->engine->clients, worker->number, worker->channel)) {
         worker->stage = STAGE_LENT;
+        worker->lent_us = g_get_monotonic_time();
         close(worker->channel);
         worker->channel = -1;
     }
@@ -172,7 +175,8 @@ become_ready(struct worker *worker)
 static void
 check_ready(struct worker *worker)
 {
-    if (worker->stage == STAGE_FORKING && worker->canary_passed && worker->pidfd >= 0) {
+    if (worker->stage == STAGE_FORKING && worker->canary_passed && worker->pidfd >= 0 &&
+        !worker->killed) {
         become_ready(worker);
     }
 }
@@ -183,6 +187,18 @@ note_error(struct worker *worker, const char *text)
     g_autofree char *safe = text_escape(text, ERROR_MAX);
     log_err("worker %" G_GUINT64_FORMAT ": %s", worker->number, safe);
     report_set_text(&worker->crew->error, safe);
+}
+
+static void
+enter_group(struct worker *worker)
+{
+    const struct groups *groups = worker->crew->engine->groups;
+    int rc = groups_place_worker(groups, worker->slot->index, worker->pidfd);
+    worker->oom_kills = groups_oom_kills(groups, worker->slot->index);
+    if (rc < 0 && rc != -ESRCH) {
+        note_error(worker, "cannot be put into its control group: killed");
+        worker_kill(worker);
+    }
 }
 
 static int
@@ -326,6 +342,9 @@ cause_of(const struct worker *worker, int status)
     if (worker->killed) {
         return g_strdup("killed");
     }
+    if (groups_oom_kills(worker->crew->engine->groups, worker->slot->index) > worker->oom_kills) {
+        return g_strdup("out of memory");
+    }
     if (WIFSIGNALED(status)) {
         return g_strdup_printf("signal %d", WTERMSIG(status));
     }
@@ -372,15 +391,16 @@ crew_exited(struct crew *crew, uint64_t number, int status)
     g_autofree char *cause = cause_of(worker, status);
     struct slot *slot = worker->slot;
     bool useless = worker->stage != STAGE_LENT;
+    bool quick = useless || g_get_monotonic_time() - worker->lent_us < CREW_QUICK_USEC;
     bool expected = worker->killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
     if (!expected) {
         log_warning("worker %" G_GUINT64_FORMAT ": %s", number, cause);
     }
     bury(worker, cause);
-    slot->failures = useless ? slot->failures + 1 : 0;
+    slot->failures = useless || (quick && !expected) ? slot->failures + 1 : 0;
     if (slot == selftest_slot(crew)) {
         selftest_slot_free(slot);
-    } else if (slot->failures > 0) {
+    } else if (useless || slot->failures > CREW_CRASHES_FREE) {
         fill_after_pause(slot);
     } else {
         fill(slot);
@@ -411,6 +431,8 @@ crew_forked(struct crew *crew, uint64_t number, int pidfd)
     worker->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
     if (worker->killed) {
         worker_kill(worker);
+    } else {
+        enter_group(worker);
     }
     check_ready(worker);
 }

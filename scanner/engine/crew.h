@@ -6,13 +6,18 @@
  * The workers: one per slot, forked as soon as the zygote has loaded and again whenever one ends.
  * A worker counts once it has said {"ready":true}; it is then a spare, until a client that is
  * attached takes it. One that is not ready within CREW_READY_USEC is killed. When workers of a
- * slot die before they are of use, the next comes after a pause, from 0.1 to 10 seconds.
+ * slot die before they are of use, the next comes after a pause, from 0.1 to 10 seconds. So it
+ * does after more than CREW_CRASHES_FREE in a row that crashed within CREW_QUICK_USEC of being
+ * handed out: single bad mails cost milliseconds, a flood of them does not take the processors
+ * from all else.
  */
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define CREW_READY_USEC (30 * 1000 * 1000ULL)
+#define CREW_QUICK_USEC (1000 * 1000LL)
+#define CREW_CRASHES_FREE 8
 
 struct engine;
 struct crew;

@@ -18,6 +18,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
+#include "orders.h"
 
 #define GAP_USEC (1000 * 1000ULL)
 
@@ -145,6 +146,18 @@ watch_signals(struct engine *engine)
     return rc;
 }
 
+/* The worst that a worker may take is what its rlimits and its tmpfs allow. */
+static void
+make_groups(struct engine *engine)
+{
+    g_autoptr(orders_t) orders = orders_new(engine->settings, NULL, false);
+    g_autofree char *why = NULL;
+    engine->groups = groups_new(settings_workers(engine->settings) + 1,
+                                orders_memory(orders) + orders_tmp_size(orders), &why);
+    engine->groups_text = engine->groups != NULL ? g_strdup("a control group per worker")
+                                                 : g_strdup_printf("NO control groups (%s)", why);
+}
+
 static int
 engine_start(struct engine *engine, char **error_r)
 {
@@ -162,6 +175,7 @@ engine_start(struct engine *engine, char **error_r)
     /* The state file is for everybody, whatever UMask= the unit has. */
     umask(022);
     report_init(&engine->report, engine->settings);
+    make_groups(engine);
     engine->supervisor = supervisor_new(engine, error_r);
     engine->crew = crew_new(engine);
     if (engine->supervisor == NULL) {
@@ -186,6 +200,8 @@ engine_end(struct engine *engine)
     supervisor_free(engine->supervisor);
     crew_free(engine->crew);
     clients_free(engine->clients);
+    groups_free(engine->groups);
+    g_free(engine->groups_text);
     sd_event_source_disable_unref(engine->gap);
     sd_event_unref(engine->event);
     settings_free(engine->settings);

@@ -12,6 +12,7 @@
 
 #include "clients.h"
 #include "crew.h"
+#include "groups.h"
 #include "report.h"
 #include "settings.h"
 #include "supervisor.h"
@@ -23,7 +24,9 @@ struct engine {
     struct supervisor *supervisor;
     struct crew *crew;
     struct clients *clients;
-    sd_event_source *gap; /* runs while no worker is ready, but one will be in a moment */
+    struct groups *groups; /* NULL: there are none */
+    char *groups_text;     /* about them, for people */
+    sd_event_source *gap;  /* runs while no worker is ready, but one will be in a moment */
     bool gap_over;
 };
 

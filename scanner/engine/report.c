@@ -55,12 +55,14 @@ report_set_text(char **field, const char *text)
 json_t *
 report_to_json(const struct report *report)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i}", "state",
+    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I}", "state",
                      state_names[report->state], "since", (json_int_t)report->since, "generation",
                      report->generation, "signatures", (json_int_t)report->signatures, "test_only",
                      report->test_only, "sandbox", report->sandbox, "load_seconds",
                      report->load_seconds, "restarts", (json_int_t)report->restarts, "error",
-                     report->error, "workers", (int)report->workers);
+                     report->error, "workers", (int)report->workers, "memory",
+                     (json_int_t)report->memory, "worker_memory",
+                     (json_int_t)report->worker_memory);
 }
 
 char *

@@ -29,6 +29,8 @@ struct report {
     guint64 restarts;
     char *error; /* NULL = none */
     guint workers;
+    guint64 memory;        /* bytes that the zygote, so all workers together, holds in memory */
+    guint64 worker_memory; /* bytes that one worker may take beside that, its tmpfs included */
     /* where it is written */
     char *state_path;
     char *notify_path;

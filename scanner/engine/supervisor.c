@@ -23,6 +23,11 @@
 /* A zygote that ends sooner after its load counts as a failure, else it would spin. */
 #define SETTLED_USEC (10 * 1000 * 1000LL)
 #define ERROR_MAX 400
+/* A zygote that is frozen has workers that are alive: only its silence tells. It has nothing to
+ * do but fork, so even on a busy machine an answer takes milliseconds. */
+#define PING_USEC (5 * 1000 * 1000ULL)
+/* Counted, not timed: an engine that was itself stopped for a while has asked nothing. */
+#define PINGS_UNANSWERED 6
 
 struct supervisor {
     struct engine *engine;
@@ -31,6 +36,8 @@ struct supervisor {
     sd_event_source *messages;
     sd_event_source *death;
     sd_event_source *retry;
+    sd_event_source *ping;
+    unsigned pings; /* since the last sign of life */
     bool builtin;
     bool started_before;
     bool loaded;
@@ -79,6 +86,7 @@ forget_zygote(struct supervisor *supervisor)
 {
     supervisor->messages = sd_event_source_disable_unref(supervisor->messages);
     supervisor->death = sd_event_source_disable_unref(supervisor->death);
+    supervisor->ping = sd_event_source_disable_unref(supervisor->ping);
     if (supervisor->zygote.pid != 0) {
         close(supervisor->zygote.channel);
         close(supervisor->zygote.pidfd);
@@ -186,6 +194,26 @@ warn_about(const struct supervisor *supervisor, int landlock)
 }
 
 static int
+on_ping(sd_event_source *source, uint64_t usec, void *data)
+{
+    struct supervisor *supervisor = data;
+    (void)usec;
+    if (supervisor->pings++ >= PINGS_UNANSWERED) {
+        supervisor->ping = sd_event_source_disable_unref(supervisor->ping);
+        supervisor_replace(supervisor, "does not answer any more");
+        return 0;
+    }
+    json_auto_t *packet = json_pack("{s:s}", "op", "ping");
+    /* A full socket is silence, too. */
+    (void)packet_send(supervisor->zygote.channel, packet, -1);
+    int rc = sd_event_source_set_time_relative(source, PING_USEC);
+    if (rc >= 0) {
+        rc = sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    }
+    return rc;
+}
+
+static int
 on_loaded(struct supervisor *supervisor, json_t *event, int fd)
 {
     (void)fd;
@@ -194,17 +222,25 @@ on_loaded(struct supervisor *supervisor, json_t *event, int fd)
     const char *sandbox;
     json_int_t signatures;
     int landlock;
+    json_int_t memory;
     double seconds;
-    if (json_unpack(event, "{s:s, s:I, s:i, s:F, s:s}", "generation", &generation, "signatures",
-                    &signatures, "landlock", &landlock, "load_seconds", &seconds, "sandbox",
-                    &sandbox) < 0) {
+    if (json_unpack(event, "{s:s, s:I, s:i, s:F, s:s, s:I}", "generation", &generation,
+                    "signatures", &signatures, "landlock", &landlock, "load_seconds", &seconds,
+                    "sandbox", &sandbox, "memory", &memory) < 0) {
         return -EBADMSG;
+    }
+    int rc = sd_event_add_time_relative(supervisor->engine->event, &supervisor->ping,
+                                        CLOCK_MONOTONIC, PING_USEC, 0, on_ping, supervisor);
+    if (rc < 0) {
+        return rc;
     }
     supervisor->loaded = true;
     supervisor->loaded_us = g_get_monotonic_time();
-    g_autofree char *safe = text_escape(sandbox, ERROR_MAX);
+    g_autofree char *text = g_strconcat(sandbox, ", ", supervisor->engine->groups_text, NULL);
+    g_autofree char *safe = text_escape(text, ERROR_MAX);
     report_set_text(&report->generation, generation);
     report_set_text(&report->sandbox, safe);
+    report->memory = (guint64)memory;
     report_set_text(&report->error, NULL);
     report->signatures = (guint64)signatures;
     report->test_only = supervisor->builtin;
@@ -254,21 +290,29 @@ on_exited(struct supervisor *supervisor, json_t *event, int fd)
     return 0;
 }
 
+static int
+on_alive(struct supervisor *supervisor, json_t *event, int fd)
+{
+    (void)supervisor;
+    (void)event;
+    (void)fd;
+    return 0;
+}
+
 static const struct {
     const char *event;
     /* FD is borrowed. Returns 0 or -EBADMSG. */
     int (*handle)(struct supervisor *supervisor, json_t *event, int fd);
 } events[] = {
-    {"loaded", on_loaded},
-    {"failed", on_failed},
-    {"forked", on_forked},
-    {"exited", on_exited},
+    {"loaded", on_loaded}, {"failed", on_failed}, {"forked", on_forked},
+    {"exited", on_exited}, {"alive", on_alive},
 };
 
 static int
 dispatch(struct supervisor *supervisor, json_t *packet, int fd)
 {
     const char *name = json_string_value(json_object_get(packet, "event"));
+    supervisor->pings = 0;
     for (size_t i = 0; name != NULL && i < G_N_ELEMENTS(events); i++) {
         if (strcmp(events[i].event, name) == 0) {
             return events[i].handle(supervisor, packet, fd);
@@ -353,6 +397,22 @@ watch(struct supervisor *supervisor)
     return rc;
 }
 
+static void
+report_memory(const struct supervisor *supervisor, const struct orders *orders)
+{
+    supervisor->engine->report.worker_memory = orders_memory(orders) + orders_tmp_size(orders);
+}
+
+/* Before it touches its first page: the signatures are to count for its group. */
+static void
+place(const struct supervisor *supervisor)
+{
+    int rc = groups_place_zygote(supervisor->engine->groups, supervisor->zygote.pidfd);
+    if (rc < 0) {
+        log_warning("zygote: not in its control group: %s", g_strerror(-rc));
+    }
+}
+
 static int
 launch(struct supervisor *supervisor, const struct generation *generation, char **error_r)
 {
@@ -368,8 +428,10 @@ launch(struct supervisor *supervisor, const struct generation *generation, char 
         .orders = packet,
     };
     supervisor->builtin = generation->name == NULL;
+    report_memory(supervisor, orders);
     int rc = launch_zygote(&launch, &supervisor->zygote, error_r);
     if (rc == 0) {
+        place(supervisor);
         rc = watch(supervisor);
         if (rc < 0) {
             *error_r = g_strdup_printf("cannot be watched: %s", g_strerror(-rc));

@@ -10,12 +10,14 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <glib.h>
 
 #include "generation.h"
+#include "groups.h"
 #include "report.h"
 
 struct place {
@@ -171,6 +173,104 @@ test_report(void **state)
     (void)rmdir(engine_dir);
 }
 
+/* Plain files in the kernel's place: what is written, and where. */
+
+static void
+put(const char *dir, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    assert_true(g_file_set_contents(path, text, -1, NULL));
+}
+
+static void
+check(const char *dir, const char *name, const char *expected)
+{
+    g_autofree char *path = g_build_filename(dir, name, NULL);
+    g_autofree char *text = NULL;
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, expected);
+}
+
+/* DIR/NAME with the files that the kernel would make. */
+static char *
+group(const char *dir, const char *name)
+{
+    char *path = g_build_filename(dir, name, NULL);
+    assert_int_equal(mkdir(path, 0755), 0);
+    put(path, "cgroup.procs", "");
+    put(path, "memory.max", "");
+    put(path, "memory.swap.max", "");
+    put(path, "pids.max", "");
+    return path;
+}
+
+static void
+remove_files(const char *path)
+{
+    GDir *dir = g_dir_open(path, 0, NULL);
+    const char *name;
+    assert_non_null(dir);
+    while ((name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *file = g_build_filename(path, name, NULL);
+        (void)unlink(file);
+    }
+    g_dir_close(dir);
+}
+
+static void
+test_groups(void **state)
+{
+    const struct place *place = *state;
+    g_autofree char *own = g_strdup_printf("%d\n", (int)getpid());
+    g_autofree char *pid = g_strdup_printf("%d", (int)getpid());
+    g_autofree char *why = NULL;
+    g_autofree char *manager = group(place->dir, "manager");
+    g_autofree char *zygote = group(place->dir, "zygote");
+    g_autofree char *w0 = group(place->dir, "w0");
+    g_autofree char *w1 = group(place->dir, "w1");
+    put(place->dir, "cgroup.controllers", "cpu memory pids\n");
+    put(place->dir, "cgroup.subtree_control", "");
+    put(place->dir, "cgroup.procs", own);
+    struct groups *groups = groups_new_at(place->dir, 2, 12345, &why);
+    assert_non_null(groups);
+    check(manager, "cgroup.procs", pid);
+    check(place->dir, "cgroup.subtree_control", "+memory +pids");
+    check(w1, "memory.max", "12345");
+    check(w1, "memory.swap.max", "0");
+    check(w1, "pids.max", "1");
+
+    int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    assert_int_equal(groups_place_zygote(groups, pidfd), 0);
+    assert_int_equal(groups_place_worker(groups, 1, pidfd), 0);
+    check(zygote, "cgroup.procs", pid);
+    check(w1, "cgroup.procs", pid);
+    check(w0, "cgroup.procs", "");
+    assert_int_equal(groups_place_worker(groups, 1, 0), -ESRCH); /* no pidfd */
+    close(pidfd);
+
+    assert_int_equal(groups_oom_kills(groups, 1), 0);
+    put(w1, "memory.events", "low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n");
+    assert_int_equal(groups_oom_kills(groups, 1), 3);
+    assert_int_equal(groups_oom_kills(groups, 0), 0);
+    groups_free(groups);
+
+    put(place->dir, "cgroup.procs", "1\n");
+    assert_null(groups_new_at(place->dir, 2, 12345, &why));
+    assert_non_null(strstr(why, "delegated"));
+    g_clear_pointer(&why, g_free);
+    put(place->dir, "cgroup.procs", own);
+    put(place->dir, "cgroup.controllers", "cpu pids\n");
+    assert_null(groups_new_at(place->dir, 2, 12345, &why));
+    assert_int_equal(groups_place_worker(NULL, 0, -1), 0);
+    const char *const made[] = {manager, zygote, w0, w1, place->dir};
+    for (size_t i = 0; i < G_N_ELEMENTS(made); i++) {
+        remove_files(made[i]);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(rmdir(made[i]), 0);
+    }
+}
+
 int
 main(void)
 {
@@ -179,6 +279,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_current_generation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_report, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

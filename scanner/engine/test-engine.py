@@ -90,6 +90,8 @@ def test_status_and_state_file(engine):
     assert status["signatures"] == 3 and not status["test_only"] and status["error"] is None
     assert status["workers"] == 2 and status["restarts"] == 0 and status["load_seconds"] > 0
     assert ("ONE user" in status["sandbox"]) == (engine.mode == "user")
+    assert "control group" in status["sandbox"]
+    assert 1 << 20 < status["memory"] < 1 << 30 < status["worker_memory"]
     print(status["sandbox"])
     state, since, seconds, generation = engine.state_line()
     assert (state, generation) == ("ready", "gen-1")
@@ -161,6 +163,38 @@ def test_a_dead_zygote_is_replaced(own):
         pool.event()
     assert len(pool.gone) >= 1
     assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+    pool.close()
+
+
+def test_a_frozen_zygote_is_replaced(own):
+    """Its spare workers go on, so nothing but its silence tells."""
+    engine = own(mode="root" if os.geteuid() == 0 else "user")
+    engine.wait_state("ready")
+    pool = engine.attach()
+    pool.worker()
+    [zygote] = engine.processes()["postern-zygote"]
+    os.kill(zygote, signal.SIGSTOP)
+    while not [s for s in pool.states if s["state"] == "ready" and s["restarts"] == 1]:
+        pool.event(timeout=90)
+    assert "does not answer any more" in engine.log_text()
+    pool.close()
+
+
+def test_a_crash_loop_is_slowed_down(own):
+    """Eight crashes in a row are replaced at once, then the pauses grow."""
+    engine = own(workers=1)
+    engine.wait_state("ready")
+    pool = engine.attach()
+    began = time.monotonic()
+    for _ in range(12):
+        number, _ = pool.worker()
+        [pid] = engine.processes()["postern-worker"]
+        os.kill(pid, signal.SIGSEGV)
+        pool.wait_gone(number)
+        pool.workers.pop(number, None)
+    pool.worker()
+    # 0.1 + 0.2 + ... is what the engine waits, however slow the machine is.
+    assert time.monotonic() - began > 1
     pool.close()
 
 

@@ -94,6 +94,12 @@ orders_tmp_size(const struct orders *orders)
 }
 
 guint64
+orders_memory(const struct orders *orders)
+{
+    return (1ULL << 30) + 2 * orders->scan_size + 5 * orders->message_size;
+}
+
+guint64
 orders_scan_ms(const struct orders *orders)
 {
     return orders->scan_timeout * 850;

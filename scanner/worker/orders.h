@@ -45,6 +45,12 @@ struct orders *orders_from_json(json_t *json);
 guint64 orders_tmp_size(const struct orders *orders);
 
 /*
+ * Address space that a worker may take beyond what the zygote has, bytes: the message, its decoded
+ * parts, the files that libclamav maps, and what libclamav needs to work.
+ */
+guint64 orders_memory(const struct orders *orders);
+
+/*
  * Milliseconds that libclamav may take for one message. Less than scan_timeout, after which
  * posternd has the worker killed: a limit that the worker reports beats a worker that dies.
  */

@@ -23,10 +23,6 @@
 #define TMPDIR 5
 #define SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK)
 
-/* Address space that a scan may take beside the message, its decoded parts and the files that
- * libclamav maps. */
-#define MEMORY_BASE (1ULL << 30)
-
 static _Noreturn void
 give_up(int channel, enum worker_exit status, const char *what, int error)
 {
@@ -81,7 +77,7 @@ enter_sandbox(const struct worker *worker)
         .tmpdir = TMPDIR,
         .proc = PROC,
         .tmp_size = tmp_size,
-        .memory = MEMORY_BASE + 2 * orders->scan_size + 5 * orders->message_size,
+        .memory = orders_memory(orders),
     };
     const char *failed = sandbox_enter(worker->sandbox, &sandbox);
     if (failed != NULL) {

@@ -195,15 +195,32 @@ describe_sandbox(const struct zygote *zygote)
         landlock_text, zygote->huge >> 20);
 }
 
+/* Bytes of this process that are in memory; 0 when that cannot be read. */
+static guint64
+resident(int proc)
+{
+    char text[64] = "";
+    unsigned long long pages = 0;
+    int fd = openat(proc, "self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    if (read(fd, text, sizeof text - 1) <= 0 || sscanf(text, "%*u %llu", &pages) != 1) {
+        pages = 0;
+    }
+    close(fd);
+    return pages * (guint64)sysconf(_SC_PAGESIZE);
+}
+
 static void
 report_loaded(const struct zygote *zygote)
 {
     g_autofree char *sandbox = describe_sandbox(zygote);
-    json_auto_t *packet = json_pack("{s:s, s:s, s:I, s:i, s:f, s:s}", "event", "loaded",
-                                    "generation", zygote->orders->generation, "signatures",
-                                    (json_int_t)clam_signatures(zygote->clam), "landlock",
-                                    sandbox_landlock(zygote->sandbox), "load_seconds",
-                                    zygote->load_seconds, "sandbox", sandbox);
+    json_auto_t *packet = json_pack(
+        "{s:s, s:s, s:I, s:i, s:f, s:s, s:I}", "event", "loaded", "generation",
+        zygote->orders->generation, "signatures", (json_int_t)clam_signatures(zygote->clam),
+        "landlock", sandbox_landlock(zygote->sandbox), "load_seconds", zygote->load_seconds,
+        "sandbox", sandbox, "memory", (json_int_t)resident(zygote->proc));
     if (packet_send(ZYGOTE_CHANNEL, packet, -1) < 0) {
         _exit(1);
     }
@@ -270,6 +287,15 @@ fork_worker(struct zygote *zygote, guint64 number, unsigned slot, int channel)
 }
 
 static void
+answer_ping(void)
+{
+    json_auto_t *packet = json_pack("{s:s}", "event", "alive");
+    if (packet_send(ZYGOTE_CHANNEL, packet, -1) < 0) {
+        _exit(1);
+    }
+}
+
+static void
 on_request(struct zygote *zygote)
 {
     json_auto_t *request = NULL;
@@ -279,6 +305,10 @@ on_request(struct zygote *zygote)
     int slot;
     if (packet_receive(ZYGOTE_CHANNEL, &request, &channel) != 1) {
         _exit(0);
+    }
+    if (g_strcmp0(json_string_value(json_object_get(request, "op")), "ping") == 0) {
+        answer_ping();
+        return;
     }
     if (json_unpack(request, "{s:s, s:I, s:i}", "op", &op, "worker", &number, "slot", &slot) < 0 ||
         strcmp(op, "fork") != 0 || channel < 0 || slot < 0 || slot >= ZYGOTE_SLOTS_MAX) {
