@@ -42,11 +42,11 @@ on_layer(int fd, const char *type, const char **ancestors, size_t parent_size, c
     (void)fd;
     (void)ancestors;
     (void)parent_size;
-    (void)name;
     const struct clam *clam = context;
     struct clam_layer layer = {
         .level = level,
         .type = type,
+        .name = name,
         .data = (const unsigned char *)buffer,
         .size = size,
         .derived = (attributes & LAYER_ATTRIBUTES_NORMALIZED) != 0,
@@ -60,9 +60,8 @@ on_layer_end(int fd, int result, const char *name, void *context)
 {
     (void)fd;
     (void)result;
-    (void)name;
     const struct clam *clam = context;
-    clam->sink->leave(clam->sink->data);
+    clam->sink->leave(clam->sink->data, name);
     return CL_CLEAN;
 }
 
@@ -71,11 +70,11 @@ on_member(const char *container, unsigned long container_size, const char *name,
           int encrypted, unsigned index, void *context)
 {
     (void)container_size;
-    (void)name;
     (void)index;
     const struct clam *clam = context;
     struct clam_member member = {
         .container = container,
+        .name = name,
         .size = size,
         .encrypted = encrypted != 0,
     };
@@ -90,6 +89,38 @@ on_found(int fd, const char *name, void *context)
     struct clam *clam = context;
     clam->found = true;
     clam->sink->found(clam->sink->data, name);
+}
+
+static int
+on_vba(const unsigned char *code, size_t len, void *context)
+{
+    (void)code;
+    (void)len;
+    const struct clam *clam = context;
+    clam->sink->macros(clam->sink->data);
+    return 0;
+}
+
+char *
+clam_true_type(const char *type)
+{
+    static const struct {
+        const char *prefix;
+        const char *name;
+    } others[] = {
+        {"CL_TYPE_TEXT_", "text"},  {"CL_TYPE_SCRIPT", "text"}, {"CL_TYPE_BINARY_DATA", "binary"},
+        {"CL_TYPE_MSEXE", "pe"},    {"CL_TYPE_HTML", "html"},   {"CL_TYPE_POSIX_TAR", "tar"},
+        {"CL_TYPE_OLD_TAR", "tar"}, {"CL_TYPE_ANY", NULL},      {"CL_TYPE_ERROR", NULL},
+        {"CL_TYPE_IGNORED", NULL},  {"CL_TYPE_ZIPSFX", "zip"},
+    };
+    for (size_t i = 0; type != NULL && i < G_N_ELEMENTS(others); i++) {
+        if (g_str_has_prefix(type, others[i].prefix)) {
+            return g_strdup(others[i].name);
+        }
+    }
+    return type != NULL && g_str_has_prefix(type, "CL_TYPE_")
+               ? g_ascii_strdown(type + strlen("CL_TYPE_"), -1)
+               : NULL;
 }
 
 static int
@@ -142,6 +173,7 @@ clam_new(const struct orders *orders, struct clam **ret_clam, char **error_r)
     cl_engine_set_clcb_post_scan(engine, on_layer_end);
     cl_engine_set_clcb_meta(engine, on_member);
     cl_engine_set_clcb_virus_found(engine, on_found);
+    cl_engine_set_clcb_vba(engine, on_vba);
     struct clam *clam = g_new0(struct clam, 1);
     clam->engine = engine;
     *ret_clam = clam;
@@ -239,7 +271,7 @@ clam_scan(struct clam *clam, const unsigned char *data, size_t len, unsigned tim
         .general = CL_SCAN_GENERAL_ALLMATCHES | CL_SCAN_GENERAL_HEURISTICS,
         .parse = ~0U,
         .heuristic = CL_SCAN_HEURISTIC_EXCEEDS_MAX | CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
-                     CL_SCAN_HEURISTIC_ENCRYPTED_DOC,
+                     CL_SCAN_HEURISTIC_ENCRYPTED_DOC | CL_SCAN_HEURISTIC_MACROS,
     };
     const char *name = NULL;
     unsigned long scanned = 0;

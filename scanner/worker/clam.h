@@ -18,6 +18,7 @@ struct clam;
 struct clam_layer {
     unsigned level;
     const char *type;          /* "CL_TYPE_ZIP" */
+    const char *name;          /* file name without its folders, as raw bytes; NULL = none */
     const unsigned char *data; /* NULL when it could not be read */
     size_t size;
     bool derived; /* made by libclamav from its parent (normalised text), not contained in it */
@@ -26,19 +27,35 @@ struct clam_layer {
 /* A member of a container, as the container announces it. */
 struct clam_member {
     const char *container; /* type, "CL_TYPE_7Z" */
+    const char *name;      /* with its folders, as raw bytes; NULL = none */
     unsigned long size;
     bool encrypted;
 };
 
-/* What happens during a scan. enter() and leave() nest. All run inside clam_scan(). */
+/*
+ * What happens during a scan. enter() and leave() nest. All run inside clam_scan().
+ *
+ * Most of what is found is reported at once, within the layer. Alerts of the kind "potentially
+ * unwanted" (heuristics, limits, macros) come at the end of the whole scan, when all layers have
+ * been left; leave() names the latest alert of the scan so far, for a hint at where it was.
+ * Macros are reported as found(), CLAM_MACROS..., though they are no reason for concern.
+ */
+#define CLAM_MACROS "Heuristics.OLE2.ContainsMacros"
 struct clam_sink {
     void (*enter)(void *data, const struct clam_layer *layer);
-    void (*leave)(void *data);
+    void (*leave)(void *data, const char *alert);
     void (*member)(void *data, const struct clam_member *member);
     void (*found)(void *data, const char *name);
     void (*warned)(void *data, const char *text);
+    void (*macros)(void *data); /* VBA, in the innermost layer */
     void *data;
 };
+
+/*
+ * TYPE for people and rules: "zip", "msole2", "pe", "html", "text" for plain text in any charset,
+ * "binary" for what is nothing known. NULL when TYPE says nothing.
+ */
+char *clam_true_type(const char *type);
 
 enum clam_result {
     CLAM_DONE,    /* it came to the end; what was found went to the sink */

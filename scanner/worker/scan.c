@@ -9,6 +9,7 @@
 #include "faultguard.h"
 #include "layers.h"
 #include "mime.h"
+#include "objects.h"
 #include "tmpdir.h"
 
 #define FAULTS_MAX 16
@@ -21,26 +22,27 @@ struct scan {
     gint64 deadline_us;
     bool stopped;         /* the time is up */
     bool taken_for_mail;  /* libclamav says that the object is one */
-    struct layers layers; /* of the object that is being scanned */
+    const char *path;     /* of the object that is being scanned */
+    struct layers layers; /* its containers */
+    struct objects objects;
 };
 
-/* The leaf that consists of exactly these bytes. */
+/* The leaf that consists of exactly these bytes, *RET_HASHED: SHA256 is theirs. */
 static struct mime_leaf *
-find_leaf(const struct scan *scan, const struct clam_layer *layer)
+find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char sha256[32],
+          bool *ret_hashed)
 {
-    unsigned char sha256[32];
-    bool hashed = false;
     struct mime_leaf *found = NULL;
     for (guint i = 0; scan->leaves != NULL && layer->data != NULL && i < scan->leaves->len; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
         if (leaf->size != layer->size) {
             continue;
         }
-        if (!hashed) {
+        if (!*ret_hashed) {
             EVP_Digest(layer->data, layer->size, sha256, NULL, EVP_sha256(), NULL);
-            hashed = true;
+            *ret_hashed = true;
         }
-        if (memcmp(leaf->sha256, sha256, sizeof sha256) == 0) {
+        if (memcmp(leaf->sha256, sha256, sizeof leaf->sha256) == 0) {
             leaf->visited = true;
             found = leaf;
         }
@@ -52,18 +54,23 @@ static void
 on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
-    const struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer);
+    unsigned char sha256[32];
+    bool hashed = false;
+    const struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer, sha256, &hashed);
     if (layer->level == 0 && layer->type != NULL && strcmp(layer->type, "CL_TYPE_MAIL") == 0) {
         scan->taken_for_mail = true;
     }
-    layers_enter(&scan->layers, layer, leaf != NULL ? leaf->path : NULL);
+    const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
+                                     scan->path, hashed ? sha256 : NULL);
+    layers_enter(&scan->layers, layer, path);
 }
 
 static void
-on_leave(void *data)
+on_leave(void *data, const char *alert)
 {
     struct scan *scan = data;
     layers_leave(&scan->layers);
+    objects_leave(&scan->objects, alert);
 }
 
 static void
@@ -71,6 +78,14 @@ on_member(void *data, const struct clam_member *member)
 {
     struct scan *scan = data;
     layers_member(&scan->layers, member);
+    objects_member(&scan->objects, member);
+}
+
+static void
+on_macros(void *data)
+{
+    struct scan *scan = data;
+    facts_mark_macros(scan->facts, objects_path_of(&scan->objects, CLAM_MACROS));
 }
 
 /* What libclamav reports as a "detection" is partly a confession that it did not look. */
@@ -78,12 +93,18 @@ static void
 on_found(void *data, const char *name)
 {
     struct scan *scan = data;
+    const char *path = objects_path_of(&scan->objects, name);
+    if (*path == '\0') {
+        path = scan->path;
+    }
     if (g_str_has_prefix(name, "Heuristics.Limits.Exceeded")) {
-        facts_add_unscanned(scan->facts, CAUSE_LIMIT, name, scan->layers.path);
+        facts_add_unscanned(scan->facts, CAUSE_LIMIT, name, path);
     } else if (g_str_has_prefix(name, "Heuristics.Encrypted")) {
-        facts_add_unscanned(scan->facts, CAUSE_ENCRYPTED, name, scan->layers.path);
+        facts_add_unscanned(scan->facts, CAUSE_ENCRYPTED, name, path);
+    } else if (g_str_has_prefix(name, CLAM_MACROS)) {
+        facts_mark_macros(scan->facts, path);
     } else {
-        facts_add_detection(scan->facts, name);
+        facts_add_detection_in(scan->facts, name, path);
     }
 }
 
@@ -92,7 +113,7 @@ on_warned(void *data, const char *text)
 {
     struct scan *scan = data;
     if (strstr(text, "cannot be scanned") != NULL) {
-        facts_add_unscanned(scan->facts, CAUSE_UNSUPPORTED, text, scan->layers.path);
+        facts_add_unscanned(scan->facts, CAUSE_UNSUPPORTED, text, scan->path);
     }
 }
 
@@ -106,6 +127,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
         .member = on_member,
         .found = on_found,
         .warned = on_warned,
+        .macros = on_macros,
         .data = scan,
     };
     gint64 left_ms = (scan->deadline_us - g_get_monotonic_time()) / 1000;
@@ -114,11 +136,14 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
     if (len == 0) {
         return;
     }
+    scan->path = path;
     layers_begin(&scan->layers, scan->facts, scan->orders->scan_file_size, path);
+    objects_begin(&scan->objects, scan->facts, scan->leaves);
     if (left_ms > 0) {
         result = clam_scan(scan->clam, data, len, (unsigned)left_ms, &sink, &text);
     }
     layers_end(&scan->layers);
+    objects_end(&scan->objects);
     if (result == CLAM_LIMIT) {
         scan->stopped = true;
         facts_add_unscanned(scan->facts, CAUSE_LIMIT, text, path);
@@ -200,6 +225,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     scan_bytes(&scan, data, len, "");
     scan_as_mail(&scan, data, len);
     scan_leaves(&scan);
+    objects_share(scan.facts);
     g_clear_pointer(&scan.leaves, g_ptr_array_unref);
     empty_tmpdir(scan.facts);
     faultguard_stop();
