@@ -5,7 +5,8 @@
 #include <string.h>
 #include <glib.h>
 
-#include "crc32.h"
+#include "bytes.h"
+#include "members.h"
 
 /*
  * Magic numbers: file(1)'s database and the formats' own specifications. What libclamav opens:
@@ -19,18 +20,6 @@ static const struct magic {
     const char *bytes;
     bool (*check)(const unsigned char *data, size_t len); /* where the magic is too short */
 } magics[];
-
-static uint16_t
-le16(const unsigned char *p)
-{
-    return (uint16_t)(p[0] | p[1] << 8);
-}
-
-static uint32_t
-le32(const unsigned char *p)
-{
-    return (uint32_t)le16(p) | (uint32_t)le16(p + 2) << 16;
-}
 
 /* ARJ: the main header follows, at most 2600 bytes, its file type is 2. */
 static bool
@@ -46,26 +35,6 @@ check_bzip2(const unsigned char *data, size_t len)
     return len >= 10 && data[3] >= '1' && data[3] <= '9' &&
            (memcmp(data + 4, "1AY&SY", 6) == 0 ||
             memcmp(data + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0);
-}
-
-/* Another stream after the first: parallel compressors write many, and libclamav 1.4 unpacks only
- * the first. Streams begin at a byte, and 72 bits do not come about by chance. */
-static bool
-check_bzip2_streams(const unsigned char *data, size_t len)
-{
-    static const char block[] = "1AY&SY";
-    const unsigned char *end = data + len;
-    const unsigned char *p = data + 4;
-    if (!check_bzip2(data, len)) {
-        return false;
-    }
-    while ((p = memmem(p, (size_t)(end - p), block, sizeof block - 1)) != NULL) {
-        if (p - data >= 8 && memcmp(p - 4, "BZh", 3) == 0 && p[-1] >= '1' && p[-1] <= '9') {
-            return true;
-        }
-        p++;
-    }
-    return false;
 }
 
 /* A skippable frame, which both formats may begin with: 0x184d2a50 to 5f. */
@@ -93,21 +62,62 @@ check_lha(const unsigned char *data, size_t len)
 }
 
 /*
- * LZMA-alone has no magic: properties 0x5d (all tools write that), a dictionary that is a power
- * of two of at least 4 KB or the sum of two, a size below 2^40 or unknown, and a first byte 0 of
- * the range coder.
+ * LZMA-alone has no magic: properties below 225, a dictionary of at least 4 KB, a size below 2^40
+ * or unknown, and a first byte 0 of the range coder. All tools write the properties 0x5d, and
+ * then any sum of two powers will do as the dictionary; with others it must be what 7-Zip and
+ * libarchive insist on too: 2^n or 2^n + 2^(n-1).
  */
 static bool
 check_lzma(const unsigned char *data, size_t len)
 {
-    if (len < 14 || data[13] != 0) {
+    if (len < 14 || data[13] != 0 || data[0] >= 225) {
         return false;
     }
     uint32_t dict = le32(data + 1);
     uint32_t rest = dict & (dict - 1);
     bool unknown = le32(data + 5) == UINT32_MAX && le32(data + 9) == UINT32_MAX;
-    return dict >= 4096 && (rest == 0 || (rest & (rest - 1)) == 0) &&
-           (unknown || le32(data + 9) < 256);
+    bool plausible = data[0] == 0x5d
+                         ? (rest & (rest - 1)) == 0
+                         : rest == 0 || dict - rest == rest >> 1 || rest == (dict - rest) << 1;
+    return dict >= 4096 && plausible && (unknown || (le32(data + 9) < 256 && le32(data + 5) > 0));
+}
+
+/* ARC (and PAK): mark, method, a name of up to 12 characters with its NUL, a size that fits. */
+static bool
+check_arc(const unsigned char *data, size_t len)
+{
+    if (len < 29 || data[1] == 0 || data[1] > 11) {
+        return false;
+    }
+    size_t name = 0;
+    while (name < 13 && data[2 + name] > ' ' && data[2 + name] < 127) {
+        name++;
+    }
+    return name > 0 && name < 13 && data[2 + name] == 0 && le32(data + 15) <= len - 29;
+}
+
+/* ext2 to ext4: beside the mark (bytes 56, 57 of the superblock) a block size of 1 to 64 KB and a
+ * revision of 0 or 1. */
+static bool
+check_ext(const unsigned char *data, size_t len)
+{
+    return len >= 1024 + 80 && le32(data + 1024 + 24) <= 6 && le32(data + 1024 + 76) <= 1;
+}
+
+/* FAT: the mark of a boot sector, a sector size, one or two tables. */
+static bool
+check_fat(const unsigned char *data, size_t len)
+{
+    unsigned size = len >= 512 ? le16(data + 11) : 0;
+    return size >= 512 && size <= 4096 && (size & (size - 1)) == 0 && data[16] >= 1 &&
+           data[16] <= 2 && (data[0] == 0xeb || data[0] == 0xe9);
+}
+
+/* A fixed VHD is a raw disk with a footer. */
+static bool
+ends_as_vhd(const unsigned char *data, size_t len)
+{
+    return len > 512 && memcmp(data + len - 512, "conectix", 8) == 0;
 }
 
 static const struct magic magics[] = {
@@ -117,23 +127,21 @@ static const struct magic magics[] = {
     {{"7z archive", true, SURVEY_NONE}, 0, 6, "7z\274\257\047\034", NULL},
     {{"RAR archive", false, SURVEY_NONE}, 0, 6, "Rar!\032\007", NULL},
     {{"RAR archive", false, SURVEY_NONE}, 0, 4, "RE~^", NULL},
-    {{"gzip file", true, SURVEY_NONE}, 0, 3, "\037\213\010", NULL},
-    {{"bzip2 file of several streams", false, SURVEY_NONE}, 0, 3, "BZh", check_bzip2_streams},
-    {{"bzip2 file", true, SURVEY_NONE}, 0, 3, "BZh", check_bzip2},
-    {{"xz file", true, SURVEY_NONE}, 0, 6, "\3757zXZ\0", NULL},
+    {{"gzip file", true, SURVEY_GZIP}, 0, 3, "\037\213\010", NULL},
+    {{"bzip2 file", true, SURVEY_BZIP2}, 0, 3, "BZh", check_bzip2},
+    {{"xz file", true, SURVEY_XZ}, 0, 6, "\3757zXZ\0", NULL},
     {{"Zstandard file", false, SURVEY_NONE}, 0, 4, "\050\265\057\375", NULL},
     {{"Zstandard or LZ4 file", false, SURVEY_NONE}, 1, 3, "\052M\030", check_skippable},
     {{"LZ4 file", false, SURVEY_NONE}, 0, 4, "\004\"M\030", NULL},
     {{"LZ4 file", false, SURVEY_NONE}, 0, 4, "\002!L\030", NULL},
     {{"lzip file", false, SURVEY_NONE}, 0, 4, "LZIP", NULL},
-    {{"LZMA file", false, SURVEY_NONE}, 0, 3, "\135\0\0", check_lzma},
     {{"lzop file", false, SURVEY_NONE}, 0, 9, "\211LZO\0\r\n\032\n", NULL},
     {{"compress file", false, SURVEY_NONE}, 0, 2, "\037\235", check_compress},
     {{"lrzip file", false, SURVEY_NONE}, 0, 4, "LRZI", NULL},
     {{"zpaq archive", false, SURVEY_NONE}, 0, 4, "7kSt", NULL},
     {{"CAB archive", true, SURVEY_NONE}, 0, 8, "MSCF\0\0\0\0", NULL},
     {{"ARJ archive", true, SURVEY_NONE}, 0, 2, "\140\352", check_arj},
-    {{"LHA archive", true, SURVEY_NONE}, 2, 1, "-", check_lha},
+    {{"LHA archive", true, SURVEY_LHA}, 2, 1, "-", check_lha},
     {{"ALZ archive", true, SURVEY_NONE}, 0, 4, "ALZ\001", NULL},
     {{"EGG archive", true, SURVEY_NONE}, 0, 4, "EGGA", NULL},
     {{"ACE archive", false, SURVEY_NONE}, 7, 7, "**ACE**", NULL},
@@ -141,9 +149,9 @@ static const struct magic magics[] = {
     {{"StuffIt archive", false, SURVEY_NONE}, 0, 8, "StuffIt ", NULL},
     {{"StuffIt archive", false, SURVEY_NONE}, 0, 4, "SIT!", NULL},
     {{"tar archive", true, SURVEY_TAR}, 257, 5, "ustar", NULL},
-    {{"cpio archive", true, SURVEY_NONE}, 0, 6, "070701", NULL},
-    {{"cpio archive", true, SURVEY_NONE}, 0, 6, "070702", NULL},
-    {{"cpio archive", true, SURVEY_NONE}, 0, 6, "070707", NULL},
+    {{"cpio archive", true, SURVEY_CPIO}, 0, 6, "070701", NULL},
+    {{"cpio archive", true, SURVEY_CPIO}, 0, 6, "070702", NULL},
+    {{"cpio archive", true, SURVEY_CPIO}, 0, 6, "070707", NULL},
     {{"ar archive", false, SURVEY_NONE}, 0, 8, "!<arch>\n", NULL},
     {{"RPM package", false, SURVEY_NONE}, 0, 4, "\355\253\356\333", NULL},
     {{"XAR archive", true, SURVEY_NONE}, 0, 4, "xar!", NULL},
@@ -156,6 +164,33 @@ static const struct magic magics[] = {
     {{"VHD image", false, SURVEY_NONE}, 0, 8, "conectix", NULL},
     {{"VHDX image", false, SURVEY_NONE}, 0, 8, "vhdxfile", NULL},
     {{"SquashFS image", false, SURVEY_NONE}, 0, 4, "hsqs", NULL},
+    {{"SquashFS image", false, SURVEY_NONE}, 0, 4, "sqsh", NULL},
+    {{"CramFS image", false, SURVEY_NONE}, 16, 16, "Compressed ROMFS", NULL},
+    {{"romfs image", false, SURVEY_NONE}, 0, 8, "-rom1fs-", NULL},
+    {{"ext file system", false, SURVEY_NONE}, 1080, 2, "\123\357", check_ext},
+    {{"FAT file system", false, SURVEY_NONE}, 510, 2, "\125\252", check_fat},
+    {{"NTFS file system", false, SURVEY_NONE}, 3, 8, "NTFS    ", NULL},
+    {{"exFAT file system", false, SURVEY_NONE}, 3, 8, "EXFAT   ", NULL},
+    {{"XFS file system", false, SURVEY_NONE}, 0, 4, "XFSB", NULL},
+    {{"APFS container", false, SURVEY_NONE}, 32, 4, "NXSB", NULL},
+    {{"QCOW image", false, SURVEY_NONE}, 0, 4, "QFI\373", NULL},
+    {{"QED image", false, SURVEY_NONE}, 0, 4, "QED\0", NULL},
+    {{"VDI image", false, SURVEY_NONE}, 64, 4, "\177\020\332\276", NULL},
+    {{"VMDK image", false, SURVEY_NONE}, 0, 4, "KDMV", NULL},
+    {{"VMDK image", false, SURVEY_NONE}, 0, 4, "COWD", NULL},
+    {{"Parallels image", false, SURVEY_NONE}, 0, 16, "WithoutFreeSpace", NULL},
+    {{"Parallels image", false, SURVEY_NONE}, 0, 16, "WithouFreSpacExt", NULL},
+    {{"VHD image", false, SURVEY_NONE}, 0, 0, "", ends_as_vhd},
+    {{"CHM help file", true, SURVEY_NONE}, 0, 4, "ITSF", NULL},
+    {{"help file (ITOLITLS)", false, SURVEY_NONE}, 0, 8, "ITOLITLS", NULL},
+    {{"AppleSingle file", false, SURVEY_NONE}, 0, 8, "\0\005\026\0\0\002\0\0", NULL},
+    {{"DMS archive", false, SURVEY_NONE}, 0, 4, "DMS!", NULL},
+    {{"LZX archive", false, SURVEY_NONE}, 0, 4, "LZX\0", NULL},
+    {{"PPMd archive", false, SURVEY_NONE}, 0, 4, "\217\257\254\204", NULL},
+    {{"rzip file", false, SURVEY_NONE}, 0, 4, "RZIP", NULL},
+    {{"ARC archive", false, SURVEY_NONE}, 0, 1, "\032", check_arc},
+    /* Last, because its mark is the weakest. */
+    {{"LZMA file", false, SURVEY_NONE}, 0, 0, "", check_lzma},
 };
 
 /* libclamav's names for the kinds that have no magic number. */
@@ -164,7 +199,7 @@ static const struct {
     struct container container;
 } typed[] = {
     {"CL_TYPE_OLD_TAR", {"tar archive", true, SURVEY_TAR}},
-    {"CL_TYPE_CPIO_OLD", {"cpio archive", true, SURVEY_NONE}},
+    {"CL_TYPE_CPIO_OLD", {"cpio archive", true, SURVEY_CPIO}},
     {"CL_TYPE_BINHEX", {"BinHex file", true, SURVEY_NONE}},
 };
 
@@ -187,36 +222,6 @@ container_detect(const unsigned char *data, size_t len, const char *clam_type)
     for (size_t i = 0; clam_type != NULL && i < sizeof typed / sizeof typed[0]; i++) {
         if (strcmp(typed[i].clam_type, clam_type) == 0) {
             return &typed[i].container;
-        }
-    }
-    return NULL;
-}
-
-/* The main header that follows the mark has a checksum (RAR 5: technote "RAR 5.0 archive format",
- * "General archive block format"; before that CRC-16 of its 11 bytes, type 0x73). */
-static bool
-check_rar_header(const unsigned char *data, size_t len)
-{
-    if (len >= 20 && data[6] == 0) {
-        return data[9] == 0x73 && le16(data + 12) == 13 &&
-               (crc32_of(data + 9, 11) & 0xffff) == le16(data + 7);
-    }
-    /* The header's size, one byte as long as it is below 128, does not count itself. */
-    return len >= 13 && data[6] == 1 && data[7] == 0 && data[12] < 128 && len >= 13U + data[12] &&
-           crc32_of(data + 12, 1U + data[12]) == le32(data + 8);
-}
-
-const struct container *
-container_detect_sfx(const unsigned char *data, size_t len)
-{
-    static const struct container rar = {"self-extracting RAR archive", false, SURVEY_NONE};
-    static const char mark[] = "Rar!\032\007";
-    const unsigned char *end = data + len;
-    bool program = len > 2 && memcmp(data, "MZ", 2) == 0;
-    for (const unsigned char *p = data;
-         (p = memmem(p, (size_t)(end - p), mark, sizeof mark - 1)) != NULL; p++) {
-        if (program || check_rar_header(p, (size_t)(end - p))) {
-            return &rar;
         }
     }
     return NULL;
@@ -288,107 +293,5 @@ container_survey_zip(const unsigned char *data, size_t len)
         at += ZIP_ENTRY_SIZE + (size_t)le16(entry + 28) + le16(entry + 30) + le16(entry + 32);
     }
     survey.found = at == stop && survey.entries > 0;
-    return survey;
-}
-
-/* tar: POSIX pax, "ustar Interchange Format"; the places of the fields in the header. */
-#define TAR_BLOCK 512U
-#define TAR_SIZE 124U
-#define TAR_SIZE_LEN 12U
-#define TAR_SUM 148U
-#define TAR_SUM_LEN 8U
-#define TAR_TYPE 156U
-
-static bool
-tar_octal(const unsigned char *field, size_t len, uint64_t *ret)
-{
-    size_t i = 0;
-    *ret = 0;
-    while (i < len && field[i] == ' ') {
-        i++;
-    }
-    for (; i < len && field[i] >= '0' && field[i] <= '7'; i++) {
-        *ret = *ret << 3 | (field[i] - (unsigned)'0');
-    }
-    return i == len || field[i] == ' ' || field[i] == '\0';
-}
-
-/* Large sizes, and small ones by choice, are big-endian binary with the first bit set (GNU). */
-static bool
-tar_size(const unsigned char *header, uint64_t *ret)
-{
-    const unsigned char *field = header + TAR_SIZE;
-    if ((field[0] & 0x80) == 0) {
-        return tar_octal(field, TAR_SIZE_LEN, ret);
-    }
-    *ret = 0;
-    for (size_t i = TAR_SIZE_LEN - sizeof *ret; i < TAR_SIZE_LEN; i++) {
-        *ret = *ret << 8 | field[i];
-    }
-    return true;
-}
-
-/* The checksum is the sum of all bytes, its own field taken for spaces. Old tars took bytes for
- * signed. */
-static bool
-tar_is_header(const unsigned char *block)
-{
-    uint64_t claimed;
-    int64_t sum = (int64_t)TAR_SUM_LEN * ' ';
-    int64_t signed_sum = sum;
-    for (size_t i = 0; i < TAR_BLOCK; i++) {
-        if (i < TAR_SUM || i >= TAR_SUM + TAR_SUM_LEN) {
-            sum += block[i];
-            signed_sum += (int8_t)block[i];
-        }
-    }
-    return tar_octal(block + TAR_SUM, TAR_SUM_LEN, &claimed) && block[0] != '\0' &&
-           ((int64_t)claimed == sum || (int64_t)claimed == signed_sum);
-}
-
-/* Names, attributes and labels of other members. */
-static bool
-tar_is_about_others(unsigned char type)
-{
-    return type != '\0' && strchr("LKxgXNVMAI", type) != NULL;
-}
-
-/* Links, devices, directories and pipes have no content. Where one claims to have some, unpackers
- * disagree whether a header or content follows. */
-static bool
-tar_is_without_content(unsigned char type)
-{
-    return type >= '1' && type <= '6';
-}
-
-struct tar_survey
-container_survey_tar(const unsigned char *data, size_t len)
-{
-    struct tar_survey survey = {0};
-    size_t at = 0;
-    while (len - at >= TAR_BLOCK) {
-        const unsigned char *header = data + at;
-        uint64_t size = 0;
-        at += TAR_BLOCK;
-        /* As GNU tar does, over the end mark (-i) and damage to the next header. */
-        if (!tar_is_header(header)) {
-            continue;
-        }
-        unsigned char type = header[TAR_TYPE];
-        if (!tar_size(header, &size) || (size > 0 && tar_is_without_content(type))) {
-            survey.odd = true;
-            continue;
-        }
-        if (size > CLAM_IGNORES_UP_TO && !tar_is_about_others(type) &&
-            !tar_is_without_content(type)) {
-            survey.members++;
-            survey.bytes += MIN(size, len - at);
-        }
-        uint64_t blocks = size / TAR_BLOCK + (size % TAR_BLOCK > 0);
-        if (blocks >= (len - at) / TAR_BLOCK) {
-            break;
-        }
-        at += (size_t)blocks * TAR_BLOCK;
-    }
     return survey;
 }

@@ -16,6 +16,11 @@ enum container_survey {
     SURVEY_NONE,
     SURVEY_ZIP,
     SURVEY_TAR,
+    SURVEY_CPIO,
+    SURVEY_LHA,
+    SURVEY_GZIP,
+    SURVEY_BZIP2,
+    SURVEY_XZ,
 };
 
 struct container {
@@ -31,10 +36,6 @@ struct container {
 const struct container *container_detect(const unsigned char *data, size_t len,
                                          const char *clam_type);
 
-/* Like container_detect(), for archives behind a program or anything else that libclamav never
- * finds there: RAR. */
-const struct container *container_detect_sfx(const unsigned char *data, size_t len);
-
 /* What a ZIP's central directory says. */
 struct zip_survey {
     bool found;         /* there is a central directory, and it could be read to its end */
@@ -45,17 +46,5 @@ struct zip_survey {
     int method;         /* a compression method that libclamav does not know, -1 = none */
 };
 struct zip_survey container_survey_zip(const unsigned char *data, size_t len);
-
-/*
- * The files that some unpacker finds in a tar archive (POSIX pax, GNU tar manual "Basic Tar
- * Format"). libclamav stops in silence at the first header that it does not understand: without
- * "ustar", with a size in binary, after the end mark.
- */
-struct tar_survey {
-    unsigned members; /* of more than 5 bytes */
-    uint64_t bytes;   /* of these */
-    bool odd;         /* unpackers disagree about where its members are */
-};
-struct tar_survey container_survey_tar(const unsigned char *data, size_t len);
 
 #endif

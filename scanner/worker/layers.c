@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "container.h"
+#include "hidden.h"
+#include "members.h"
+#include "streams.h"
 
 /* libclamav does not scan files of up to 5 bytes, so it never shows them. */
 #define CLAM_IGNORES_UP_TO 5
@@ -14,7 +17,8 @@ struct layer {
     const char *path;
     const struct container *container;
     struct zip_survey zip;
-    struct tar_survey tar;
+    struct members members;
+    bool several; /* streams, of which libclamav unpacks the first */
     unsigned children;
     guint64 child_bytes;
     unsigned announced; /* members that libclamav should have shown */
@@ -56,13 +60,11 @@ judge_zip(struct layers *layers, const struct layer *layer)
     }
 }
 
-static void
-judge_tar(struct layers *layers, const struct layer *layer)
+static bool
+lacks_members(const struct layer *layer)
 {
-    if (layer->tar.odd || layer->children < layer->tar.members ||
-        layer->child_bytes < layer->tar.bytes) {
-        report(layers, layer, CAUSE_DAMAGED, ", not all of whose members could be unpacked");
-    }
+    return layer->members.odd || layer->children < layer->members.count ||
+           layer->child_bytes < layer->members.bytes;
 }
 
 /* Behind a program, a picture or anything else: libclamav finds some archives there. They are no
@@ -88,8 +90,11 @@ judge(struct layers *layers, const struct layer *layer)
         judge_hidden(layers, layer);
         return;
     }
-    if (layer->container->survey == SURVEY_TAR) {
-        judge_tar(layers, layer);
+    if (layer->several) {
+        report(layers, layer, CAUSE_UNSUPPORTED, " of several streams");
+    }
+    if (lacks_members(layer) && layer->encrypted == 0) {
+        report(layers, layer, CAUSE_DAMAGED, ", not all of whose members could be unpacked");
     }
     if (!layer->container->opened) {
         report(layers, layer, CAUSE_UNSUPPORTED, "");
@@ -126,16 +131,44 @@ is_cut_off(const struct layers *layers, const struct clam_layer *seen)
 }
 
 static void
-recognise(struct layer *layer, const struct clam_layer *seen)
+survey(struct layer *layer, const struct clam_layer *seen, guint64 limit)
+{
+    switch (layer->container->survey) {
+    case SURVEY_NONE:
+        break;
+    case SURVEY_ZIP:
+        layer->zip = container_survey_zip(seen->data, seen->size);
+        break;
+    case SURVEY_TAR:
+        layer->members = members_of_tar(seen->data, seen->size);
+        break;
+    case SURVEY_CPIO:
+        layer->members = members_of_cpio(seen->data, seen->size);
+        break;
+    case SURVEY_LHA:
+        layer->members = members_of_lha(seen->data, seen->size);
+        break;
+    case SURVEY_GZIP:
+        layer->several = streams_gzip(seen->data, seen->size, limit);
+        break;
+    case SURVEY_BZIP2:
+        layer->several = streams_bzip2(seen->data, seen->size);
+        break;
+    case SURVEY_XZ:
+        layer->several = streams_xz(seen->data, seen->size);
+        break;
+    }
+}
+
+static void
+recognise(struct layer *layer, const struct clam_layer *seen, guint64 limit)
 {
     layer->container = container_detect(seen->data, seen->size, seen->type);
     if (layer->container == NULL) {
-        layer->container = container_detect_sfx(seen->data, seen->size);
+        layer->container = hidden_find(seen->data, seen->size);
     }
-    if (layer->container != NULL && layer->container->survey == SURVEY_ZIP) {
-        layer->zip = container_survey_zip(seen->data, seen->size);
-    } else if (layer->container != NULL && layer->container->survey == SURVEY_TAR) {
-        layer->tar = container_survey_tar(seen->data, seen->size);
+    if (layer->container != NULL) {
+        survey(layer, seen, limit);
     }
 }
 
@@ -157,7 +190,7 @@ layers_enter(struct layers *layers, const struct clam_layer *seen, const char *p
         parent->child_bytes += seen->size;
     }
     if (seen->data != NULL && !seen->derived) {
-        recognise(&layer, seen);
+        recognise(&layer, seen, layers->file_limit);
     }
     if (is_cut_off(layers, seen)) {
         facts_add_unscanned(layers->facts, CAUSE_LIMIT, "file cut off at scan_file_size",

@@ -10,7 +10,10 @@
 #include <cmocka.h>
 
 #include "container.h"
+#include "hidden.h"
 #include "layers.h"
+#include "members.h"
+#include "streams.h"
 
 #define LIMIT (1 << 20)
 #define SIZE LIMIT
@@ -40,12 +43,56 @@ test_magic(void **state)
     assert_string_equal(NAME(32769, "CD001"), "ISO 9660 image");
     assert_string_equal(NAME(0, "\x1f\x9d\x90"), "compress file");
     assert_string_equal(NAME(0, "\x5e\x2aM\x18"), "Zstandard or LZ4 file");
-    assert_string_equal(NAME(0, "BZh91AY&SY.....BZh11AY&SY"), "bzip2 file of several streams");
-    assert_string_equal(NAME(0, "BZh91AY&SY.........1AY&SY"), "bzip2 file");
     assert_string_equal(NAME(0, "BZh91AY&SY"), "bzip2 file");
     assert_string_equal(NAME(0, "\x20\x50-lh5-"), "LHA archive");
     assert_string_equal(NAME(0, "\x60\xea\x27\x00\x1e\x07\x01\x00\x10\x00\x02\x00"), "ARJ archive");
     assert_string_equal(NAME(0, "\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0"), "LZMA file");
+}
+
+static bool
+several_bzip2(const char *text)
+{
+    return streams_bzip2((const unsigned char *)text, strlen(text));
+}
+
+static void
+test_streams_of_bzip2(void **state)
+{
+    (void)state;
+    assert_true(several_bzip2("BZh91AY&SY.....BZh11AY&SY"));
+    assert_false(several_bzip2("BZh91AY&SY.........1AY&SY"));
+    assert_false(several_bzip2("BZh91AY&SY.....BZh"));
+    assert_false(several_bzip2("BZ"));
+}
+
+/* "a", twice: printf a | gzip -n; printf a | xz -C none. */
+static void
+test_streams_of_gzip_and_xz(void **state)
+{
+    (void)state;
+    static const char gz[] = "\x1f\x8b\x08\0\0\0\0\0\0\x03\x4b\x04\0\x43\xbe\xb7\xe8\x01\0\0";
+    unsigned char twice[2 * sizeof gz + 9] = {0};
+    memcpy(twice, gz, sizeof gz);
+    assert_false(streams_gzip(twice, sizeof twice, LIMIT));
+    memcpy(twice + sizeof gz + 9, gz, sizeof gz);
+    assert_true(streams_gzip(twice, sizeof twice, LIMIT));
+    assert_false(streams_gzip(twice, sizeof twice, 0));
+    assert_false(streams_gzip(twice, 12, LIMIT));
+    assert_true(streams_xz((const unsigned char *)"\3757zXZ\0", 6));
+}
+
+static void
+test_inflate(void **state)
+{
+    (void)state;
+    static const unsigned char a[] = "\x78\x9c\x4b\x04\x00\x00\x62\x00\x62";
+    g_autoptr(GByteArray) whole = streams_inflate(a, 9, LIMIT);
+    assert_int_equal(whole->len, 1);
+    assert_int_equal(whole->data[0], 'a');
+    g_autoptr(GByteArray) cut = streams_inflate(a, 8, LIMIT);
+    assert_int_equal(cut->len, 1);
+    assert_null(streams_inflate(a, 2, LIMIT));
+    assert_null(streams_inflate((const unsigned char *)"x^ is no zlib", 13, LIMIT));
 }
 
 /* Two bytes are not enough to call something an archive. */
@@ -70,9 +117,9 @@ test_ends_of_the_buffer(void **state)
     assert_null(container_detect(NULL, 0, NULL));
     assert_non_null(container_detect(zip, 4, NULL));
     assert_string_equal(container_detect(zip, 1, "CL_TYPE_OLD_TAR")->name, "tar archive");
-    assert_null(container_detect_sfx((const unsigned char *)"MZ", 2));
-    assert_non_null(container_detect_sfx((const unsigned char *)"MZ..Rar!\032\007", 10));
-    assert_null(container_detect_sfx((const unsigned char *)"xx..Rar!\032\007", 10));
+    assert_null(hidden_find((const unsigned char *)"MZ", 2));
+    assert_non_null(hidden_find((const unsigned char *)"MZ..Rar!\032\007", 10));
+    assert_null(hidden_find((const unsigned char *)"xx..Rar!\032\007", 10));
 }
 
 /* Behind anything but a program the mark alone is not enough: its header has a checksum. */
@@ -90,12 +137,12 @@ test_rar_behind_other_content(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         unsigned char bytes[64];
         memcpy(bytes, cases[i].bytes, cases[i].len);
-        assert_non_null(container_detect_sfx(bytes, cases[i].len));
+        assert_non_null(hidden_find(bytes, cases[i].len));
         for (size_t len = 0; len < cases[i].len; len++) {
-            assert_null(container_detect_sfx(bytes, len));
+            assert_null(hidden_find(bytes, len));
         }
         bytes[18] ^= 1;
-        assert_null(container_detect_sfx(bytes, cases[i].len));
+        assert_null(hidden_find(bytes, cases[i].len));
     }
 }
 
@@ -141,14 +188,14 @@ test_tar_survey(void **state)
     tar_sum(old);
     tar_put(8, '0', 5);  /* libclamav ignores it */
     tar_put(12, '0', 6); /* after an end mark */
-    struct tar_survey survey = container_survey_tar(tar, sizeof tar);
-    assert_int_equal(survey.members, 3);
+    struct members survey = members_of_tar(tar, sizeof tar);
+    assert_int_equal(survey.count, 3);
     assert_int_equal(survey.bytes, 1070);
     assert_false(survey.odd);
-    assert_int_equal(container_survey_tar(tar, 511).members, 0);
-    assert_int_equal(container_survey_tar(tar, 512).members, 1);
+    assert_int_equal(members_of_tar(tar, 511).count, 0);
+    assert_int_equal(members_of_tar(tar, 512).count, 1);
     tar_put(3, '2', 512);
-    assert_true(container_survey_tar(tar, sizeof tar).odd);
+    assert_true(members_of_tar(tar, sizeof tar).odd);
 }
 
 /* Sizes that would overflow. */
@@ -162,7 +209,7 @@ test_tar_sizes_are_bounded(void **state)
         memset(header + 124, 0xff, 12);
         header[124] = (unsigned char)first;
         tar_sum(header);
-        assert_int_equal(container_survey_tar(tar, sizeof tar).bytes, sizeof tar - 512);
+        assert_int_equal(members_of_tar(tar, sizeof tar).bytes, sizeof tar - 512);
     }
 }
 
@@ -451,6 +498,9 @@ main(void)
         cmocka_unit_test(test_short_magic_is_checked),
         cmocka_unit_test(test_ends_of_the_buffer),
         cmocka_unit_test(test_rar_behind_other_content),
+        cmocka_unit_test(test_streams_of_bzip2),
+        cmocka_unit_test(test_streams_of_gzip_and_xz),
+        cmocka_unit_test(test_inflate),
         cmocka_unit_test(test_tar_survey),
         cmocka_unit_test(test_tar_sizes_are_bounded),
         cmocka_unit_test(test_zip_survey),
