@@ -19,6 +19,7 @@
 #include "control.h"
 #include "counters.h"
 #include "log.h"
+#include "memory.h"
 #include "milter.h"
 #include "pool.h"
 #include "settings.h"
@@ -28,10 +29,12 @@
 /* Did not start: configuration, state, sockets. A failure later on is EXIT_FAILURE. */
 #define EXIT_NO_START 2
 /* How long the end waits for the replies that the disk is about to allow. */
-#define DRAIN_US (5 * G_TIME_SPAN_SECOND)
+#define DRAIN_US (3 * G_TIME_SPAN_SECOND)
 /* Per connection: the socket and the message; and what the rest of the process has open. */
 #define DESCRIPTORS_PER_CLIENT 2
 #define DESCRIPTORS_OTHER 1024
+/* Smaller changes of the memory for mail are not worth a line in the log. */
+#define MEMORY_STEP (64U * 1048576U)
 
 struct posternd {
     char *config;
@@ -39,6 +42,8 @@ struct posternd {
     struct settings *settings;
     struct counters counters;
     struct spool_budget budget;
+    struct memory_limits memory;
+    guint64 told; /* the budget's limit that the log was told */
     struct transaction_services transaction;
     sd_event *event;
     sd_event_source *drain;
@@ -180,14 +185,38 @@ event_new(struct posternd *self, char **error_r)
     return rc;
 }
 
+/* The engine's part of the memory has become known, or another. */
+static void
+memory_share(void *data)
+{
+    struct posternd *self = data;
+    struct memory_plan plan = memory_plan(self->settings, &self->memory, pool_engine(self->pool));
+    self->budget.limit = plan.mail;
+    if (plan.mail / MEMORY_STEP == self->told / MEMORY_STEP) {
+        return;
+    }
+    self->told = plan.mail;
+    log_notice("memory: %" G_GUINT64_FORMAT " MB for mail in progress, of %" G_GUINT64_FORMAT
+               " MB; engine and workers may take %" G_GUINT64_FORMAT " MB",
+               plan.mail >> 20, plan.total >> 20, plan.engine >> 20);
+    if (plan.tight) {
+        log_warning("memory is short: one message of message_size fits, nothing beside it; raise "
+                    "memory, or lower workers, scan_size or message_size");
+    }
+}
+
 static int
 pool_open(struct posternd *self, char **error_r)
 {
     int rc = pool_new(self->event, self->settings, &self->pool);
     if (rc < 0) {
         *error_r = g_strdup_printf("the worker pool failed: %s", strerror(-rc));
+        return rc;
     }
-    return rc;
+    self->memory = memory_limits_read("/sys/fs/cgroup", "/proc/self/cgroup");
+    pool_watch(self->pool, memory_share, self);
+    memory_share(self);
+    return 0;
 }
 
 static int
@@ -252,7 +281,6 @@ serve(struct posternd *self)
     g_autofree char *error = NULL;
     int code = EXIT_NO_START;
     limits_set(self->settings);
-    self->budget.limit = self->settings->spool_memory;
     if (open_all(self, &error) < 0) {
         log_err("%s", error);
         (void)sd_notifyf(0, "STATUS=%s", error);

@@ -11,8 +11,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <glib/gstdio.h>
 
 #include "envelope.h"
+#include "memory.h"
 #include "spool.h"
 
 static void
@@ -131,6 +133,101 @@ test_spool_reserve(void **state)
     assert_int_equal(budget.used, 0);
 }
 
+#define MB ((guint64)1048576)
+
+static struct settings
+memory_settings(void)
+{
+    return (struct settings){.workers = 4,
+                             .message_size = 100 * MB,
+                             .spool_memory = 512 * MB,
+                             .scan_size = 400 * MB,
+                             .scan_file_size = 100 * MB};
+}
+
+static void
+test_memory_plan(void **state)
+{
+    const struct memory_limits big = {.machine = 16384 * MB, .own = G_MAXUINT64};
+    const struct memory_limits small = {.machine = 800 * MB, .own = G_MAXUINT64};
+    const struct memory_limits unit = {.machine = 16384 * MB, .own = 400 * MB};
+    struct settings s = memory_settings();
+    (void)state;
+    json_t *engine = json_pack("{s:I, s:I}", "memory", 1000 * MB, "worker_memory", 600 * MB);
+    struct memory_plan plan = memory_plan(&s, &big, engine);
+    assert_int_equal(plan.total, 12288 * MB);
+    assert_int_equal(plan.engine, 3400 * MB);
+    assert_int_equal(plan.mail, 512 * MB); /* never more than spool_memory */
+    assert_false(plan.tight);
+
+    s.memory = 3700 * MB;
+    plan = memory_plan(&s, &big, engine);
+    assert_int_equal(plan.total, 3700 * MB);
+    assert_int_equal(plan.mail, 3700 * MB / 8);
+    s.memory = 4000 * MB;
+    s.spool_memory = 5000 * MB;
+    assert_int_equal(memory_plan(&s, &big, engine).mail, 600 * MB);
+    s.memory = 0;
+    assert_int_equal(memory_plan(&s, &unit, engine).mail, 300 * MB);
+
+    plan = memory_plan(&s, &small, engine);
+    assert_int_equal(plan.mail, 100 * MB + MEMORY_MESSAGE_OVERHEAD); /* one message, always */
+    assert_true(plan.tight);
+
+    plan = memory_plan(&s, &big, NULL); /* estimated */
+    assert_true(plan.engine > 4 * 500 * MB && plan.engine < 4 * 500 * MB + 200 * MB);
+    json_decref(engine);
+}
+
+static void
+group_write(const char *root, const char *path, const char *text)
+{
+    g_autofree char *whole = g_build_filename(root, path, NULL);
+    g_autofree char *directory = g_path_get_dirname(whole);
+    assert_int_equal(g_mkdir_with_parents(directory, 0700), 0);
+    assert_true(g_file_set_contents(whole, text, -1, NULL));
+}
+
+static void
+group_remove(const char *root, const char *path)
+{
+    g_autofree char *whole = g_build_filename(root, path, NULL);
+    assert_int_equal(g_remove(whole), 0);
+}
+
+static void
+test_memory_limits(void **state)
+{
+    g_autofree char *root = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *self = g_build_filename(root, "self", NULL);
+    (void)state;
+    struct memory_limits none = memory_limits_read(root, self);
+    assert_true(none.machine > 64 * MB && none.machine < G_MAXUINT64);
+    assert_int_equal(none.own, G_MAXUINT64);
+
+    group_write(root, "self", "4:memory:/x\n0::/a/b\n");
+    group_write(root, "memory.max", "50000000\n");
+    group_write(root, "memory/memory.limit_in_bytes", "40000000\n");
+    group_write(root, "a/memory.max", "30000000\n");
+    group_write(root, "a/b/memory.max", "max\n");
+    struct memory_limits some = memory_limits_read(root, self);
+    assert_int_equal(some.machine, 40000000);
+    assert_int_equal(some.own, 30000000);
+
+    static const char *const made[] = {"self",
+                                       "memory.max",
+                                       "memory/memory.limit_in_bytes",
+                                       "memory",
+                                       "a/memory.max",
+                                       "a/b/memory.max",
+                                       "a/b",
+                                       "a",
+                                       ""};
+    for (size_t i = 0; i < G_N_ELEMENTS(made); i++) {
+        group_remove(root, made[i]);
+    }
+}
+
 static void
 test_envelope_json(void **state)
 {
@@ -182,9 +279,14 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spool_content_and_hash), cmocka_unit_test(test_spool_sealed),
-        cmocka_unit_test(test_spool_limits),           cmocka_unit_test(test_spool_reserve),
-        cmocka_unit_test(test_envelope_json),          cmocka_unit_test(test_envelope_json_refused),
+        cmocka_unit_test(test_spool_content_and_hash),
+        cmocka_unit_test(test_spool_sealed),
+        cmocka_unit_test(test_spool_limits),
+        cmocka_unit_test(test_spool_reserve),
+        cmocka_unit_test(test_memory_plan),
+        cmocka_unit_test(test_memory_limits),
+        cmocka_unit_test(test_envelope_json),
+        cmocka_unit_test(test_envelope_json_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

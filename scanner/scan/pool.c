@@ -31,6 +31,8 @@ struct pool {
     gint64 last_id;
     guint64 scans;
     guint64 lost;
+    pool_changed *changed; /* NULL: nobody watches */
+    void *changed_data;
 };
 
 struct worker {
@@ -355,6 +357,9 @@ on_link_changed(void *data)
     } else if (!pool_ready(pool)) {
         finish_queue(pool, error_not_ready);
     }
+    if (pool->changed != NULL) {
+        pool->changed(pool->changed_data);
+    }
 }
 
 static const struct engine_link_ops link_ops = {
@@ -430,6 +435,19 @@ scan_cancel(struct scan *scan)
     }
     g_queue_remove(&pool->queue, scan);
     scan_free(scan);
+}
+
+void
+pool_watch(struct pool *pool, pool_changed *changed, void *data)
+{
+    pool->changed = changed;
+    pool->changed_data = data;
+}
+
+json_t *
+pool_engine(const struct pool *pool)
+{
+    return engine_link_state(pool->link);
 }
 
 bool

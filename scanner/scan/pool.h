@@ -44,6 +44,15 @@ struct scan *pool_scan(struct pool *pool, int fd, scan_done *done, void *data);
 /* Ends a scan without a call of DONE. A worker that was busy with it is killed. NULL is fine. */
 void scan_cancel(struct scan *scan);
 
+/*
+ * CHANGED is called from the event loop when the engine's state has changed, or when the engine
+ * has come or gone. One can watch.
+ */
+typedef void pool_changed(void *data);
+void pool_watch(struct pool *pool, pool_changed *changed, void *data);
+/* The engine's state as it says it (borrowed); NULL while there is no engine. */
+json_t *pool_engine(const struct pool *pool);
+
 /* A verdict can be given now. */
 bool pool_ready(const struct pool *pool);
 /* {"engine": {...as the engine says, or null}, "workers": n, "idle": n, "queued": n, ...} */
