@@ -11,6 +11,7 @@
 #include <glib/gstdio.h>
 
 #include "networks.h"
+#include "rule.h"
 #include "settings.h"
 
 static struct settings *
@@ -59,7 +60,8 @@ test_settings_refused(void **state)
 {
     g_autofree char *error = NULL;
     (void)state;
-    check_refused("\n\nworker = 3\n", ".conf:3: no such option 'worker'");
+    check_refused("\n\nworker = 3\n",
+                  ".conf:3: there is no setting 'worker'; did you mean workers?");
     check_refused("workers = 3000\n", ".conf:1: workers = 3000: not a number between 0 and 254");
     check_refused("message_size = \"2X\"\n", "not a size");
     check_refused("state_dir = \"\"\n", "state_dir is empty");
@@ -69,6 +71,111 @@ test_settings_refused(void **state)
     check_refused("milter_listen = {\"tcp:25\"}\n", "must be unix:/PATH");
     assert_null(settings_load("/nonexistent/postern.conf", &error));
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
+}
+
+/* What people mistype is named with its line, and what they may have meant. */
+static void
+test_settings_nearest(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *says;
+    } cases[] = {
+        {"\nrul \"a\" {\n}\n", ".conf:2: there is no setting 'rul'; did you mean rule?"},
+        {"rule \"a\" {\n\n on_infcted = reject\n}\n", ".conf:3: there is no setting 'on_infcted'; "
+                                                      "did you mean on_infected?"},
+        {"rule \"a\" {\n workers = 2\n}\n", ".conf:2: there is no setting 'workers'"},
+        {"rule \"a\" {\n}\nrule \"a\" {\n}\n", ".conf:3: "},
+        {"rule \"a\" {\n direction = inbond\n}\n", "did you mean inbound?"},
+        {"rule \"a\" {\n senders = {\"\"}\n}\n", ".conf:2: senders has an empty pattern"},
+        {"rule \"a\" {\n clients = {\"192.0.2.0/33\"}\n}\n", ".conf:2: clients = 192.0.2.0/33: "},
+        {"\non_limit = quarentine\n",
+         ".conf:2: on_limit = quarentine: must be one of tag, "
+         "replace, discard, quarantine, reject, tempfail; did you mean "
+         "quarantine?"},
+        {"message_size = \"100MB\"\n", "did you mean \"100M\"?"},
+        {"scan_timeout = 2m\n", "not a number of seconds between 1 and 240; did you mean 120?"},
+        {"\n\nstate_storage = \"share\"\n", ".conf:3: state_storage = share: must be exclusive or "
+                                            "shared; did you mean shared?"},
+        {"\nmessage_size = \"1G\"\n", ".conf:2: message_size is larger than spool_memory"},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        check_refused(cases[i].text, cases[i].says);
+    }
+}
+
+/* No configuration delivers infected or unscanned mail like clean mail. */
+static void
+test_settings_never_deliver(void **state)
+{
+    static const char *const forbidden[] = {
+        "on_infected = accept",   "on_infected = tag",       "on_encrypted = accept",
+        "on_limit = accept",      "on_damaged = accept",     "on_unsupported = accept",
+        "on_end_to_end = accept", "on_end_to_end = replace", "on_error = accept",
+        "on_error = tag",         "on_error = discard",      "on_error = replace",
+        "on_emptied = accept",    "on_emptied = tag",        "on_emptied = replace",
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(forbidden); i++) {
+        g_autofree char *rule = g_strdup_printf("rule \"x\" {\n%s\n}\n", forbidden[i]);
+        check_refused(forbidden[i], "; must be one of ");
+        check_refused(rule, ".conf:2: on_");
+    }
+}
+
+static void
+test_rules(void **state)
+{
+    g_autofree char *error = NULL;
+    (void)state;
+    g_autoptr(settings_t) s = load_text("on_limit = tag\n"
+                                        "rule \"one\" {\n direction = submission\n"
+                                        " senders = {\"*@A.example\", \"<>\"}\n"
+                                        " on_infected = reject\n}\n"
+                                        "rule \"two\" {\n clients = {\"192.0.2.0/24\"}\n}\n",
+                                        &error);
+    assert_null(error);
+    assert_int_equal(s->on_limit, ACTION_TAG);
+    assert_int_equal(s->rules->len, 2);
+    const struct rule *one = g_ptr_array_index(s->rules, 0);
+    assert_true(one->has_direction && one->direction == DIRECTION_SUBMISSION);
+    assert_true(one->says[ON_INFECTED] && !one->says[ON_LIMIT]);
+    assert_int_equal(one->actions[ON_INFECTED], ACTION_REJECT);
+    g_autofree char *text = rule_text(one);
+    assert_string_equal(text, "{ direction = submission, senders = {\"*@A.example\", \"<>\"}, "
+                              "on_infected = reject }");
+}
+
+static void
+note_change(const char *name, const char *old, const char *fresh, bool is_taken, void *data)
+{
+    g_string_append_printf(data, "%s %s>%s %d;", name, old, fresh, is_taken);
+}
+
+/* A running posternd takes what it can; the rest is said, and stays. */
+static void
+test_settings_take(void **state)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(GString) said = g_string_new(NULL);
+    (void)state;
+    g_autoptr(settings_t) old = load_text("on_limit = tag\n", &error);
+    g_autoptr(settings_t) same = load_text("on_limit = tag\n", &error);
+    g_autoptr(settings_t) fresh = load_text("state_dir = \"/x\"\nworkers = 3\n"
+                                            "message_size = \"2M\"\nrule \"r\" {\n}\n",
+                                            &error);
+    settings_take(old, same, note_change, said);
+    assert_string_equal(said->str, "");
+    settings_take(old, fresh, note_change, said);
+    assert_string_equal(said->str, "state_dir /var/lib/postern/state>/x 0;workers 0>3 0;"
+                                   "message_size 104857600>2097152 1;on_limit tag>quarantine 1;"
+                                   "rule >\"r\" { } 1;");
+    assert_string_equal(old->state_dir, "/var/lib/postern/state");
+    assert_int_equal(old->workers, 0);
+    assert_int_equal(old->message_size, 2097152);
+    assert_int_equal(old->on_limit, ACTION_QUARANTINE);
+    assert_int_equal(old->rules->len, 1);
 }
 
 static void
@@ -105,6 +212,10 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_settings_refused),
+        cmocka_unit_test(test_settings_nearest),
+        cmocka_unit_test(test_settings_never_deliver),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_settings_take),
         cmocka_unit_test(test_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

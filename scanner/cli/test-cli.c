@@ -74,7 +74,7 @@ test_config(void **data)
     POSTERN(b, &r, "config", "check");
     check(&r, 0, "is correct", "");
     POSTERN(b, &r, "config", "check", bad);
-    check(&r, 2, "", "bad.conf:2: no such option 'workerz'");
+    check(&r, 2, "", "bad.conf:2: there is no setting 'workerz'; did you mean workers?");
     POSTERN(b, &r, "config", "check", "/nonexistent");
     check(&r, 2, "", "cannot be read");
 }
@@ -332,7 +332,7 @@ check_in_manual(const char *name, const char *value, const char *preset, const c
 {
     const char *manual = data;
     g_autofree char *item = g_strdup_printf("\n.It Va %s No (", name);
-    g_autofree char *ending = g_strdup_printf("; default %s)\n", preset);
+    g_autofree char *ending = g_strdup_printf("; default %s)\n", preset == NULL ? "empty" : preset);
     (void)value;
     const char *found = strstr(manual, item);
     if (found == NULL) {

@@ -11,12 +11,16 @@ counters_to_json(const struct counters *c)
         const char *name;
         guint64 value;
     } all[] = {
-        {"messages", c->messages},       {"clean", c->clean},
-        {"infected", c->infected},       {"unscanned", c->unscanned},
-        {"errors", c->errors},           {"accepted", c->accepted},
-        {"quarantined", c->quarantined}, {"rejected", c->rejected},
-        {"tempfailed", c->tempfailed},   {"abandoned", c->abandoned},
-        {"connections", c->connections}, {"refused", c->refused},
+        {"messages", c->messages},     {"clean", c->clean},
+        {"infected", c->infected},     {"unscanned", c->unscanned},
+        {"errors", c->errors},         {"accepted", c->accepted},
+        {"tagged", c->tagged},         {"replaced", c->replaced},
+        {"discarded", c->discarded},   {"quarantined", c->quarantined},
+        {"rejected", c->rejected},     {"tempfailed", c->tempfailed},
+        {"end_to_end", c->end_to_end}, {"emptied", c->emptied},
+        {"struck", c->struck},         {"poisoned", c->poisoned},
+        {"abandoned", c->abandoned},   {"connections", c->connections},
+        {"refused", c->refused},
     };
     json_t *json = json_object();
     for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {

@@ -9,7 +9,7 @@ import pytest
 import mails
 
 TESTFILES = sorted(pathlib.Path("/usr/share/clamav-testfiles").glob("clam*"))
-ADDED = re.compile(rb"^(Return-Path|Delivered-To|X-Original-To|Received|X-Postern): .*\n(?:[ \t].*\n)*",
+ADDED = re.compile(rb"^(Return-Path|Delivered-To|X-Original-To|Received|X-Postern[-A-Za-z]*): .*\n(?:[ \t].*\n)*",
                    re.M)
 
 

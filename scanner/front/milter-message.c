@@ -17,6 +17,15 @@
 /* Of a header that is kept for the log: RFC 5322's longest line. */
 #define HEADER_KEPT_MAX 998U
 
+/* In the order of struct milter_marks. */
+enum mark { MARK_VERDICT, MARK_REASON, MARK_ACTION, MARK_KEY };
+static const char *const mark_names[MILTER_HEADERS] = {
+    [MARK_VERDICT] = MILTER_HEADER,
+    [MARK_REASON] = MILTER_HEADER "-Reason",
+    [MARK_ACTION] = MILTER_HEADER "-Action",
+    [MARK_KEY] = MILTER_HEADER "-Key",
+};
+
 #define COUNTER(name) offsetof(struct counters, name)
 
 static const struct refusal not_ready = {
@@ -169,6 +178,14 @@ append_lines(struct milter_message *m, const char *text, gsize len)
     }
 }
 
+static void
+count_mark(struct milter_message *m, const char *name)
+{
+    for (int i = 0; i < MILTER_HEADERS; i++) {
+        m->marks.count[i] += g_ascii_strcasecmp(name, mark_names[i]) == 0;
+    }
+}
+
 void
 milter_message_add_header(struct milter_message *m, const struct milter_header *header,
                           bool leadspc)
@@ -177,8 +194,8 @@ milter_message_add_header(struct milter_message *m, const struct milter_header *
         keep(&m->envelope->message_id, header);
     } else if (g_ascii_strcasecmp(header->name, "Subject") == 0) {
         keep(&m->envelope->subject, header);
-    } else if (g_ascii_strcasecmp(header->name, MILTER_HEADER) == 0) {
-        m->our_headers++;
+    } else {
+        count_mark(m, header->name);
     }
     append(m, header->name, strlen(header->name));
     append(m, ": ", leadspc ? 1 : 2);
@@ -204,12 +221,65 @@ milter_message_add_body(struct milter_message *m, const void *bytes, gsize len)
 void
 milter_message_seal(struct milter_message *m)
 {
-    if (m->our_headers > OUR_HEADERS_MAX) {
+    guint marks = 0;
+    for (int i = 0; i < MILTER_HEADERS; i++) {
+        marks += m->marks.count[i];
+    }
+    if (marks > OUR_HEADERS_MAX) {
         milter_message_refuse(m, &too_many_headers);
     }
     int rc = m->refusal == NULL ? spool_seal(m->spool) : 0;
     if (rc < 0) {
         spool_failed(m, -rc);
+    }
+}
+
+/* From the last to the first, so that the numbers stay true. */
+static void
+marks_remove(GByteArray *out, const struct milter_marks *marks)
+{
+    for (int i = 0; i < MILTER_HEADERS; i++) {
+        for (guint n = marks->count[i]; n > 0; n--) {
+            milter_encode_change_header(out, n, mark_names[i], "");
+        }
+    }
+}
+
+static void
+mark_add(GByteArray *out, enum mark mark, const char *text, bool leadspc)
+{
+    if (text != NULL && *text != '\0') {
+        g_autofree char *value = g_strconcat(leadspc ? " " : "", text, NULL);
+        milter_encode_add_header(out, mark_names[mark], value);
+    }
+}
+
+/* What is delivered in place of a replaced message was scanned too, and is clean. */
+static void
+marks_add(GByteArray *out, const struct decision *decision, bool leadspc)
+{
+    bool is_replaced = decision->action == ACTION_REPLACE;
+    const char *verdict = verdict_name(is_replaced ? VERDICT_CLEAN : decision->verdict);
+    mark_add(out, MARK_VERDICT, verdict, leadspc);
+    if (decision->action != ACTION_ACCEPT) {
+        mark_add(out, MARK_ACTION, action_name(decision->action), leadspc);
+        mark_add(out, MARK_REASON, decision->reason, leadspc);
+        mark_add(out, MARK_KEY, decision->key, leadspc);
+    }
+}
+
+void
+milter_message_answer(GByteArray *out, const struct milter_marks *marks,
+                      const struct decision *decision, bool leadspc)
+{
+    if (decision->reply != NULL) {
+        milter_encode_replycode(out, decision->reply);
+    } else if (decision->action == ACTION_DISCARD) {
+        milter_encode(out, SMFIR_DISCARD, NULL, 0);
+    } else {
+        marks_remove(out, marks);
+        marks_add(out, decision, leadspc);
+        milter_encode(out, SMFIR_ACCEPT, NULL, 0);
     }
 }
 

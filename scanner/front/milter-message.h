@@ -15,8 +15,13 @@
 #include "spool.h"
 #include "transaction.h"
 
-/* Our header, which says the verdict; those that others have written are deleted. */
+/* Our header, which says the verdict; it and the others of ours are deleted where they were. */
 #define MILTER_HEADER "X-Postern"
+/* X-Postern, -Reason, -Action, -Key: how many of each a message has. */
+#define MILTER_HEADERS 4
+struct milter_marks {
+    guint count[MILTER_HEADERS];
+};
 /* Reserved in the budget at MAIL, when the client does not say more by SIZE=. */
 #define MILTER_SMALL_MESSAGE 65536U
 /* Taken besides, while a message is received: a body chunk in parts, header lines being gathered.
@@ -36,8 +41,8 @@ struct milter_message {
     struct spool *spool; /* NULL when refused */
     guint64 buffers;     /* taken from the budget for the connection */
     const struct refusal *refusal;
-    guint64 size;      /* bytes received, refused or not */
-    guint our_headers; /* how many have our header's name */
+    guint64 size;              /* bytes received, refused or not */
+    struct milter_marks marks; /* headers that have our names */
     gsize recipient_bytes;
 };
 
@@ -65,6 +70,13 @@ void milter_message_add_body(struct milter_message *message, const void *bytes, 
 void milter_message_seal(struct milter_message *message);
 
 void milter_message_refuse(struct milter_message *message, const struct refusal *refusal);
+/*
+ * The answer to a message's end: headers that others have marked it with are taken away, ours are
+ * added, and then what DECISION says. LEADSPC as above.
+ */
+void milter_message_answer(GByteArray *out, const struct milter_marks *marks,
+                           const struct decision *decision, bool leadspc);
+
 /* Writes the refusal's log line and counts it. */
 void milter_message_log_refusal(const struct milter_message *message, struct counters *counters);
 

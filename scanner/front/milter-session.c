@@ -47,7 +47,7 @@ struct milter_session {
     char *auth_user;
     char *queue_id;
     struct milter_message *message; /* being received */
-    guint our_headers;              /* in the message that is being scanned */
+    struct milter_marks marks;      /* of the message that is being scanned */
     struct transaction *transaction;
     sd_event_source *progress;
 };
@@ -96,7 +96,6 @@ message_reset(struct milter_session *s)
     message_drop(s);
     g_clear_pointer(&s->auth_user, g_free);
     g_clear_pointer(&s->queue_id, g_free);
-    s->our_headers = 0;
     s->state = STATE_IDLE;
 }
 
@@ -311,33 +310,13 @@ on_body(struct milter_session *s, const struct milter_packet *packet)
 
 /* --- the reply ------------------------------------------------------------------------------ */
 
-/*
- * A header of ours that somebody else has written is taken away, from the last to the first so
- * that the numbers stay true. The value says what was found, never with what.
- */
-static void
-accept_send(struct milter_session *s, const struct decision *decision)
-{
-    GByteArray *out = stream_output(s->stream);
-    const char *space = agreed(s, SMFIP_HDR_LEADSPC) ? " " : "";
-    g_autofree char *value = g_strconcat(space, verdict_name(decision->verdict), NULL);
-    for (guint i = s->our_headers; i > 0; i--) {
-        milter_encode_change_header(out, i, MILTER_HEADER, "");
-    }
-    milter_encode_add_header(out, MILTER_HEADER, value);
-    milter_encode(out, SMFIR_ACCEPT, NULL, 0);
-}
-
 static void
 on_reply(void *data, const struct decision *decision)
 {
     struct milter_session *s = data;
     s->transaction = NULL;
-    if (decision->reply == NULL) {
-        accept_send(s, decision);
-    } else {
-        milter_encode_replycode(stream_output(s->stream), decision->reply);
-    }
+    milter_message_answer(stream_output(s->stream), &s->marks, decision,
+                          agreed(s, SMFIP_HDR_LEADSPC));
     message_reset(s);
     if (s->draining) {
         s->state = STATE_END;
@@ -375,7 +354,7 @@ on_end_of_message(struct milter_session *s, const struct milter_packet *packet)
     struct envelope *envelope = g_steal_pointer(&s->message->envelope);
     struct spool *spool = g_steal_pointer(&s->message->spool);
     envelope->queue_id = g_steal_pointer(&s->queue_id);
-    s->our_headers = s->message->our_headers;
+    s->marks = s->message->marks;
     message_drop(s);
     s->state = STATE_WAIT;
     s->transaction = transaction_start(s->services->transaction, envelope, spool, on_reply, s);

@@ -238,7 +238,11 @@ static int
 milter_open(struct posternd *self, char **error_r)
 {
     self->transaction = (struct transaction_services){
-        .pool = self->pool, .storage = self->storage, .counters = &self->counters};
+        .pool = self->pool,
+        .storage = self->storage,
+        .counters = &self->counters,
+        .settings = self->settings,
+    };
     return milter_new(self->event, self->settings, &self->transaction, &self->budget, &self->milter,
                       error_r);
 }

@@ -71,7 +71,7 @@ log_end(const struct transaction *t, const char *verdict, const char *action)
         .total_us = (guint64)(g_get_monotonic_time() - t->begin_us),
     };
     g_autofree char *line = message_line(&record);
-    if (t->decision.action == ACTION_ACCEPT) {
+    if (t->decision.action <= ACTION_TAG) {
         log_info("%s", line);
     } else {
         log_notice("%s", line);
@@ -89,9 +89,9 @@ count_end(const struct transaction *t)
         [VERDICT_ERROR] = &c->errors,
     };
     guint64 *const actions[] = {
-        [ACTION_ACCEPT] = &c->accepted,
-        [ACTION_QUARANTINE] = &c->quarantined,
-        [ACTION_REJECT] = &c->rejected,
+        [ACTION_ACCEPT] = &c->accepted,        [ACTION_TAG] = &c->tagged,
+        [ACTION_REPLACE] = &c->replaced,       [ACTION_DISCARD] = &c->discarded,
+        [ACTION_QUARANTINE] = &c->quarantined, [ACTION_REJECT] = &c->rejected,
         [ACTION_TEMPFAIL] = &c->tempfailed,
     };
     ++*verdicts[t->decision.verdict];
@@ -130,9 +130,13 @@ static enum progress
 step_decide(struct transaction *t)
 {
     const struct scan_outcome *outcome = g_steal_pointer(&t->outcome);
-    policy_decide(t->envelope, outcome->facts, outcome->error, &t->decision);
+    policy_decide_mail(t->services->settings, t->envelope, outcome->facts, outcome->error,
+                       &t->decision);
+    if (t->decision.action == ACTION_REPLACE) {
+        policy_replace_failed(&t->decision, "cannot be replaced");
+    }
     t->step = STEP_REPLY;
-    if (t->decision.action == ACTION_QUARANTINE) {
+    if (policy_keeps(t->decision.action)) {
         t->facts = outcome->facts != NULL ? facts_copy(outcome->facts) : NULL;
         t->step = STEP_STORE;
     }
@@ -163,7 +167,7 @@ on_stored(void *data, int result)
         g_autofree char *id = text_escape(t->envelope->queue_id, 40);
         log_err("%s: the message could not be kept in the quarantine: %s", id, strerror(-result));
         policy_store_failed(&t->decision, result == -ENOSPC || result == -EDQUOT);
-        g_assert(t->decision.action != ACTION_ACCEPT);
+        g_assert(t->decision.action >= ACTION_REJECT);
     }
     t->step = STEP_REPLY;
     run(t);

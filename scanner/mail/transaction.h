@@ -13,6 +13,7 @@
 #include "envelope.h"
 #include "policy.h"
 #include "pool.h"
+#include "settings.h"
 #include "spool.h"
 #include "storage.h"
 
@@ -21,6 +22,7 @@ struct transaction_services {
     struct pool *pool;
     struct storage *storage;
     struct counters *counters;
+    const struct settings *settings; /* NULL: the defaults */
 };
 
 struct transaction;

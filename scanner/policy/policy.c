@@ -1,30 +1,51 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "policy.h"
 
+#include <stddef.h>
+#include <string.h>
+
+#include "rule.h"
+
 /* A reply line may have 512 bytes (RFC 5321, 4.5.3.1.5); a header line should stay below 998. */
 #define NAME_MAX_LENGTH 80
 #define REASON_ITEMS 5
 
-static const char *const action_names[] = {
-    [ACTION_ACCEPT] = "accept",
-    [ACTION_QUARANTINE] = "quarantine",
-    [ACTION_REJECT] = "reject",
-    [ACTION_TEMPFAIL] = "tempfail",
-};
-
 /* What the sender is told: words of his, not of ours. */
-static const char *const refusals[] = {
-    [CAUSE_ENCRYPTED] = "it has content that is protected by a password and cannot be scanned",
-    [CAUSE_LIMIT] = "it is too large or too deeply nested to be scanned completely",
-    [CAUSE_UNSUPPORTED] = "it has an attachment of a kind that cannot be scanned",
-    [CAUSE_DAMAGED] = "it has an attachment that is damaged and cannot be scanned",
-    [CAUSE_END_TO_END] = "it has content that only its recipient can decrypt",
+static const char *const refusals[SITUATION_COUNT] = {
+    [ON_ENCRYPTED] = "it has content that is protected by a password and cannot be scanned",
+    [ON_LIMIT] = "it is too large or too deeply nested to be scanned completely",
+    [ON_UNSUPPORTED] = "it has an attachment of a kind that cannot be scanned",
+    [ON_DAMAGED] = "it has an attachment that is damaged and cannot be scanned",
+    [ON_END_TO_END] = "it has content that only its recipient can decrypt",
+    [ON_DEFECT] = "its structure (MIME) is broken",
+    [ON_ERROR] = "it could not be scanned for viruses",
 };
 
-const char *
-action_name(enum action action)
+static const enum situation cause_situations[] = {
+    [CAUSE_ENCRYPTED] = ON_ENCRYPTED,     [CAUSE_LIMIT] = ON_LIMIT,
+    [CAUSE_UNSUPPORTED] = ON_UNSUPPORTED, [CAUSE_DAMAGED] = ON_DAMAGED,
+    [CAUSE_END_TO_END] = ON_END_TO_END,
+};
+
+/* As settings.def has them. */
+static enum action
+action_preset(enum situation situation)
 {
-    return action_names[action];
+    static const struct {
+        const char *name;
+        const char *preset;
+    } rows[] = {
+#define SETTING(kind, name, preset, low, high, text) {#name, preset},
+#include "settings.def"
+#undef SETTING
+    };
+    enum action action = ACTION_TEMPFAIL;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (strcmp(rows[i].name, situation_name(situation)) == 0) {
+            (void)action_parse(rows[i].preset, &action);
+        }
+    }
+    return action;
 }
 
 /* Names come from signature files and from what a worker says: nothing of them may end a line. */
@@ -75,102 +96,265 @@ unscanned_join(const struct facts *facts)
     return g_string_free(list, FALSE);
 }
 
-static void
-decide_clean(const struct facts *facts, const char *error, struct decision *decision)
-{
-    (void)facts;
-    (void)error;
-    decision->action = ACTION_ACCEPT;
-    decision->reason = g_strdup("");
-}
+/* --- what is the matter --------------------------------------------------------------------- */
 
-static void
-decide_infected(const struct facts *facts, const char *error, struct decision *decision)
+static unsigned
+situations_seen(const struct facts *facts)
 {
-    (void)error;
-    g_autofree char *name = plain(g_ptr_array_index(facts->detections, 0));
-    decision->action = ACTION_QUARANTINE;
-    decision->reply = g_strdup_printf("550 5.7.1 Message refused: virus found (%s)", name);
-    decision->reason = texts_join(facts->detections);
-}
-
-/* The cause to refuse for: the first that is not end-to-end encryption, if there is any. */
-static enum cause
-worst_cause(const struct facts *facts)
-{
+    unsigned set = 0;
     for (guint i = 0; i < facts->unscanned->len; i++) {
         const struct unscanned *u = g_ptr_array_index(facts->unscanned, i);
-        if (u->cause != CAUSE_END_TO_END) {
-            return u->cause;
+        set |= 1U << cause_situations[u->cause];
+    }
+    return facts->defects->len > 0 ? set | 1U << ON_DEFECT : set;
+}
+
+/* What was found is certain, whatever else went wrong; where a scan failed nothing else is. */
+static unsigned
+situations_of(const struct facts *facts, enum verdict verdict)
+{
+    if (verdict == VERDICT_ERROR) {
+        return 1U << ON_ERROR;
+    }
+    unsigned set = situations_seen(facts);
+    if (verdict == VERDICT_INFECTED) {
+        set |= 1U << ON_INFECTED;
+    }
+    return set;
+}
+
+/* --- what is to be done about it ------------------------------------------------------------ */
+
+static enum action
+action_set(const struct settings *settings, enum situation situation)
+{
+    static const size_t offsets[] = {
+#define SITUATION(upper, lower) [ON_##upper] = offsetof(struct settings, on_##lower),
+        SITUATIONS(SITUATION)
+#undef SITUATION
+    };
+    if (settings != NULL) {
+        return (enum action) *
+               (const int *)(const void *)((const char *)settings + offsets[situation]);
+    }
+    return action_preset(situation);
+}
+
+/* The first rule that fits, NULL = none. */
+static const struct rule *
+rule_for(const struct settings *settings, const struct envelope *envelope, const char *recipient)
+{
+    guint n = settings == NULL || settings->rules == NULL ? 0 : settings->rules->len;
+    for (guint i = 0; i < n; i++) {
+        const struct rule *rule = g_ptr_array_index(settings->rules, i);
+        if (rule_fits(rule, envelope, recipient)) {
+            return rule;
         }
     }
-    return CAUSE_END_TO_END;
+    return NULL;
 }
 
-/*
- * Mail that only its recipient can decrypt is delivered, as people who encrypt expect, but never
- * as clean: its header says "not fully scanned".
- */
-static void
-decide_unscanned(const struct facts *facts, const char *error, struct decision *decision)
-{
-    (void)error;
-    enum cause cause = worst_cause(facts);
-    if (cause == CAUSE_END_TO_END) {
-        decision->action = ACTION_ACCEPT;
-        decision->reason = unscanned_join(facts);
-        return;
-    }
-    decision->action = ACTION_QUARANTINE;
-    decision->reply = g_strdup_printf("550 5.7.1 Message refused: %s", refusals[cause]);
-    decision->reason = unscanned_join(facts);
-}
-
-static void
-decide_error(const struct facts *facts, const char *error, struct decision *decision)
-{
-    decision->action = ACTION_TEMPFAIL;
-    decision->reply = g_strdup("451 4.7.1 The message cannot be scanned for viruses now, "
-                               "please try again later");
-    if (facts == NULL) {
-        decision->reason = plain(error == NULL ? "no result" : error);
-    } else if (facts->faults->len > 0) {
-        decision->reason = texts_join(facts->faults);
-    } else {
-        decision->reason = g_strdup("the scan was not completed");
-    }
-}
-
-typedef void decide(const struct facts *facts, const char *error, struct decision *decision);
-
-static decide *const decides[] = {
-    [VERDICT_CLEAN] = decide_clean,
-    [VERDICT_INFECTED] = decide_infected,
-    [VERDICT_UNSCANNED] = decide_unscanned,
-    [VERDICT_ERROR] = decide_error,
+/* What is asked for so far: per situation and in all. */
+struct wish {
+    enum action actions[SITUATION_COUNT];
+    enum action action;
+    enum situation situation;
+    const struct rule *rule;
+    bool any;
 };
+
+static void
+wish_add(struct wish *wish, const struct settings *settings, const struct rule *rule,
+         enum situation situation)
+{
+    bool by_rule = rule != NULL && rule->says[situation];
+    enum action action = by_rule ? rule->actions[situation] : action_set(settings, situation);
+    wish->actions[situation] = MAX(wish->actions[situation], action);
+    if (!wish->any || action > wish->action ||
+        (action == wish->action && situation < wish->situation)) {
+        wish->any = true;
+        wish->action = action;
+        wish->situation = situation;
+        wish->rule = by_rule ? rule : NULL;
+    }
+}
+
+/* The strictest that anybody asks for, for any recipient. */
+static void
+wish_make(struct wish *wish, const struct settings *settings, const struct envelope *envelope,
+          unsigned situations)
+{
+    guint recipients = envelope == NULL ? 0 : envelope->recipients->len;
+    *wish = (struct wish){.action = ACTION_ACCEPT};
+    for (guint r = 0; r < MAX(recipients, 1); r++) {
+        const char *recipient = recipients == 0 ? NULL : g_ptr_array_index(envelope->recipients, r);
+        const struct rule *rule = envelope == NULL ? NULL : rule_for(settings, envelope, recipient);
+        for (int i = 0; i < SITUATION_COUNT; i++) {
+            if ((situations & 1U << i) != 0) {
+                wish_add(wish, settings, rule, (enum situation)i);
+            }
+        }
+    }
+}
+
+/* --- in words ------------------------------------------------------------------------------- */
+
+static char *
+error_reason(const struct facts *facts, const char *error)
+{
+    if (facts == NULL) {
+        return plain(error == NULL ? "no result" : error);
+    }
+    return facts->faults->len > 0 ? texts_join(facts->faults)
+                                  : g_strdup("the scan was not completed");
+}
+
+static char *
+reason_of(const struct facts *facts, const char *error, enum verdict verdict)
+{
+    if (verdict == VERDICT_ERROR) {
+        return error_reason(facts, error);
+    }
+    if (verdict == VERDICT_INFECTED) {
+        return texts_join(facts->detections);
+    }
+    if (verdict == VERDICT_UNSCANNED) {
+        return unscanned_join(facts);
+    }
+    g_autofree char *defects = texts_join(facts->defects);
+    return facts->defects->len > 0 ? g_strconcat("defect: ", defects, NULL) : g_strdup("");
+}
+
+static char *
+refusal_of(enum situation situation, const struct facts *facts)
+{
+    if (situation == ON_INFECTED) {
+        g_autofree char *name = plain(g_ptr_array_index(facts->detections, 0));
+        return g_strdup_printf("550 5.7.1 Message refused: virus found (%s)", name);
+    }
+    return g_strdup_printf("550 5.7.1 Message refused: %s", refusals[situation]);
+}
+
+static char *
+reply_of(enum action action, enum situation situation, const struct facts *facts)
+{
+    if (action < ACTION_QUARANTINE) {
+        return NULL;
+    }
+    if (action < ACTION_TEMPFAIL) {
+        return refusal_of(situation, facts);
+    }
+    return g_strdup("451 4.7.1 The message cannot be scanned for viruses now, "
+                    "please try again later");
+}
+
+/* --- decisions ------------------------------------------------------------------------------ */
+
+void
+policy_decide_mail(const struct settings *settings, const struct envelope *envelope,
+                   const struct facts *facts, const char *error, struct decision *ret_decision)
+{
+    struct wish wish;
+    enum verdict verdict = facts == NULL ? VERDICT_ERROR : facts_verdict(facts);
+    wish_make(&wish, settings, envelope, situations_of(facts, verdict));
+    *ret_decision = (struct decision){
+        .action = wish.action,
+        .verdict = verdict,
+        .reply = reply_of(wish.action, wish.situation, facts),
+        .reason = reason_of(facts, error, verdict),
+        .rule = wish.rule == NULL ? NULL : plain(wish.rule->name),
+    };
+    for (int i = 0; wish.action == ACTION_REPLACE && i < SITUATION_COUNT; i++) {
+        if (wish.actions[i] == ACTION_REPLACE) {
+            ret_decision->replacing |= 1U << i;
+        }
+    }
+}
 
 void
 policy_decide(const struct envelope *envelope, const struct facts *facts, const char *error,
               struct decision *ret_decision)
 {
     (void)envelope;
-    *ret_decision = (struct decision){0};
-    ret_decision->verdict = facts == NULL ? VERDICT_ERROR : facts_verdict(facts);
-    decides[ret_decision->verdict](facts, error, ret_decision);
+    policy_decide_mail(NULL, NULL, facts, error, ret_decision);
+}
+
+static void
+reason_add(struct decision *decision, const char *why)
+{
+    char *both = g_strdup_printf("%s (%s)", decision->reason, why);
+    g_free(decision->reason);
+    decision->reason = both;
+}
+
+static void
+reply_set(struct decision *decision, const char *reply)
+{
+    g_free(decision->reply);
+    decision->reply = g_strdup(reply);
+}
+
+/* What of the whole message is refused for, when it was to be delivered in parts. */
+static const char *
+whole_refusal(const struct decision *decision)
+{
+    return decision->verdict == VERDICT_INFECTED
+               ? "550 5.7.1 Message refused: virus found"
+               : "550 5.7.1 Message refused: it has content that cannot be scanned";
+}
+
+void
+policy_replace_failed(struct decision *decision, const char *why)
+{
+    decision->action = ACTION_QUARANTINE;
+    reason_add(decision, why);
+    reply_set(decision, whole_refusal(decision));
+}
+
+void
+policy_emptied(const struct settings *settings, const struct envelope *envelope,
+               struct decision *decision)
+{
+    struct wish wish;
+    wish_make(&wish, settings, envelope, 1U << ON_EMPTIED);
+    decision->action = wish.action;
+    reason_add(decision, "nothing would remain");
+    if (wish.action == ACTION_TEMPFAIL) {
+        g_free(decision->reply);
+        decision->reply = reply_of(wish.action, ON_EMPTIED, NULL);
+    } else if (wish.action >= ACTION_QUARANTINE) {
+        reply_set(decision, whole_refusal(decision));
+    }
+}
+
+void
+policy_decide_poison(guint64 strikes, struct decision *ret_decision)
+{
+    *ret_decision = (struct decision){
+        .action = ACTION_QUARANTINE,
+        .verdict = VERDICT_ERROR,
+        .reply = g_strdup("550 5.7.1 Message refused: it cannot be scanned for viruses"),
+        .reason = g_strdup_printf("crashes the scanner: %" G_GUINT64_FORMAT " times", strikes),
+    };
+}
+
+bool
+policy_keeps(enum action action)
+{
+    return action == ACTION_QUARANTINE || action == ACTION_DISCARD || action == ACTION_REPLACE;
 }
 
 void
 policy_store_failed(struct decision *decision, bool state_full)
 {
-    if (state_full && decision->verdict == VERDICT_INFECTED) {
+    g_clear_pointer(&decision->key, g_free);
+    if (state_full && decision->verdict == VERDICT_INFECTED &&
+        decision->action == ACTION_QUARANTINE) {
         decision->action = ACTION_REJECT;
         return;
     }
     decision->action = ACTION_TEMPFAIL;
-    g_free(decision->reply);
-    decision->reply = g_strdup("451 4.3.0 The message cannot be processed now, "
-                               "please try again later");
+    reply_set(decision, "451 4.3.0 The message cannot be processed now, please try again later");
 }
 
 void
@@ -178,4 +362,6 @@ decision_clear(struct decision *decision)
 {
     g_clear_pointer(&decision->reply, g_free);
     g_clear_pointer(&decision->reason, g_free);
+    g_clear_pointer(&decision->rule, g_free);
+    g_clear_pointer(&decision->key, g_free);
 }

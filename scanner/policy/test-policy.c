@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "policy.h"
+#include "rule.h"
 
 /* What a worker may say, and what comes of it. */
 static const struct {
@@ -57,7 +58,7 @@ static const struct {
     {.detail = "S/MIME",
      .cause = CAUSE_END_TO_END,
      .verdict = VERDICT_UNSCANNED,
-     .action = ACTION_ACCEPT,
+     .action = ACTION_TAG,
      .reason = "end-to-end encrypted: S/MIME"},
     {.detail = "RAR archive",
      .cause = CAUSE_UNSUPPORTED,
@@ -183,6 +184,216 @@ test_too_many_parts(void **state)
     decision_clear(&d);
 }
 
+static struct rule *
+rule_add(struct settings *settings, const char *name)
+{
+    struct rule *rule = rule_new(name);
+    g_ptr_array_add(settings->rules, rule);
+    return rule;
+}
+
+static void
+rule_say(struct rule *rule, enum situation situation, enum action action)
+{
+    rule->says[situation] = true;
+    rule->actions[situation] = action;
+}
+
+static struct settings *
+settings_make(void)
+{
+    struct settings *settings = g_new0(struct settings, 1);
+    settings->rules = g_ptr_array_new_with_free_func(rule_free);
+    settings->on_infected = ACTION_QUARANTINE;
+    settings->on_encrypted = ACTION_TAG;
+    settings->on_limit = ACTION_REPLACE;
+    settings->on_defect = ACTION_ACCEPT;
+    settings->on_error = ACTION_TEMPFAIL;
+    settings->on_emptied = ACTION_DISCARD;
+    return settings;
+}
+
+static void
+settings_drop(struct settings *settings)
+{
+    g_ptr_array_unref(settings->rules);
+    g_free(settings);
+}
+
+static struct envelope *
+envelope_make(const char *sender, const char *one, const char *two)
+{
+    struct envelope *e = envelope_new();
+    e->sender = g_strdup(sender);
+    e->client_name = g_strdup("Mail.Example.org");
+    e->client_addr = g_strdup("IPv6:2001:db8::7");
+    e->auth_user = g_strdup("jo");
+    g_ptr_array_add(e->recipients, g_strdup(one));
+    if (two != NULL) {
+        g_ptr_array_add(e->recipients, g_strdup(two));
+    }
+    return e;
+}
+
+static struct facts *
+facts_infected(void)
+{
+    struct facts *facts = facts_new();
+    facts->complete = true;
+    facts_add_detection(facts, "V");
+    return facts;
+}
+
+static void
+expect_mail(const struct settings *settings, const struct envelope *envelope,
+            const struct facts *facts, enum action action, const char *rule)
+{
+    struct decision d;
+    policy_decide_mail(settings, envelope, facts, NULL, &d);
+    assert_int_equal(d.action, action);
+    assert_int_equal(d.reply != NULL, action >= ACTION_QUARANTINE);
+    if (rule != NULL) {
+        assert_string_equal(d.rule, rule);
+    } else {
+        assert_null(d.rule);
+    }
+    decision_clear(&d);
+}
+
+/* For each recipient the first that fits; for all together the strictest. */
+static void
+test_rules(void **state)
+{
+    struct settings *settings = settings_make();
+    g_autoptr(envelope_t) one = envelope_make("a@x.example", "Boss@LAB.test", NULL);
+    g_autoptr(envelope_t) two = envelope_make("a@x.example", "boss@lab.test", "any@lab.test");
+    g_autoptr(envelope_t) third = envelope_make("a@x.example", "any@lab.test", "far@else.test");
+    g_autoptr(facts_t) facts = facts_infected();
+    static char boss[] = "boss@*", lab[] = "lab.test";
+    static char *for_boss[] = {boss, NULL}, *for_lab[] = {lab, NULL};
+    (void)state;
+    struct rule *first = rule_add(settings, "boss");
+    struct rule *second = rule_add(settings, "lab");
+    first->recipients = g_strdupv(for_boss);
+    rule_say(first, ON_INFECTED, ACTION_DISCARD);
+    second->recipients = g_strdupv(for_lab);
+    rule_say(second, ON_INFECTED, ACTION_REPLACE);
+    expect_mail(settings, one, facts, ACTION_DISCARD, "boss");
+    expect_mail(settings, two, facts, ACTION_DISCARD, "boss");
+    expect_mail(settings, third, facts, ACTION_QUARANTINE, NULL);
+    rule_say(second, ON_INFECTED, ACTION_TEMPFAIL);
+    expect_mail(settings, two, facts, ACTION_TEMPFAIL, "lab");
+    first->says[ON_INFECTED] = false; /* then as outside, not as in the next that fits */
+    expect_mail(settings, one, facts, ACTION_QUARANTINE, NULL);
+    settings_drop(settings);
+}
+
+static void
+test_rule_conditions(void **state)
+{
+    static const struct {
+        size_t list;
+        const char *pattern;
+        bool fits;
+    } conditions[] = {
+        {offsetof(struct rule, senders), "X.example", true},
+        {offsetof(struct rule, senders), "*.example", true},
+        {offsetof(struct rule, senders), "example", false},
+        {offsetof(struct rule, senders), "a@x.exampl", false},
+        {offsetof(struct rule, senders), "A@X.*", true},
+        {offsetof(struct rule, senders), "<>", false},
+        {offsetof(struct rule, recipients), "b?@lab.test", true},
+        {offsetof(struct rule, users), "J*", true},
+        {offsetof(struct rule, users), "joe", false},
+        {offsetof(struct rule, clients), "2001:db8::/32", true},
+        {offsetof(struct rule, clients), "192.0.2.0/24", false},
+        {offsetof(struct rule, clients), "*.example.org", true},
+        {offsetof(struct rule, clients), "example.org", false},
+    };
+    g_autoptr(envelope_t) e = envelope_make("a@x.example", "bo@lab.test", NULL);
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(conditions); i++) {
+        struct rule *rule = rule_new("r");
+        char **list = g_new0(char *, 2);
+        list[0] = g_strdup(conditions[i].pattern);
+        *(char ***)(void *)((char *)rule + conditions[i].list) = list;
+        if (rule_fits(rule, e, "bo@lab.test") != conditions[i].fits) {
+            fail_msg("%s", conditions[i].pattern);
+        }
+        rule_free(rule);
+    }
+    g_autoptr(envelope_t) bounce = envelope_make("", "bo@lab.test", NULL);
+    struct rule *rule = rule_new("null");
+    rule->senders = g_strsplit("<>", ",", 0);
+    assert_true(rule_fits(rule, bounce, "bo@lab.test"));
+    rule->has_direction = true;
+    rule->direction = DIRECTION_SUBMISSION;
+    assert_false(rule_fits(rule, bounce, "bo@lab.test"));
+    rule_free(rule);
+}
+
+/* Several things the matter: the strictest action, and the words for that. */
+static void
+test_several_situations(void **state)
+{
+    struct settings *settings = settings_make();
+    struct decision d;
+    g_autoptr(facts_t) facts = facts_new();
+    (void)state;
+    facts->complete = true;
+    facts_add_defect(facts, "duplicate-header", "");
+    policy_decide_mail(settings, NULL, facts, NULL, &d);
+    assert_int_equal(d.action, ACTION_ACCEPT);
+    assert_int_equal(d.verdict, VERDICT_CLEAN);
+    assert_string_equal(d.reason, "defect: duplicate-header");
+    decision_clear(&d);
+    facts_add_unscanned(facts, CAUSE_ENCRYPTED, "ZIP", "1");
+    expect_mail(settings, NULL, facts, ACTION_TAG, NULL);
+    facts_add_unscanned(facts, CAUSE_LIMIT, "MaxFiles", "2");
+    policy_decide_mail(settings, NULL, facts, NULL, &d);
+    assert_int_equal(d.action, ACTION_REPLACE);
+    assert_int_equal(d.replacing, 1U << ON_LIMIT);
+    policy_emptied(settings, NULL, &d);
+    assert_int_equal(d.action, ACTION_DISCARD);
+    assert_null(d.reply);
+    decision_clear(&d);
+    policy_decide_mail(settings, NULL, facts, NULL, &d);
+    policy_replace_failed(&d, "not mapped");
+    assert_int_equal(d.action, ACTION_QUARANTINE);
+    assert_string_equal(d.reason, "encrypted: ZIP, limit: MaxFiles (not mapped)");
+    assert_memory_equal(d.reply, "550 5.7.1 ", 10);
+    decision_clear(&d);
+    facts_add_detection(facts, "V");
+    policy_decide_mail(settings, NULL, facts, NULL, &d);
+    assert_int_equal(d.action, ACTION_QUARANTINE);
+    assert_string_equal(d.reason, "V");
+    decision_clear(&d);
+    settings_drop(settings);
+}
+
+/* A full disk is no way to have a replaced, discarded or crashing mail delivered or lost. */
+static void
+test_store_failed_others(void **state)
+{
+    static const enum action actions[] = {ACTION_REPLACE, ACTION_DISCARD};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(actions); i++) {
+        struct decision d = {.action = actions[i], .verdict = VERDICT_INFECTED};
+        policy_store_failed(&d, true);
+        assert_int_equal(d.action, ACTION_TEMPFAIL);
+        assert_memory_equal(d.reply, "451 ", 4);
+        decision_clear(&d);
+    }
+    struct decision poison;
+    policy_decide_poison(3, &poison);
+    assert_int_equal(poison.action, ACTION_QUARANTINE);
+    check_line(poison.reply);
+    assert_string_equal(poison.reason, "crashes the scanner: 3 times");
+    policy_store_failed(&poison, true);
+    assert_int_equal(poison.action, ACTION_TEMPFAIL);
+    decision_clear(&poison);
+}
+
 static void
 test_store_failed(void **state)
 {
@@ -209,10 +420,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_long_names),
-        cmocka_unit_test(test_too_many_parts),
-        cmocka_unit_test(test_store_failed),
+        cmocka_unit_test(test_table),           cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_too_many_parts),  cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_rule_conditions), cmocka_unit_test(test_several_situations),
+        cmocka_unit_test(test_store_failed),    cmocka_unit_test(test_store_failed_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
