@@ -7,22 +7,50 @@
 #include <openssl/evp.h>
 
 #include "base64.h"
+#include "defects.h"
+#include "entity.h"
 #include "inline.h"
+#include "openpgp.h"
+#include "readings.h"
 #include "smime.h"
 #include "text.h"
-
-/* How far a header may lie behind leading blank lines or mbox lines. */
-#define LOOK_AT 65536
 
 /* Bytes of all leaves together, as a multiple of the message: more than base64 in base64 in ...
  * can make, but mails that contain each other as plain attachments could without end. */
 #define LEAF_BYTES_FACTOR 4
 #define LEAF_BYTES_BASE (1U << 20)
+/* With the mails that archives hold: what a worker has memory for. */
+#define LEAF_BYTES_IN_ARCHIVES (128U << 20)
+
+/* One text that GMime parses. */
+struct text {
+    const char *data;
+    size_t len;
+    bool in_place;    /* it is the raw message: offsets in it are offsets there */
+    GArray *warnings; /* of struct warning */
+    GArray *starts;   /* of struct start, of the entities */
+};
+
+struct warning {
+    gint64 offset;
+    const char *name;
+};
+
+struct start {
+    gint64 offset;
+    char *path;
+};
 
 struct walk {
     struct facts *facts;
     GPtrArray *leaves;
-    guint64 room; /* bytes that leaves may still take */
+    guint64 room;         /* bytes that leaves may still take */
+    struct text *text;    /* the innermost */
+    const char *boundary; /* of the multipart around, NULL = none */
+    unsigned signatures;  /* around the part */
+    bool odd;             /* programs disagree about which parts there are */
+    const char *another;  /* another reading of what is at this path, NULL = the first one */
+    unsigned found;       /* by this reading */
 };
 
 static void walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned depth);
@@ -65,91 +93,69 @@ leaf_free(void *p)
     g_free(leaf);
 }
 
-/* A header field's name ends with a colon; spaces before it are obsolete but read by everybody. */
-static bool
-is_header_line(const unsigned char *line, size_t len)
-{
-    size_t i = 0;
-    while (i < len && line[i] > ' ' && line[i] < 127 && line[i] != ':') {
-        i++;
-    }
-    size_t name = i;
-    while (i < len && (line[i] == ' ' || line[i] == '\t')) {
-        i++;
-    }
-    return name > 0 && i < len && line[i] == ':';
-}
-
-bool
-mime_looks_like_mail(const unsigned char *data, size_t len)
-{
-    const unsigned char *end = data + MIN(len, LOOK_AT);
-    while (data < end) {
-        const unsigned char *eol = memchr(data, '\n', (size_t)(end - data));
-        size_t line = (size_t)((eol != NULL ? eol : end) - data);
-        if (is_header_line(data, line)) {
-            return true;
-        }
-        bool blank = line == 0 || (line == 1 && *data == '\r');
-        bool mbox = (line > 5 && memcmp(data, "From ", 5) == 0) ||
-                    (line > 6 && memcmp(data, ">From ", 6) == 0);
-        if ((!blank && !mbox) || eol == NULL) {
-            return false;
-        }
-        data = eol + 1;
-    }
-    return false;
-}
-
 static char *
 join(const char *path, int number)
 {
     return *path == '\0' ? g_strdup_printf("%d", number) : g_strdup_printf("%s.%d", path, number);
 }
 
-static char *
-type_of(GMimeObject *object)
-{
-    GMimeContentType *type = g_mime_object_get_content_type(object);
-    return type != NULL ? g_mime_content_type_get_mime_type(type) : g_strdup("text/plain");
-}
-
-/* Base64, quoted-printable or uuencode, which a composite part may not have (RFC 2045, 6.4). */
-static bool
-is_encoded(GMimeObject *object)
-{
-    const char *header = g_mime_object_get_header(object, "Content-Transfer-Encoding");
-    if (header == NULL) {
-        return false;
-    }
-    GMimeContentEncoding encoding = g_mime_content_encoding_from_string(header);
-    return encoding == GMIME_CONTENT_ENCODING_BASE64 ||
-           encoding == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE ||
-           encoding == GMIME_CONTENT_ENCODING_UUENCODE;
-}
-
-static void
+/* LEAF: its content, NULL = it has none of its own. */
+static struct part *
 describe(struct walk *walk, GMimeObject *object, const char *path, const struct mime_leaf *leaf)
 {
-    g_autofree char *type = type_of(object);
+    g_autofree char *type = entity_type(object);
     g_autofree char *sha256 = leaf != NULL ? text_hex(leaf->sha256, sizeof leaf->sha256) : NULL;
-    g_autofree char *filename = NULL;
-    const char *name = GMIME_IS_PART(object) ? g_mime_part_get_filename(GMIME_PART(object)) : NULL;
-    if (name != NULL) {
-        filename = g_utf8_make_valid(name, -1);
-    }
-    struct part part = {
-        .path = g_strdup(path),
+    g_autofree char *filename = entity_filename(object);
+    g_autofree char *copy = g_strdup(path);
+    const struct part part = {
+        .path = copy,
         .type = type,
         .filename = filename,
         .size = leaf != NULL ? leaf->size : 0,
         .sha256 = sha256,
+        .signed_ = walk->signatures > 0 || GMIME_IS_MULTIPART_SIGNED(object),
     };
-    facts_add_part(walk->facts, &part);
-    g_free(part.path);
+    struct start start = {.offset = entity_offset(object), .path = g_strdup(path)};
+    g_array_append_val(walk->text->starts, start);
+    struct part *known = facts_add_part(walk->facts, &part);
+    walk->odd |= entity_defects(object, walk->facts, path);
+    return known;
 }
 
-/* Takes BYTES over. NULL when there are too many leaves already. */
+/* Something in PATH that no MIME header describes. */
+static void
+describe_object(struct walk *walk, const struct mime_leaf *leaf, const char *type,
+                const char *filename)
+{
+    g_autofree char *sha256 = text_hex(leaf->sha256, sizeof leaf->sha256);
+    g_autofree char *path = g_strdup(leaf->path);
+    g_autofree char *type_copy = g_strdup(type);
+    g_autofree char *name_copy = g_strdup(filename);
+    const struct part part = {
+        .path = path,
+        .type = type_copy,
+        .filename = name_copy,
+        .size = leaf->size,
+        .sha256 = sha256,
+    };
+    (void)facts_add_part(walk->facts, &part);
+}
+
+static bool
+is_leaf_already(const struct walk *walk, const struct mime_leaf *leaf)
+{
+    for (guint i = 0; i < walk->leaves->len; i++) {
+        const struct mime_leaf *other = g_ptr_array_index(walk->leaves, i);
+        if (other->size == leaf->size &&
+            memcmp(other->sha256, leaf->sha256, sizeof leaf->sha256) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes BYTES over. NULL when there are too many leaves already, or when another reading has found
+ * nothing else than the first. */
 static struct mime_leaf *
 leaf_add(struct walk *walk, const char *path, GByteArray *bytes)
 {
@@ -160,63 +166,19 @@ leaf_add(struct walk *walk, const char *path, GByteArray *bytes)
         g_byte_array_unref(bytes);
         return NULL;
     }
-    walk->room -= bytes->len;
     struct mime_leaf *leaf = g_new0(struct mime_leaf, 1);
-    leaf->path = g_strdup(path);
     leaf->size = bytes->len;
     leaf->data = g_byte_array_free(bytes, FALSE);
     EVP_Digest(leaf->data, leaf->size, leaf->sha256, NULL, EVP_sha256(), NULL);
+    if (walk->another != NULL && (leaf->size == 0 || is_leaf_already(walk, leaf))) {
+        leaf_free(leaf);
+        return NULL;
+    }
+    walk->room -= leaf->size;
+    leaf->path = walk->another != NULL ? g_strdup_printf("%s/%u", walk->another, ++walk->found)
+                                       : g_strdup(path);
     g_ptr_array_add(walk->leaves, leaf);
     return leaf;
-}
-
-static GByteArray *
-content_bytes(GMimeDataWrapper *content, bool decoded)
-{
-    GByteArray *bytes = g_byte_array_new();
-    GMimeStream *stream = g_mime_stream_mem_new_with_byte_array(bytes);
-    g_mime_stream_mem_set_owner(GMIME_STREAM_MEM(stream), FALSE);
-    if (decoded) {
-        g_mime_data_wrapper_write_to_stream(content, stream);
-    } else {
-        GMimeStream *source = g_mime_data_wrapper_get_stream(content);
-        g_mime_stream_reset(source);
-        g_mime_stream_write_to_stream(source, stream);
-    }
-    g_object_unref(stream);
-    return bytes;
-}
-
-/* Some header of OBJECT, not only the one that counts, names ENCODING as a part of its value:
- * "base64;" and a second header are taken for base64 by some mail programs and not by others. */
-static bool
-is_rumoured(GMimeObject *object, const char *encoding)
-{
-    GMimeHeaderList *headers = g_mime_object_get_header_list(object);
-    for (int i = 0; i < g_mime_header_list_get_count(headers); i++) {
-        GMimeHeader *header = g_mime_header_list_get_header_at(headers, i);
-        const char *value = g_mime_header_get_raw_value(header);
-        if (g_ascii_strcasecmp(g_mime_header_get_name(header), "Content-Transfer-Encoding") == 0 &&
-            value != NULL) {
-            g_autofree char *lower = g_ascii_strdown(value, -1);
-            if (strstr(lower, encoding) != NULL) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-static GByteArray *
-quoted_printable_decode(const GByteArray *text)
-{
-    GMimeEncoding state;
-    g_mime_encoding_init_decode(&state, GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE);
-    GByteArray *out = g_byte_array_new();
-    g_byte_array_set_size(out, (guint)g_mime_encoding_outlen(&state, text->len));
-    size_t n =
-        g_mime_encoding_flush(&state, (const char *)text->data, text->len, (char *)out->data);
-    return g_byte_array_set_size(out, (guint)n);
 }
 
 /* What mail programs that decode differently would see. */
@@ -225,13 +187,13 @@ add_second_reading(struct walk *walk, GMimeObject *object, GMimeDataWrapper *con
                    const char *path)
 {
     GMimeContentEncoding encoding = g_mime_data_wrapper_get_encoding(content);
-    bool base64 = is_rumoured(object, "base64");
-    bool quoted = is_rumoured(object, "quoted-printable") &&
+    bool base64 = entity_is_rumoured(object, "base64");
+    bool quoted = entity_is_rumoured(object, "quoted-printable") &&
                   encoding != GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE;
     if (!base64 && !quoted) {
         return;
     }
-    g_autoptr(GByteArray) text = content_bytes(content, false);
+    g_autoptr(GByteArray) text = entity_content(content, false);
     if (base64 &&
         (encoding != GMIME_CONTENT_ENCODING_BASE64 || base64_resumes(text->data, text->len))) {
         GByteArray *bytes = g_byte_array_sized_new(text->len / 4 * 3 + 3);
@@ -239,20 +201,25 @@ add_second_reading(struct walk *walk, GMimeObject *object, GMimeDataWrapper *con
         (void)leaf_add(walk, path, bytes);
     }
     if (quoted && text->len > 0) {
-        (void)leaf_add(walk, path, quoted_printable_decode(text));
+        (void)leaf_add(walk, path, entity_decode_quoted(text));
     }
 }
 
 struct inline_place {
     struct walk *walk;
     const char *path;
+    unsigned found;
 };
 
 static void
 on_inline(void *data, GByteArray *content)
 {
-    const struct inline_place *place = data;
-    (void)leaf_add(place->walk, place->path, content);
+    struct inline_place *place = data;
+    g_autofree char *path = g_strdup_printf("%s/%u", place->path, ++place->found);
+    const struct mime_leaf *leaf = leaf_add(place->walk, path, content);
+    if (leaf != NULL) {
+        describe_object(place->walk, leaf, "", NULL);
+    }
 }
 
 static void
@@ -262,41 +229,13 @@ add_inline(struct walk *walk, const unsigned char *text, size_t len, const char 
     inline_find(text, len, on_inline, &place);
 }
 
-static bool
-is_message_type(GMimeObject *object)
+static void
+mark_signed(struct walk *walk, const char *path)
 {
-    GMimeContentType *type = g_mime_object_get_content_type(object);
-    return type != NULL && (g_mime_content_type_is_type(type, "message", "rfc822") ||
-                            g_mime_content_type_is_type(type, "message", "global") ||
-                            g_mime_content_type_is_type(type, "message", "news"));
-}
-
-/* A mail that is attached as a file, whatever its type: it opens with a click, and libclamav may
- * not know its first header. Without MIME headers its text is all there is. */
-static bool
-is_mail_file(const struct mime_leaf *leaf)
-{
-    const char *text = (const char *)leaf->data;
-    gssize len = (gssize)MIN(leaf->size, LOOK_AT);
-    if (!mime_looks_like_mail(leaf->data, leaf->size)) {
-        return false;
+    struct part *part = facts_find_part(walk->facts, path);
+    if (part != NULL) {
+        part->signed_ = true;
     }
-    const char *const ends[] = {"\n\n", "\r\n\r\n"};
-    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
-        const char *end = g_strstr_len(text, len, ends[i]);
-        len = end != NULL ? end - text : len;
-    }
-    g_autofree char *head = g_ascii_strdown(text, len);
-    return g_strstr_len(head, len, "content-t") != NULL;
-}
-
-/* RFC 4880, 6.2. */
-static bool
-has_pgp_message(const struct mime_leaf *leaf)
-{
-    static const char mark[] = "-----BEGIN PGP MESSAGE-----";
-    const unsigned char *found = memmem(leaf->data, leaf->size, mark, sizeof mark - 1);
-    return found != NULL && (found == leaf->data || found[-1] == '\n' || found[-1] == '\r');
 }
 
 /* Signed: what is in the signature is taken apart as a mail. Encrypted: nobody here can. */
@@ -304,9 +243,14 @@ static void
 walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, unsigned depth)
 {
     GByteArray *bytes = smime_signed_content(leaf->data, leaf->size);
+    if (bytes != NULL) {
+        mark_signed(walk, path);
+    }
     const struct mime_leaf *content = bytes != NULL ? leaf_add(walk, path, bytes) : NULL;
     if (content != NULL) {
+        walk->signatures++;
         walk_mail(walk, content->data, content->size, path, depth);
+        walk->signatures--;
         return;
     }
     enum smime_kind kind = smime_kind(leaf->data, leaf->size);
@@ -320,6 +264,80 @@ walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, un
     }
 }
 
+/* Signed or only packed: anybody can open it. Encrypted: nobody here can. */
+static void
+look_at_openpgp(struct walk *walk, const struct mime_leaf *leaf, const char *path)
+{
+    GByteArray *content = NULL;
+    enum openpgp_kind kind =
+        openpgp_look(leaf->data, leaf->size, (size_t)MIN(walk->room, G_MAXUINT), &content);
+    if (kind == OPENPGP_ENCRYPTED) {
+        facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "OpenPGP", path);
+    } else if (kind == OPENPGP_UNOPENED) {
+        facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
+                            "OpenPGP message that is not encrypted and cannot be unpacked", path);
+    } else if (kind == OPENPGP_SIGNED) {
+        mark_signed(walk, path);
+    }
+    if (content != NULL) {
+        g_autofree char *inner = g_strdup_printf("%s/1", path);
+        mark_signed(walk, path);
+        leaf = leaf_add(walk, inner, content);
+        if (leaf != NULL) {
+            describe_object(walk, leaf, "", NULL);
+        }
+    }
+}
+
+/* What its content turns out to be. */
+static void
+walk_content(struct walk *walk, GMimeObject *object, struct mime_leaf *leaf, const char *path,
+             unsigned depth)
+{
+    g_autofree char *type = entity_type(object);
+    g_autofree char *filename = entity_filename(object);
+    if (entity_is_encoded(object)) {
+        add_inline(walk, leaf->data, leaf->size, path);
+    }
+    if (entity_is_message(object) || reading_is_mime_mail(leaf->data, leaf->size)) {
+        leaf->is_mail = true;
+        walk_mail(walk, leaf->data, leaf->size, path, depth);
+    } else if (smime_is_named(type, filename)) {
+        walk_smime(walk, leaf, path, depth);
+    }
+    look_at_openpgp(walk, leaf, path);
+}
+
+/* A part that only another reading finds has no number. */
+static void
+walk_other_leaf(struct walk *walk, GMimeObject *object, unsigned depth)
+{
+    GMimeDataWrapper *content = g_mime_part_get_content(GMIME_PART(object));
+    struct mime_leaf *leaf =
+        content != NULL ? leaf_add(walk, "", entity_content(content, true)) : NULL;
+    if (leaf != NULL) {
+        g_autofree char *type = entity_type(object);
+        g_autofree char *filename = entity_filename(object);
+        g_autofree char *path = g_strdup(leaf->path);
+        describe_object(walk, leaf, type, filename);
+        walk_content(walk, object, leaf, path, depth);
+    }
+    if (content != NULL) {
+        add_second_reading(walk, object, content, "");
+    }
+}
+
+static void
+check_base64(struct walk *walk, GMimeDataWrapper *content, const char *path)
+{
+    if (g_mime_data_wrapper_get_encoding(content) == GMIME_CONTENT_ENCODING_BASE64) {
+        g_autoptr(GByteArray) text = entity_content(content, false);
+        if (text->len > 0 && defect_base64(text->data, text->len)) {
+            facts_add_defect(walk->facts, DEFECT_BASE64, path);
+        }
+    }
+}
+
 static void
 walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
 {
@@ -327,27 +345,19 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     GMimeDataWrapper *content = g_mime_part_get_content(part);
     struct mime_leaf *leaf = NULL;
     if (content != NULL) {
-        leaf = leaf_add(walk, path, content_bytes(content, true));
+        leaf = leaf_add(walk, path, entity_content(content, true));
     }
-    describe(walk, object, path, leaf);
+    struct part *known = describe(walk, object, path, leaf);
     if (leaf == NULL) {
         return;
     }
+    if (known != NULL && walk->text->in_place) {
+        entity_map(part, walk->text->data, walk->text->len, walk->boundary, known);
+    }
+    check_base64(walk, content, path);
     add_second_reading(walk, object, content, path);
-    if (leaf->size == 0) {
-        return;
-    }
-    if (is_encoded(object)) {
-        add_inline(walk, leaf->data, leaf->size, path);
-    }
-    g_autofree char *type = type_of(object);
-    if (is_message_type(object) || is_mail_file(leaf)) {
-        walk_mail(walk, leaf->data, leaf->size, path, depth);
-    } else if (smime_is_named(type, g_mime_part_get_filename(part))) {
-        walk_smime(walk, leaf, path, depth);
-    }
-    if (has_pgp_message(leaf)) {
-        facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "OpenPGP", path);
+    if (leaf->size > 0) {
+        walk_content(walk, object, leaf, path, depth);
     }
 }
 
@@ -358,25 +368,75 @@ walk_message(struct walk *walk, GMimeMessage *message, const char *path, unsigne
     if (body == NULL) {
         return;
     }
+    const char *boundary = g_steal_pointer(&walk->boundary);
     /* As in IMAP: a message's multipart has no number of its own, its only part is number 1. */
     g_autofree char *inner = GMIME_IS_MULTIPART(body) ? g_strdup(path) : join(path, 1);
     walk_object(walk, body, inner, depth);
+    walk->boundary = boundary;
+}
+
+/* MIME headers where no part should be. */
+static bool
+has_mime_headers(const char *text)
+{
+    g_autofree char *lower = text != NULL ? g_ascii_strdown(text, -1) : NULL;
+    return lower != NULL && strstr(lower, "content-t") != NULL;
+}
+
+static void
+look_around(struct walk *walk, GMimeMultipart *multipart, const char *path)
+{
+    const struct {
+        const char *text;
+        const char *defect;
+    } places[] = {
+        {g_mime_multipart_get_prologue(multipart), DEFECT_PREAMBLE},
+        {g_mime_multipart_get_epilogue(multipart), DEFECT_EPILOGUE},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
+        if (has_mime_headers(places[i].text)) {
+            facts_add_defect(walk->facts, places[i].defect, path);
+            walk->odd = true;
+        }
+    }
+    if (entity_is_encoded(GMIME_OBJECT(multipart))) {
+        facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED, "multipart that is encoded as a whole",
+                            path);
+    }
 }
 
 static void
 walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, unsigned depth)
 {
     GMimeObject *object = GMIME_OBJECT(multipart);
-    describe(walk, object, path, NULL);
-    if (is_encoded(object)) {
-        facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED, "multipart that is encoded as a whole",
-                            path);
+    const char *boundary = walk->boundary;
+    bool is_signed = GMIME_IS_MULTIPART_SIGNED(object);
+    guint unscanned = walk->facts->unscanned->len;
+    if (walk->another == NULL) {
+        (void)describe(walk, object, path, NULL);
     }
+    look_around(walk, multipart, path);
+    walk->signatures += is_signed ? 1 : 0;
     int n = g_mime_multipart_get_count(multipart);
     for (int i = 0; i < n; i++) {
         g_autofree char *inner = join(path, i + 1);
+        walk->boundary = g_mime_multipart_get_boundary(multipart);
         walk_object(walk, g_mime_multipart_get_part(multipart, i), inner, depth);
     }
+    walk->boundary = boundary;
+    walk->signatures -= is_signed ? 1 : 0;
+    if (GMIME_IS_MULTIPART_ENCRYPTED(object) && walk->facts->unscanned->len == unscanned) {
+        facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "multipart/encrypted", path);
+    }
+}
+
+static void
+walk_message_part(struct walk *walk, GMimeObject *object, const char *path, unsigned depth)
+{
+    if (walk->another == NULL) {
+        (void)describe(walk, object, path, NULL);
+    }
+    walk_message(walk, g_mime_message_part_get_message(GMIME_MESSAGE_PART(object)), path, depth);
 }
 
 static void
@@ -387,29 +447,107 @@ walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned d
     } else if (GMIME_IS_MULTIPART(object)) {
         walk_multipart(walk, GMIME_MULTIPART(object), path, depth + 1);
     } else if (GMIME_IS_MESSAGE_PART(object)) {
-        describe(walk, object, path, NULL);
-        walk_message(walk, g_mime_message_part_get_message(GMIME_MESSAGE_PART(object)), path,
-                     depth + 1);
+        walk_message_part(walk, object, path, depth + 1);
     } else if (GMIME_IS_PART(object)) {
         if (GMIME_IS_MESSAGE_PARTIAL(object)) {
             facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
                                 "fragment of a message (message/partial)", path);
         }
-        walk_leaf(walk, GMIME_PART(object), path, depth + 1);
+        if (walk->another != NULL) {
+            walk_other_leaf(walk, object, depth + 1);
+        } else {
+            walk_leaf(walk, GMIME_PART(object), path, depth + 1);
+        }
     }
+}
+
+static void
+on_warning(gint64 offset, GMimeParserWarning code, const char *item, void *data)
+{
+    struct walk *walk = data;
+    bool structural;
+    struct warning warning = {.offset = offset, .name = defect_of_warning(code, &structural)};
+    (void)item;
+    if (walk->text != NULL && walk->text->warnings->len < FACTS_PARTS_MAX && warning.name != NULL) {
+        g_array_append_val(walk->text->warnings, warning);
+        walk->odd |= structural;
+    }
+}
+
+static int
+compare_starts(const void *a, const void *b)
+{
+    gint64 one = ((const struct start *)a)->offset;
+    gint64 other = ((const struct start *)b)->offset;
+    return one < other ? -1 : one > other;
+}
+
+/* A warning belongs to the last entity that begins before it. */
+static const char *
+path_at(const GArray *starts, gint64 offset)
+{
+    const char *path = "";
+    for (guint i = 0; i < starts->len; i++) {
+        const struct start *start = &g_array_index(starts, struct start, i);
+        if (start->offset > offset) {
+            break;
+        }
+        path = start->path;
+    }
+    return path;
+}
+
+static void
+assign_warnings(struct walk *walk, const char *path)
+{
+    const struct text *text = walk->text;
+    if (text->warnings->len > 0) {
+        g_array_sort(text->starts, compare_starts);
+    }
+    for (guint i = 0; i < text->warnings->len; i++) {
+        const struct warning *warning = &g_array_index(text->warnings, struct warning, i);
+        facts_add_defect(walk->facts, warning->name,
+                         warning->offset < 0 ? path : path_at(text->starts, warning->offset));
+    }
+}
+
+static void
+start_clear(void *p)
+{
+    struct start *start = p;
+    g_clear_pointer(&start->path, g_free);
 }
 
 static void
 walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
           unsigned depth)
 {
+    struct text *outer = walk->text;
+    const char *boundary = g_steal_pointer(&walk->boundary);
+    struct text text = {
+        .data = (const char *)data,
+        .len = len,
+        .in_place = outer == NULL && walk->another == NULL,
+        .warnings = g_array_new(FALSE, FALSE, sizeof(struct warning)),
+        .starts = g_array_new(FALSE, FALSE, sizeof(struct start)),
+    };
+    g_array_set_clear_func(text.starts, start_clear);
+    walk->text = &text;
+    GMimeParserOptions *options = g_mime_parser_options_new();
+    g_mime_parser_options_set_warning_callback(options, on_warning, walk);
     GMimeStream *stream = g_mime_stream_mem_new_with_buffer((const char *)data, len);
     GMimeParser *parser = g_mime_parser_new_with_stream(stream);
-    GMimeMessage *message = g_mime_parser_construct_message(parser, NULL);
+    GMimeMessage *message = g_mime_parser_construct_message(parser, options);
     walk_message(walk, message, path, depth);
+    assign_warnings(walk, path);
     g_clear_object(&message);
     g_object_unref(parser);
     g_object_unref(stream);
+    g_mime_parser_options_free(options);
+    g_array_unref(text.warnings);
+    g_array_unref(text.starts);
+    walk->text = outer;
+    walk->boundary = boundary;
 }
 
 /* A message without any header begins with the empty line: what follows is all of its body, and
@@ -421,28 +559,142 @@ add_headless_body(struct walk *walk, const unsigned char *data, size_t len)
     if (len > skip + 1 && data[skip] == '\n') {
         GByteArray *body = g_byte_array_new();
         g_byte_array_append(body, data + skip + 1, (guint)(len - skip - 1));
-        (void)leaf_add(walk, "1", body);
+        const struct mime_leaf *leaf = leaf_add(walk, "1", body);
+        if (leaf != NULL) {
+            describe_object(walk, leaf, "text/plain", NULL);
+            facts_add_defect(walk->facts, DEFECT_NO_HEADERS, "1");
+        }
+    }
+}
+
+static void
+look_at_bytes(struct walk *walk, const unsigned char *data, size_t len)
+{
+    struct defect_bytes bytes = defect_bytes(data, len);
+    const struct {
+        bool is;
+        const char *name;
+        bool structural;
+    } defects[] = {
+        {bytes.nul, DEFECT_NUL, true},
+        {bytes.bare_cr && !bytes.lf_cr, DEFECT_BARE_CR, true},
+        {bytes.lf_cr, DEFECT_LF_CR, true},
+        {bytes.long_line, DEFECT_LONG_LINE, false},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(defects); i++) {
+        if (defects[i].is) {
+            facts_add_defect(walk->facts, defects[i].name, "");
+            walk->odd |= defects[i].structural;
+        }
+    }
+}
+
+static void
+on_entity(void *data, GByteArray *entity, bool blank)
+{
+    struct walk *walk = data;
+    if (!blank) {
+        facts_add_defect(walk->facts, DEFECT_NO_BLANK_LINE, walk->another);
+    }
+    walk_mail(walk, entity->data, entity->len, "", 0);
+    g_byte_array_unref(entity);
+}
+
+/* Whatever else could be a part. Then nothing of the message is clearly mapped. */
+static void
+read_otherwise(struct walk *walk, const unsigned char *data, size_t len)
+{
+    for (guint i = 0; i < walk->facts->parts->len; i++) {
+        struct part *part = g_ptr_array_index(walk->facts->parts, i);
+        part->from = part->body_from = part->to = 0;
+    }
+    reading_entities(data, len, on_entity, walk);
+}
+
+static struct walk
+walk_begin(GPtrArray *leaves, guint64 room, struct facts *facts)
+{
+    guint64 used = 0;
+    for (guint i = 0; i < leaves->len; i++) {
+        used += ((const struct mime_leaf *)g_ptr_array_index(leaves, i))->size;
+    }
+    return (struct walk){
+        .facts = facts,
+        .leaves = leaves,
+        .room = room > used ? room - used : 0,
+    };
+}
+
+/* How many leaves there are directly in PATH. */
+static unsigned
+count_in(const GPtrArray *leaves, const char *path)
+{
+    unsigned n = 0;
+    size_t len = strlen(path);
+    for (guint i = 0; i < leaves->len; i++) {
+        const struct mime_leaf *leaf = g_ptr_array_index(leaves, i);
+        n += strncmp(leaf->path, path, len) == 0 && leaf->path[len] == '/';
+    }
+    return n;
+}
+
+static void
+complain(struct facts *facts, unsigned before, const char *path)
+{
+    if (complaints != before) {
+        facts_add_unscanned(facts, CAUSE_DAMAGED, "MIME structure that the parser stumbles over",
+                            path);
     }
 }
 
 GPtrArray *
 mime_parse(const unsigned char *data, size_t len, struct facts *facts)
 {
-    struct walk walk = {
-        .facts = facts,
-        .leaves = g_ptr_array_new_with_free_func(leaf_free),
-        .room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_BASE,
-    };
+    guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_BASE;
+    struct walk walk = walk_begin(g_ptr_array_new_with_free_func(leaf_free), room, facts);
     unsigned before = complaints;
-    if (mime_looks_like_mail(data, len)) {
+    if (reading_is_mail(data, len)) {
+        look_at_bytes(&walk, data, len);
         walk_mail(&walk, data, len, "", 0);
     } else {
         add_headless_body(&walk, data, len);
     }
     add_inline(&walk, data, len, "");
-    if (complaints != before) {
-        facts_add_unscanned(facts, CAUSE_DAMAGED, "MIME structure that the parser stumbles over",
-                            "");
+    if (walk.odd) {
+        walk.another = "";
+        walk.found = count_in(walk.leaves, "");
+        read_otherwise(&walk, data, len);
     }
+    complain(facts, before, "");
     return walk.leaves;
+}
+
+void
+mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
+                struct facts *facts)
+{
+    guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_IN_ARCHIVES;
+    struct walk walk = walk_begin(leaves, room, facts);
+    unsigned before = complaints;
+    walk.another = path;
+    walk.found = count_in(leaves, path);
+    walk_mail(&walk, data, len, path, 0);
+    add_inline(&walk, data, len, path);
+    if (walk.odd) {
+        reading_entities(data, len, on_entity, &walk);
+    }
+    complain(facts, before, path);
+}
+
+void
+mime_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
+              struct facts *facts)
+{
+    struct walk walk = walk_begin(leaves, LEAF_BYTES_IN_ARCHIVES, facts);
+    GByteArray *bytes = g_byte_array_new();
+    struct mime_leaf *leaf = leaf_add(&walk, path, g_byte_array_append(bytes, data, (guint)len));
+    if (leaf != NULL) {
+        leaf->visited = true;
+        leaf->is_mail = true;
+    }
 }

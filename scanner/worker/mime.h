@@ -3,9 +3,9 @@
 #define MIME_H
 
 /*
- * A mail taken apart; the only file that includes GMime is mime.c. GMime and libclamav disagree
- * about malformed mail, either finds what the other misses: so what GMime yields is scanned
- * beside the raw message, not instead of it.
+ * A mail taken apart; only mime.c, entity.c and defects.c include GMime. GMime and libclamav
+ * disagree about malformed mail, either finds what the other misses: so what GMime yields is
+ * scanned beside the raw message, not instead of it.
  *
  * Bounds: MIME_DEPTH_MAX levels, MIME_LEAVES_MAX leaves, and in all leaves together a few times
  * the message's size; what lies beyond is reported as not scanned.
@@ -25,15 +25,14 @@ struct mime_leaf {
     unsigned char *data; /* decoded; NULL when size is 0 */
     size_t size;
     unsigned char sha256[32];
-    bool visited; /* for the caller: libclamav has scanned exactly these bytes already */
+    bool is_mail;        /* taken apart as one */
+    bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
+    bool taken_for_mail; /* for the caller: as a mail */
 };
 
 /* Before the sandbox closes. Takes GLib's log over: what is logged while a mail is parsed counts as
  * damage of that mail. */
 void mime_init(void);
-
-/* LEN bytes at DATA begin as a mail does: with a header line (or mbox's "From "). */
-bool mime_looks_like_mail(const unsigned char *data, size_t len);
 
 /*
  * Takes the mail apart. The leaves (struct mime_leaf *, owned by the array) are returned; into
@@ -42,9 +41,22 @@ bool mime_looks_like_mail(const unsigned char *data, size_t len);
  * decoded, becomes a leaf, and is taken apart in its turn; so are mails attached as files, and
  * what an S/MIME signature encloses. Base64 with padding in its middle, and an encoding that is
  * named oddly or twice, is read differently by different mail programs: such a part yields two
- * leaves. Files in the middle of text (inline.h) are leaves too; they are looked for in DATA even
- * when it is no mail. When DATA begins with an empty line, all that follows it is a leaf.
+ * leaves. Where the structure itself has a defect (defects.h), everything that looks like an entity
+ * (readings.h) yields a leaf too, and no part has a byte range. Files in the middle of text
+ * (inline.h) are leaves too; they are looked for in DATA even when it is no mail. When DATA begins
+ * with an empty line, all that follows it is a leaf.
  */
 GPtrArray *mime_parse(const unsigned char *data, size_t len, struct facts *facts);
+
+/*
+ * Another reading of what is at PATH, or a mail that lies in it: adds to LEAVES what is not yet
+ * among them, as "PATH/n", and describes it.
+ */
+void mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
+                     struct facts *facts);
+
+/* Adds a leaf that is the mail at DATA, for the caller to scan as one. */
+void mime_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
+                   struct facts *facts);
 
 #endif

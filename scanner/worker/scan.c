@@ -10,6 +10,7 @@
 #include "layers.h"
 #include "mime.h"
 #include "objects.h"
+#include "readings.h"
 #include "tmpdir.h"
 
 #define FAULTS_MAX 16
@@ -18,7 +19,7 @@ struct scan {
     struct clam *clam;
     const struct orders *orders;
     struct facts *facts;
-    GPtrArray *leaves; /* of struct mime_leaf *, NULL = an empty object */
+    GPtrArray *leaves; /* of struct mime_leaf * */
     gint64 deadline_us;
     bool stopped;         /* the time is up */
     bool taken_for_mail;  /* libclamav says that the object is one */
@@ -33,7 +34,7 @@ find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char
           bool *ret_hashed)
 {
     struct mime_leaf *found = NULL;
-    for (guint i = 0; scan->leaves != NULL && layer->data != NULL && i < scan->leaves->len; i++) {
+    for (guint i = 0; layer->data != NULL && i < scan->leaves->len; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
         if (leaf->size != layer->size) {
             continue;
@@ -50,19 +51,49 @@ find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char
     return found;
 }
 
+static bool
+is_text(const char *type)
+{
+    return type != NULL &&
+           (g_str_has_prefix(type, "CL_TYPE_TEXT_") || strcmp(type, "CL_TYPE_HTML") == 0 ||
+            strcmp(type, "CL_TYPE_BINARY_DATA") == 0);
+}
+
+/*
+ * A mail in an archive is read by GMime too. When libclamav has not recognised it by its first
+ * header, it is scanned again as one.
+ */
+static void
+look_into_mail(struct scan *scan, const struct clam_layer *layer, const char *path)
+{
+    bool known = g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0;
+    if (layer->derived || layer->data == NULL || objects_depth(&scan->objects) == 0 ||
+        (!known && !is_text(layer->type)) || !reading_is_mail(layer->data, layer->size)) {
+        return;
+    }
+    mime_parse_more(layer->data, layer->size, path, scan->leaves, scan->facts);
+    if (!known) {
+        mime_add_mail(layer->data, layer->size, path, scan->leaves, scan->facts);
+    }
+}
+
 static void
 on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
     unsigned char sha256[32];
     bool hashed = false;
-    const struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer, sha256, &hashed);
-    if (layer->level == 0 && layer->type != NULL && strcmp(layer->type, "CL_TYPE_MAIL") == 0) {
-        scan->taken_for_mail = true;
+    struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer, sha256, &hashed);
+    if (g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0) {
+        scan->taken_for_mail |= layer->level == 0;
+        if (leaf != NULL) {
+            leaf->taken_for_mail = true;
+        }
     }
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, hashed ? sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
+    look_into_mail(scan, layer, path);
 }
 
 static void
@@ -161,28 +192,59 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
  * parser nor the signatures for mail are used. Behind an mbox line it takes anything for a mail.
  */
 static void
-scan_as_mail(struct scan *scan, const unsigned char *data, size_t len)
+scan_as_mail(struct scan *scan, const unsigned char *data, size_t len, const char *path)
 {
     static const char line[] = "From postern\n";
     const size_t line_len = sizeof line - 1;
-    if (scan->taken_for_mail || scan->stopped || !mime_looks_like_mail(data, len)) {
+    if (scan->stopped || !reading_is_mail(data, len)) {
         return;
     }
     g_autofree unsigned char *mbox = g_malloc(line_len + len);
     memcpy(mbox, line, line_len);
     memcpy(mbox + line_len, data, len);
-    scan_bytes(scan, mbox, line_len + len, "");
+    scan_bytes(scan, mbox, line_len + len, path);
 }
 
 static void
+scan_message(struct scan *scan, const unsigned char *data, size_t len)
+{
+    scan->taken_for_mail = false;
+    scan_bytes(scan, data, len, "");
+    if (!scan->taken_for_mail) {
+        scan_as_mail(scan, data, len, "");
+    }
+}
+
+/* The leaves become more while they are scanned: mails in archives. */
+static void
 scan_leaves(struct scan *scan)
 {
-    for (guint i = 0; scan->leaves != NULL && i < scan->leaves->len && !scan->stopped; i++) {
-        const struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
+    for (guint i = 0; i < scan->leaves->len && !scan->stopped; i++) {
+        struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
         if (!leaf->visited) {
+            scan->taken_for_mail = false;
             scan_bytes(scan, leaf->data, leaf->size, leaf->path);
+            leaf->taken_for_mail |= scan->taken_for_mail;
+        }
+        if (leaf->is_mail && !leaf->taken_for_mail) {
+            scan_as_mail(scan, leaf->data, leaf->size, leaf->path);
         }
     }
+}
+
+/* As programs see it that take CR or LF CR for the end of a line, or pass over NULs. */
+static void
+scan_normalised(struct scan *scan, const unsigned char *data, size_t len)
+{
+    GByteArray *mail = reading_is_odd(data, len) ? reading_normalised(data, len) : NULL;
+    if (mail == NULL) {
+        return;
+    }
+    if (reading_is_mail(mail->data, mail->len)) {
+        mime_parse_more(mail->data, mail->len, "", scan->leaves, scan->facts);
+        scan_message(scan, mail->data, mail->len);
+    }
+    g_byte_array_unref(mail);
 }
 
 static void
@@ -219,11 +281,9 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
     faultguard_start();
-    if (len > 0) {
-        scan.leaves = mime_parse(data, len, scan.facts);
-    }
-    scan_bytes(&scan, data, len, "");
-    scan_as_mail(&scan, data, len);
+    scan.leaves = mime_parse(data, len, scan.facts);
+    scan_message(&scan, data, len);
+    scan_normalised(&scan, data, len);
     scan_leaves(&scan);
     objects_share(scan.facts);
     g_clear_pointer(&scan.leaves, g_ptr_array_unref);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "mime.h"
+#include "readings.h"
 
 static GPtrArray *
 parse(const char *mail, struct facts *facts)
@@ -65,7 +66,7 @@ test_looks_like_mail(void **state)
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         const char *text = cases[i].text;
-        bool mail = mime_looks_like_mail((const unsigned char *)text, strlen(text));
+        bool mail = reading_is_mail((const unsigned char *)text, strlen(text));
         assert_int_equal(mail, cases[i].mail);
     }
 }
@@ -244,10 +245,10 @@ test_files_in_text(void **state)
         g_autoptr(facts_t) facts = facts_new();
         g_autoptr(GPtrArray) leaves = parse(mail, facts);
         assert_int_equal(leaves->len, 2);
-        assert_leaf(leaves, 1, "", "hello");
+        assert_leaf(leaves, 1, "/1", "hello");
         /* Headers of its own are not needed: what stands before a body is the MTA's doing. */
         g_autoptr(GPtrArray) bare = parse(texts[i], facts);
-        assert_leaf(bare, 0, "", "hello");
+        assert_leaf(bare, 0, "/1", "hello");
     }
 }
 
@@ -261,7 +262,7 @@ test_files_in_encoded_text(void **state)
     g_autoptr(facts_t) facts = facts_new();
     g_autoptr(GPtrArray) leaves = parse(mail, facts);
     assert_int_equal(leaves->len, 2);
-    assert_leaf(leaves, 1, "1", "hello");
+    assert_leaf(leaves, 1, "1/1", "hello");
 }
 
 static void
@@ -273,7 +274,7 @@ test_binhex_in_text(void **state)
     g_autoptr(facts_t) facts = facts_new();
     g_autoptr(GPtrArray) leaves = parse(mail, facts);
     assert_int_equal(leaves->len, 2);
-    assert_leaf(leaves, 1, "", binhex);
+    assert_leaf(leaves, 1, "/1", binhex);
 }
 
 static void

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "config.h"
+#include "entity.h"
+
+#include <string.h>
+
+#include "defects.h"
+
+char *
+entity_type(GMimeObject *object)
+{
+    GMimeContentType *type = g_mime_object_get_content_type(object);
+    return type != NULL ? g_mime_content_type_get_mime_type(type) : g_strdup("text/plain");
+}
+
+char *
+entity_filename(GMimeObject *object)
+{
+    const char *name = GMIME_IS_PART(object) ? g_mime_part_get_filename(GMIME_PART(object)) : NULL;
+    if (name == NULL) {
+        name = g_mime_object_get_content_disposition_parameter(object, "filename");
+    }
+    if (name == NULL) {
+        name = g_mime_object_get_content_type_parameter(object, "name");
+    }
+    return name != NULL ? g_utf8_make_valid(name, -1) : NULL;
+}
+
+bool
+entity_is_message(GMimeObject *object)
+{
+    GMimeContentType *type = g_mime_object_get_content_type(object);
+    return type != NULL && (g_mime_content_type_is_type(type, "message", "rfc822") ||
+                            g_mime_content_type_is_type(type, "message", "global") ||
+                            g_mime_content_type_is_type(type, "message", "news"));
+}
+
+static GMimeContentEncoding
+encoding_of(GMimeObject *object, const char **ret_header)
+{
+    *ret_header = g_mime_object_get_header(object, "Content-Transfer-Encoding");
+    return *ret_header != NULL ? g_mime_content_encoding_from_string(*ret_header)
+                               : GMIME_CONTENT_ENCODING_DEFAULT;
+}
+
+bool
+entity_is_encoded(GMimeObject *object)
+{
+    const char *header;
+    GMimeContentEncoding encoding = encoding_of(object, &header);
+    return encoding == GMIME_CONTENT_ENCODING_BASE64 ||
+           encoding == GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE ||
+           encoding == GMIME_CONTENT_ENCODING_UUENCODE;
+}
+
+bool
+entity_is_rumoured(GMimeObject *object, const char *encoding)
+{
+    GMimeHeaderList *headers = g_mime_object_get_header_list(object);
+    for (int i = 0; i < g_mime_header_list_get_count(headers); i++) {
+        GMimeHeader *header = g_mime_header_list_get_header_at(headers, i);
+        const char *value = g_mime_header_get_raw_value(header);
+        if (g_ascii_strcasecmp(g_mime_header_get_name(header), "Content-Transfer-Encoding") == 0 &&
+            value != NULL) {
+            g_autofree char *lower = g_ascii_strdown(value, -1);
+            if (strstr(lower, encoding) != NULL) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+GByteArray *
+entity_content(GMimeDataWrapper *content, bool decoded)
+{
+    GByteArray *bytes = g_byte_array_new();
+    GMimeStream *stream = g_mime_stream_mem_new_with_byte_array(bytes);
+    g_mime_stream_mem_set_owner(GMIME_STREAM_MEM(stream), FALSE);
+    if (decoded) {
+        g_mime_data_wrapper_write_to_stream(content, stream);
+    } else {
+        GMimeStream *source = g_mime_data_wrapper_get_stream(content);
+        g_mime_stream_reset(source);
+        g_mime_stream_write_to_stream(source, stream);
+    }
+    g_object_unref(stream);
+    return bytes;
+}
+
+GByteArray *
+entity_decode_quoted(const GByteArray *text)
+{
+    GMimeEncoding state;
+    g_mime_encoding_init_decode(&state, GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE);
+    GByteArray *out = g_byte_array_new();
+    g_byte_array_set_size(out, (guint)g_mime_encoding_outlen(&state, text->len));
+    size_t n =
+        g_mime_encoding_flush(&state, (const char *)text->data, text->len, (char *)out->data);
+    return g_byte_array_set_size(out, (guint)n);
+}
+
+static bool
+is_odd_encoding(GMimeObject *object)
+{
+    const char *header;
+    GMimeContentEncoding encoding = encoding_of(object, &header);
+    return header != NULL &&
+           (encoding == GMIME_CONTENT_ENCODING_DEFAULT ||
+            encoding == GMIME_CONTENT_ENCODING_UUENCODE || strpbrk(header, ";,(") != NULL);
+}
+
+static bool
+has_two_names(GMimeObject *object)
+{
+    const char *one = g_mime_object_get_content_disposition_parameter(object, "filename");
+    const char *other = g_mime_object_get_content_type_parameter(object, "name");
+    return one != NULL && other != NULL && strcmp(one, other) != 0;
+}
+
+static bool
+has_type_comment(GMimeObject *object)
+{
+    GMimeHeader *header =
+        g_mime_header_list_get_header(g_mime_object_get_header_list(object), "Content-Type");
+    const char *value = header != NULL ? g_mime_header_get_raw_value(header) : NULL;
+    return value != NULL && defect_type_comment(value);
+}
+
+bool
+entity_defects(GMimeObject *object, struct facts *facts, const char *path)
+{
+    bool composite = GMIME_IS_MULTIPART(object) || entity_is_message(object);
+    bool comment = has_type_comment(object);
+    g_autofree char *name = entity_filename(object);
+    const struct {
+        bool is;
+        const char *name;
+    } defects[] = {
+        {comment, DEFECT_TYPE_COMMENT},
+        {is_odd_encoding(object), DEFECT_ODD_ENCODING},
+        {composite && entity_is_encoded(object), DEFECT_ENCODED_COMPOSITE},
+        {has_two_names(object), DEFECT_TWO_NAMES},
+        {name != NULL && defect_name(name), DEFECT_ODD_NAME},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(defects); i++) {
+        if (defects[i].is) {
+            facts_add_defect(facts, defects[i].name, path);
+        }
+    }
+    return comment;
+}
+
+gint64
+entity_offset(GMimeObject *object)
+{
+    GMimeHeaderList *headers = g_mime_object_get_header_list(object);
+    return g_mime_header_list_get_count(headers) > 0
+               ? g_mime_header_get_offset(g_mime_header_list_get_header_at(headers, 0))
+               : -1;
+}
+
+/* The line that ends just before END is a delimiter of BOUNDARY. */
+static bool
+follows_delimiter(const char *data, gint64 end, const char *boundary)
+{
+    size_t len = strlen(boundary);
+    if (end < 1 || data[end - 1] != '\n') {
+        return false;
+    }
+    const char *line = end > 1 ? memrchr(data, '\n', (size_t)end - 1) : NULL;
+    line = line != NULL ? line + 1 : data;
+    return (size_t)(data + end - line) >= len + 3 && memcmp(line, "--", 2) == 0 &&
+           memcmp(line + 2, boundary, len) == 0 &&
+           strspn(line + 2 + len, " \t\r") == (size_t)(data + end - 1 - (line + 2 + len));
+}
+
+/* At AT begins the line end that belongs to a delimiter of BOUNDARY, the last one or not. */
+static bool
+precedes_delimiter(const char *data, size_t len, gint64 at, const char *boundary)
+{
+    char *const lines[] = {g_strconcat("\n--", boundary, NULL),
+                           g_strconcat("\r\n--", boundary, NULL)};
+    bool found = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
+        size_t n = strlen(lines[i]);
+        size_t left = len - (size_t)at;
+        found |= left >= n && memcmp(data + at, lines[i], n) == 0 &&
+                 (left == n || strchr("-\r\n \t", data[(size_t)at + n]) != NULL);
+        g_free(lines[i]);
+    }
+    return found;
+}
+
+static bool
+follows_blank_line(const char *data, gint64 from, gint64 at)
+{
+    return (at - from >= 2 && memcmp(data + at - 2, "\n\n", 2) == 0) ||
+           (at - from >= 4 && memcmp(data + at - 4, "\r\n\r\n", 4) == 0);
+}
+
+void
+entity_map(GMimePart *object, const char *data, size_t len, const char *boundary, struct part *part)
+{
+    GMimeDataWrapper *content = g_mime_part_get_content(object);
+    GMimeStream *stream = content != NULL ? g_mime_data_wrapper_get_stream(content) : NULL;
+    gint64 from = boundary != NULL ? entity_offset(GMIME_OBJECT(object)) : 0;
+    if (stream == NULL || from < 0) {
+        return;
+    }
+    gint64 body_from = stream->bound_start;
+    gint64 to = stream->bound_end;
+    if (body_from <= from || to < body_from || (guint64)to > len ||
+        !follows_blank_line(data, from, body_from)) {
+        return;
+    }
+    if (boundary == NULL ? (guint64)to != len
+                         : !follows_delimiter(data, from, boundary) ||
+                               !precedes_delimiter(data, len, to, boundary)) {
+        return;
+    }
+    part->from = (guint64)from;
+    part->body_from = (guint64)body_from;
+    part->to = (guint64)to;
+}
