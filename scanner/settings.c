@@ -305,6 +305,23 @@ check_networks(const char *name, char *const *networks)
     return NULL;
 }
 
+static char *
+check_clamd(const struct settings *s)
+{
+    guint64 mode = 0;
+    if (!g_ascii_string_to_unsigned(s->clamd_socket_mode, 8, 0600, 0777, &mode, NULL) ||
+        (mode & 0600) != 0600) {
+        return g_strdup_printf("clamd_socket_mode = %s: must be an octal mode from 0600 to 0666",
+                               s->clamd_socket_mode);
+    }
+    for (char **path = s->clamd_paths; *path != NULL; path++) {
+        if (**path != '/') {
+            return g_strdup_printf("clamd_paths = %s: must begin with /", *path);
+        }
+    }
+    return check_listen("clamd_listen", s->clamd_listen);
+}
+
 /* What the table cannot say. Returns a sentence, or NULL when all is well. */
 static char *
 check_whole(const struct settings *s)
@@ -324,7 +341,10 @@ check_whole(const struct settings *s)
     if (wrong == NULL) {
         wrong = check_listen("submission_listen", s->submission_listen);
     }
-    return wrong != NULL ? wrong : check_networks("submission_clients", s->submission_clients);
+    if (wrong == NULL) {
+        wrong = check_networks("submission_clients", s->submission_clients);
+    }
+    return wrong != NULL ? wrong : check_clamd(s);
 }
 
 /* A sentence that begins with a setting's name is told where that stands. */

@@ -29,6 +29,7 @@ struct control_services {
     struct spool_budget *budget;
     json_t *(*milter_status)(void *data); /* an array, a new reference, or NULL */
     void *milter_data;
+    json_t *(*clamd_status)(void *data); /* of MILTER_DATA: an object, or NULL; may be NULL */
 };
 
 struct control;

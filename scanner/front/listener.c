@@ -2,15 +2,18 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <systemd/sd-daemon.h>
 #include <glib.h>
 
 #include "log.h"
@@ -24,6 +27,8 @@ struct listener {
     char *address;
     char *path; /* unix socket that was bound; NULL = none */
     struct stat bound;
+    int lock; /* of PATH.lock; -1 = none */
+    unsigned mode;
     int fd;
     sd_event_source *io;
     sd_event_source *pause;
@@ -57,6 +62,47 @@ remove_stale(const struct sockaddr_un *addr)
     close(fd);
 }
 
+/* Whether FD is still what the name PATH stands for. */
+static bool
+is_file_of(int fd, const char *path)
+{
+    struct stat own;
+    struct stat now;
+    return fstat(fd, &own) == 0 && stat(path, &now) == 0 && own.st_dev == now.st_dev &&
+           own.st_ino == now.st_ino;
+}
+
+/* Returns the lock's descriptor, -EADDRINUSE when another holds it, or -errno. */
+static int
+lock_path(const char *path)
+{
+    g_autofree char *name = g_strconcat(path, ".lock", NULL);
+    for (;;) {
+        int fd = open(name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd < 0) {
+            return -errno;
+        }
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+            int rc = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
+            close(fd);
+            return rc;
+        }
+        if (is_file_of(fd, name)) {
+            return fd;
+        }
+        /* Its owner removed it between our open and our lock. */
+        close(fd);
+    }
+}
+
+static void
+unlock_path(const struct listener *listener)
+{
+    g_autofree char *name = g_strconcat(listener->path, ".lock", NULL);
+    (void)unlink(name);
+    close(listener->lock);
+}
+
 static int
 open_unix(struct listener *listener, const char *path)
 {
@@ -65,15 +111,19 @@ open_unix(struct listener *listener, const char *path)
     if (rc < 0) {
         return rc;
     }
+    listener->lock = lock_path(path);
+    if (listener->lock < 0) {
+        return listener->lock;
+    }
+    listener->path = g_strdup(path);
     remove_stale(&addr);
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     /* The mode is given before the name: at no moment has the socket a wider one. */
-    if (listener->fd < 0 || fchmod(listener->fd, SOCKET_MODE) < 0 ||
+    if (listener->fd < 0 || fchmod(listener->fd, listener->mode) < 0 ||
         bind(listener->fd, (struct sockaddr *)&addr, sizeof addr) < 0) {
         return -errno;
     }
-    listener->path = g_strdup(path);
-    if (chmod(path, SOCKET_MODE) < 0 || stat(path, &listener->bound) < 0 ||
+    if (chmod(path, listener->mode) < 0 || stat(path, &listener->bound) < 0 ||
         listen(listener->fd, SOMAXCONN) < 0) {
         return -errno;
     }
@@ -135,9 +185,113 @@ open_inet(struct listener *listener, const char *text)
     return rc;
 }
 
+/* --- sockets that systemd has passed --------------------------------------------------------- */
+
+static struct {
+    int *fds; /* -1: taken */
+    int n;
+} passed;
+
+int
+listener_passed_open(char **error_r)
+{
+    int n = sd_listen_fds(1);
+    if (n < 0) {
+        *error_r = g_strdup_printf("the sockets of systemd cannot be used: %s", strerror(-n));
+        return n;
+    }
+    passed.fds = g_new(int, (gsize)n + 1);
+    passed.n = n;
+    for (int i = 0; i < n; i++) {
+        passed.fds[i] = SD_LISTEN_FDS_START + i;
+    }
+    return n;
+}
+
+/* As it would be written in the configuration. */
+static char *
+passed_address(int fd)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof addr;
+    char host[NI_MAXHOST];
+    char port[NI_MAXSERV];
+    if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0) {
+        return g_strdup_printf("descriptor %d, which is no socket", fd);
+    }
+    if (addr.ss_family == AF_UNIX) {
+        return g_strconcat("unix:", ((struct sockaddr_un *)&addr)->sun_path, NULL);
+    }
+    if (getnameinfo((struct sockaddr *)&addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+        return g_strdup_printf("descriptor %d of family %d", fd, (int)addr.ss_family);
+    }
+    return g_strdup_printf(addr.ss_family == AF_INET6 ? "inet:[%s]:%s" : "inet:%s:%s", host, port);
+}
+
+char *
+listener_passed_close(void)
+{
+    char *first = NULL;
+    for (int i = 0; i < passed.n; i++) {
+        if (passed.fds[i] < 0) {
+            continue;
+        }
+        if (first == NULL) {
+            first = passed_address(passed.fds[i]);
+        }
+        close(passed.fds[i]);
+    }
+    g_clear_pointer(&passed.fds, g_free);
+    passed.n = 0;
+    return first;
+}
+
+static bool
+is_address_of(int fd, const char *text)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof addr;
+    if (g_str_has_prefix(text, "unix:")) {
+        return sd_is_socket_unix(fd, SOCK_STREAM, 1, text + strlen("unix:"), 0) > 0;
+    }
+    struct addrinfo *wanted = resolve(text + strlen("inet:"));
+    bool is_it = wanted != NULL && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0 &&
+                 getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
+                 len == wanted->ai_addrlen && memcmp(&addr, wanted->ai_addr, len) == 0;
+    if (wanted != NULL) {
+        freeaddrinfo(wanted);
+    }
+    return is_it;
+}
+
+/* Takes the passed socket of this address. Returns 0, -ENOENT (there is none), or -errno. */
+static int
+open_passed(struct listener *listener)
+{
+    for (int i = 0; i < passed.n; i++) {
+        int fd = passed.fds[i];
+        if (fd < 0 || !is_address_of(fd, listener->address)) {
+            continue;
+        }
+        passed.fds[i] = -1;
+        listener->fd = fd;
+        int on = 1;
+        /* Of no meaning for a unix socket, and refused there. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        int flags = fcntl(fd, F_GETFL);
+        return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+    }
+    return -ENOENT;
+}
+
 static int
 open_address(struct listener *listener)
 {
+    int rc = open_passed(listener);
+    if (rc != -ENOENT) {
+        return rc;
+    }
     if (g_str_has_prefix(listener->address, "unix:")) {
         return open_unix(listener, listener->address + strlen("unix:"));
     }
@@ -212,12 +366,14 @@ watch(struct listener *listener, sd_event *event)
 }
 
 int
-listener_new(sd_event *event, const char *address, listener_accept *accepted, void *data,
-             struct listener **ret, char **error_r)
+listener_open(sd_event *event, const struct listener_options *options, listener_accept *accepted,
+              void *data, struct listener **ret, char **error_r)
 {
     struct listener *listener = g_new0(struct listener, 1);
-    listener->address = g_strdup(address);
+    listener->address = g_strdup(options->address);
+    listener->mode = options->mode != 0 ? options->mode : SOCKET_MODE;
     listener->fd = -1;
+    listener->lock = -1;
     listener->accepted = accepted;
     listener->data = data;
     int rc = open_address(listener);
@@ -225,7 +381,7 @@ listener_new(sd_event *event, const char *address, listener_accept *accepted, vo
         rc = watch(listener, event);
     }
     if (rc < 0) {
-        *error_r = g_strdup_printf("milter_listen = %s: cannot listen: %s", address,
+        *error_r = g_strdup_printf("%s = %s: cannot listen: %s", options->setting, options->address,
                                    rc == -EINVAL ? "ADDRESS:PORT must be numbers, IPv6 in brackets"
                                                  : strerror(-rc));
         listener_free(listener);
@@ -233,6 +389,14 @@ listener_new(sd_event *event, const char *address, listener_accept *accepted, vo
     }
     *ret = listener;
     return 0;
+}
+
+int
+listener_new(sd_event *event, const char *address, listener_accept *accepted, void *data,
+             struct listener **ret, char **error_r)
+{
+    const struct listener_options options = {.setting = "milter_listen", .address = address};
+    return listener_open(event, &options, accepted, data, ret, error_r);
 }
 
 /* Another posternd may have put its own socket there since. */
@@ -256,6 +420,7 @@ listener_free(struct listener *listener)
     sd_event_source_disable_unref(listener->pause);
     if (listener->path != NULL) {
         remove_own(listener);
+        unlock_path(listener);
     }
     if (listener->fd >= 0) {
         close(listener->fd);
@@ -283,4 +448,19 @@ listener_port(const struct listener *listener)
         return ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
     }
     return addr.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)&addr)->sin_port) : 0;
+}
+
+bool
+listener_is_public(const struct listener *listener)
+{
+    struct sockaddr_storage addr = {0};
+    socklen_t len = sizeof addr;
+    if (getsockname(listener->fd, (struct sockaddr *)&addr, &len) < 0) {
+        return false;
+    }
+    if (addr.ss_family == AF_INET6) {
+        return !IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&addr)->sin6_addr);
+    }
+    return addr.ss_family == AF_INET &&
+           ntohl(((struct sockaddr_in *)&addr)->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET;
 }

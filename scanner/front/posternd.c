@@ -16,12 +16,15 @@
 #include <sys/resource.h>
 #include <systemd/sd-daemon.h>
 
+#include "clamd.h"
 #include "control.h"
 #include "counters.h"
+#include "listener.h"
 #include "log.h"
 #include "memory.h"
 #include "milter.h"
 #include "pool.h"
+#include "role.h"
 #include "settings.h"
 #include "storage.h"
 #include "transaction.h"
@@ -32,6 +35,8 @@
 #define DRAIN_US (3 * G_TIME_SPAN_SECOND)
 /* Per connection: the socket and the message; and what the rest of the process has open. */
 #define DESCRIPTORS_PER_CLIENT 2
+/* The socket, what was passed by it, its copy. */
+#define DESCRIPTORS_PER_CLAMD_CLIENT 3
 #define DESCRIPTORS_OTHER 1024
 /* Smaller changes of the memory for mail are not worth a line in the log. */
 #define MEMORY_STEP (64U * 1048576U)
@@ -51,6 +56,7 @@ struct posternd {
     struct pool *pool;
     struct control *control;
     struct milter *milter;
+    struct clamd *clamd;
 };
 
 static gboolean
@@ -98,6 +104,9 @@ limits_set(const struct settings *settings)
     const struct rlimit none = {0, 0};
     struct rlimit files;
     rlim_t wanted = DESCRIPTORS_PER_CLIENT * (rlim_t)settings->clients + DESCRIPTORS_OTHER;
+    if (*settings->clamd_listen != NULL) {
+        wanted += DESCRIPTORS_PER_CLAMD_CLIENT * (rlim_t)settings->clamd_clients;
+    }
     if (setrlimit(RLIMIT_CORE, &none) < 0) {
         log_warning("cannot forbid core files: %s", strerror(errno));
     }
@@ -130,6 +139,16 @@ on_drained(void *data)
 }
 
 static int
+drain(struct posternd *self)
+{
+    (void)sd_notify(0, "STOPPING=1");
+    clamd_free(g_steal_pointer(&self->clamd));
+    milter_drain(self->milter, on_drained, self);
+    return sd_event_add_time_relative(self->event, &self->drain, CLOCK_MONOTONIC, DRAIN_US, 0,
+                                      on_drain_time, self);
+}
+
+static int
 on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
 {
     struct posternd *self = data;
@@ -138,10 +157,7 @@ on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *da
         return sd_event_exit(self->event, EXIT_SUCCESS);
     }
     log_notice("ending (signal %d)", (int)info->ssi_signo);
-    (void)sd_notify(0, "STOPPING=1");
-    milter_drain(self->milter, on_drained, self);
-    return sd_event_add_time_relative(self->event, &self->drain, CLOCK_MONOTONIC, DRAIN_US, 0,
-                                      on_drain_time, self);
+    return drain(self);
 }
 
 static void
@@ -219,6 +235,13 @@ pool_open(struct posternd *self, char **error_r)
     return 0;
 }
 
+static json_t *
+on_clamd_status(void *data)
+{
+    const struct posternd *self = data;
+    return self->clamd != NULL ? clamd_status(self->clamd) : NULL;
+}
+
 static int
 control_open(struct posternd *self, char **error_r)
 {
@@ -229,6 +252,7 @@ control_open(struct posternd *self, char **error_r)
         .budget = &self->budget,
         .milter_status = on_milter_status,
         .milter_data = self,
+        .clamd_status = on_clamd_status,
     };
     return control_new(self->event, self->settings, &services, &self->control, error_r);
 }
@@ -247,6 +271,74 @@ milter_open(struct posternd *self, char **error_r)
                       error_r);
 }
 
+/* The cluster manager has started it, so it alone may stop it. */
+static gboolean
+is_clustered(void)
+{
+    return g_file_test(ROLE_DIR "/role", G_FILE_TEST_EXISTS);
+}
+
+/* Not at once: the session that asked is still being worked on. */
+static char *
+on_clamd_shutdown(void *data)
+{
+    (void)data;
+    if (is_clustered()) {
+        return g_strdup("the cluster manager stops Postern, try pcs resource disable");
+    }
+    if (raise(SIGTERM) != 0) {
+        return g_strdup(g_strerror(errno));
+    }
+    return NULL;
+}
+
+static int
+clamd_open(struct posternd *self, char **error_r)
+{
+    const struct clamd_controls controls = {.shutdown = on_clamd_shutdown, .data = self};
+    return clamd_new(self->event, self->settings, self->pool, &self->budget, &controls,
+                     &self->clamd, error_r);
+}
+
+/* A socket that systemd holds would answer on a node that does not serve. */
+static int
+passed_open(char **error_r)
+{
+    int n = listener_passed_open(error_r);
+    if (n > 0 && is_clustered()) {
+        *error_r = g_strdup("systemd has passed sockets: socket activation is for a single host; "
+                            "disable the .socket unit, the cluster manager starts posternd");
+        return -EINVAL;
+    }
+    return n;
+}
+
+static int
+passed_check(char **error_r)
+{
+    g_autofree char *left = listener_passed_close();
+    if (left == NULL) {
+        return 0;
+    }
+    *error_r = g_strdup_printf("systemd has passed %s, which is in neither milter_listen nor "
+                               "clamd_listen: make the .socket unit and the configuration agree",
+                               left);
+    return -EINVAL;
+}
+
+static int
+open_front(struct posternd *self, char **error_r)
+{
+    int rc = passed_open(error_r);
+    if (rc >= 0) {
+        rc = milter_open(self, error_r);
+    }
+    if (rc >= 0) {
+        rc = clamd_open(self, error_r);
+    }
+    return rc >= 0 ? passed_check(error_r) : rc;
+}
+
 static int
 open_all(struct posternd *self, char **error_r)
 {
@@ -261,16 +353,14 @@ open_all(struct posternd *self, char **error_r)
     if (rc >= 0) {
         rc = control_open(self, error_r);
     }
-    if (rc >= 0) {
-        rc = milter_open(self, error_r);
-    }
-    return rc;
+    return rc >= 0 ? open_front(self, error_r) : rc;
 }
 
 /* In the order of use: what is still under way is abandoned before what it uses goes. */
 static void
 close_all(struct posternd *self)
 {
+    clamd_free(self->clamd);
     milter_free(self->milter);
     control_free(self->control);
     storage_free(self->storage);

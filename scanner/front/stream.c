@@ -25,7 +25,11 @@ struct stream {
     struct spool_budget *budget; /* NULL: nothing is counted */
     gsize free_bytes;
     gsize taken; /* from the budget */
+    sd_event_source *resume; /* so that held input comes from the event loop */
+    gboolean held;
     gboolean finishing;
+    gboolean lingering;
+    gsize lingered; /* bytes dropped */
     gboolean has_ended;
     int reason;
 };
@@ -54,7 +58,8 @@ static void
 watch(struct stream *stream)
 {
     uint32_t events = 0;
-    if (!stream->finishing && stream->output->len < STREAM_OUTPUT_PAUSE) {
+    gboolean reads = !stream->finishing && !stream->held;
+    if ((reads && stream->output->len < STREAM_OUTPUT_PAUSE) || stream->lingering) {
         events |= EPOLLIN;
     }
     if (stream->output->len > 0) {
@@ -95,7 +100,10 @@ ask_for_more(struct stream *stream)
     if (stream->ops->sent != NULL && !stream->has_ended) {
         stream->ops->sent(stream->data, stream->output);
     }
-    if (stream->finishing && stream->output->len == 0) {
+    if (stream->lingering && stream->output->len == 0) {
+        /* All is said; who has closed already need not hear it. */
+        (void)shutdown(stream->fd, SHUT_WR);
+    } else if (stream->finishing && stream->output->len == 0) {
         end(stream, 0);
     }
 }
@@ -141,7 +149,9 @@ static int
 deliver(struct stream *stream, const char *bytes, gsize len)
 {
     if (stream->pending != NULL) {
-        g_byte_array_append(stream->pending, (const guint8 *)bytes, (guint)len);
+        if (len > 0) {
+            g_byte_array_append(stream->pending, (const guint8 *)bytes, (guint)len);
+        }
         bytes = (const char *)stream->pending->data;
         len = stream->pending->len;
     }
@@ -150,7 +160,7 @@ deliver(struct stream *stream, const char *bytes, gsize len)
         return (int)used;
     }
     gsize left = len - (gsize)used;
-    if (left > stream->unit_max) {
+    if (left > stream->unit_max && !stream->held) {
         return -EMSGSIZE;
     }
     if (stream->pending != NULL && used == 0) {
@@ -168,12 +178,56 @@ deliver(struct stream *stream, const char *bytes, gsize len)
     return 0;
 }
 
+/* Hands on what came beside the bytes. The kernel ends a read behind each descriptor. */
+static int
+deliver_descriptor(struct stream *stream, struct msghdr *msg)
+{
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+    int fd = -1;
+    if (cmsg != NULL && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS) {
+        memcpy(&fd, CMSG_DATA(cmsg), sizeof fd);
+    }
+    if (fd >= 0 && (msg->msg_flags & MSG_CTRUNC) == 0) {
+        return stream->ops->descriptor(stream->data, fd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return (msg->msg_flags & MSG_CTRUNC) != 0 ? -EPROTO : 0;
+}
+
+/* As recv(), and with a descriptor where one is expected. */
+static ssize_t
+receive(struct stream *stream, char *bytes, gsize size, int *ret_rc)
+{
+    /* CMSG_SPACE() would leave room for a second one. */
+    union {
+        struct cmsghdr header;
+        char space[CMSG_LEN(sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof control.space};
+    *ret_rc = 0;
+    if (stream->ops->descriptor == NULL) {
+        return recv(stream->fd, bytes, size, 0);
+    }
+    ssize_t n = recvmsg(stream->fd, &msg, MSG_CMSG_CLOEXEC);
+    if (n >= 0) {
+        *ret_rc = deliver_descriptor(stream, &msg);
+    }
+    return n;
+}
+
 static void
 receive_input(struct stream *stream)
 {
     /* One for all streams: the loop has one thread, and what is left over is copied. */
     static char bytes[READ_SIZE];
-    ssize_t n = recv(stream->fd, bytes, sizeof bytes, 0);
+    int rc;
+    ssize_t n = receive(stream, bytes, sizeof bytes, &rc);
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR) {
             end(stream, -errno);
@@ -181,9 +235,25 @@ receive_input(struct stream *stream)
         return;
     }
     stream->active_us = (guint64)g_get_monotonic_time();
-    int rc = n == 0 ? 0 : deliver(stream, bytes, (gsize)n);
+    if (rc == 0 && n > 0) {
+        rc = deliver(stream, bytes, (gsize)n);
+    }
     if (n == 0 || rc < 0) {
         end(stream, rc);
+    }
+}
+
+static void
+receive_nothing(struct stream *stream)
+{
+    static char bytes[READ_SIZE];
+    ssize_t n = recv(stream->fd, bytes, sizeof bytes, 0);
+    if (n > 0) {
+        stream->lingered += (gsize)n;
+    }
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR) ||
+        stream->lingered > STREAM_LINGER_BYTES) {
+        end(stream, 0);
     }
 }
 
@@ -196,10 +266,29 @@ on_io(sd_event_source *source, int fd, uint32_t revents, void *data)
     if ((revents & EPOLLOUT) != 0) {
         send_output(stream);
     }
-    if ((revents & EPOLLIN) != 0 && !stream->has_ended && !stream->finishing) {
+    if ((revents & EPOLLIN) != 0 && stream->lingering) {
+        receive_nothing(stream);
+    } else if ((revents & EPOLLIN) != 0 && !stream->has_ended && !stream->finishing &&
+               !stream->held) {
         receive_input(stream);
     } else if ((revents & (EPOLLERR | EPOLLHUP)) != 0) {
         end(stream, -ECONNRESET);
+    }
+    stream_flush(stream);
+    return 0;
+}
+
+/* What was left while the stream was held; nothing new has been read since. */
+static int
+on_resume(sd_event_source *source, void *data)
+{
+    struct stream *stream = data;
+    (void)source;
+    if (!stream->held && !stream->finishing && !stream->has_ended && stream->pending != NULL) {
+        int rc = deliver(stream, NULL, 0);
+        if (rc < 0) {
+            end(stream, rc);
+        }
     }
     stream_flush(stream);
     return 0;
@@ -209,6 +298,9 @@ static int
 on_idle(sd_event_source *source, uint64_t now_us, void *data)
 {
     struct stream *stream = data;
+    if (stream->held && stream->output->len == 0 && !stream->finishing) {
+        stream->active_us = now_us;
+    }
     guint64 due = stream->active_us + stream->idle_us;
     if (due <= now_us) {
         end(stream, -ETIMEDOUT);
@@ -238,6 +330,12 @@ stream_new(sd_event *event, int fd, guint64 idle_us, gsize unit_max, const struc
         rc = sd_event_source_set_enabled(stream->ending, SD_EVENT_OFF);
     }
     if (rc >= 0) {
+        rc = sd_event_add_defer(event, &stream->resume, on_resume, stream);
+    }
+    if (rc >= 0) {
+        rc = sd_event_source_set_enabled(stream->resume, SD_EVENT_OFF);
+    }
+    if (rc >= 0) {
         rc = sd_event_add_time(event, &stream->idle, CLOCK_MONOTONIC, stream->active_us + idle_us,
                                idle_us / 10, on_idle, stream);
     }
@@ -259,6 +357,7 @@ stream_free(struct stream *stream)
     sd_event_source_disable_unref(stream->io);
     sd_event_source_disable_unref(stream->idle);
     sd_event_source_disable_unref(stream->ending);
+    sd_event_source_disable_unref(stream->resume);
     if (stream->fd >= 0) {
         close(stream->fd);
     }
@@ -301,4 +400,29 @@ stream_finish(struct stream *stream)
 {
     stream->finishing = TRUE;
     stream_flush(stream);
+}
+
+void
+stream_hold(struct stream *stream, gboolean hold)
+{
+    if (stream->held == hold) {
+        return;
+    }
+    stream->held = hold;
+    stream->active_us = (guint64)g_get_monotonic_time();
+    if (!hold) {
+        (void)sd_event_source_set_enabled(stream->resume, SD_EVENT_ONESHOT);
+    }
+    watch(stream);
+}
+
+void
+stream_linger(struct stream *stream)
+{
+    guint64 now = (guint64)g_get_monotonic_time();
+    stream->lingering = TRUE;
+    stream->idle_us = STREAM_LINGER_US;
+    stream->active_us = now;
+    (void)sd_event_source_set_time(stream->idle, now + STREAM_LINGER_US);
+    stream_finish(stream);
 }

@@ -39,6 +39,12 @@ struct stream_ops {
      * it.
      */
     void (*ended)(void *data, int reason);
+    /*
+     * Optional, for unix sockets: FD (the callee's now, close-on-exec) came with the last of the
+     * bytes that input() gets next. Returns 0, or -errno: the stream is then ended. Without it
+     * the kernel discards what is sent.
+     */
+    int (*descriptor)(void *data, int fd);
 };
 
 /*
@@ -63,7 +69,21 @@ void stream_flush(struct stream *stream);
 /* Output is waiting for the peer. */
 gboolean stream_is_stuck(const struct stream *stream);
 
+/*
+ * HOLD: nothing more is read, input() is not called, and the peer is idle only while output waits
+ * for him. Until it is let go again input() may leave any rest; that comes again from the event
+ * loop, never from within this call.
+ */
+void stream_hold(struct stream *stream, gboolean hold);
+
 /* Ends the stream as soon as all output is sent; nothing is read any more. */
 void stream_finish(struct stream *stream);
+/*
+ * The same for a peer who is still sending: what he sends is read and dropped, up to
+ * STREAM_LINGER_BYTES and STREAM_LINGER_US, or a reset would take the last answer from him.
+ */
+#define STREAM_LINGER_BYTES (64U * 1024U * 1024U)
+#define STREAM_LINGER_US (5U * 1000000U)
+void stream_linger(struct stream *stream);
 
 #endif
