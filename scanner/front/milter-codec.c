@@ -5,11 +5,12 @@
 #include <string.h>
 
 #define ACTIONS_NEEDED (SMFIF_ADDHDRS | SMFIF_CHGHDRS)
-#define ACTIONS_WANTED (ACTIONS_NEEDED | SMFIF_SETSYMLIST)
+#define ACTIONS_WANTED (ACTIONS_NEEDED | SMFIF_CHGBODY | SMFIF_SETSYMLIST)
 
 /*
  * MAIL and the end of the message are answered, all between is not: a failure on the way is
- * remembered and said at the end. SMFIP_SKIP is of no use then: it would be an answer.
+ * remembered and said at the end. SMFIP_SKIP is of no use: where the body is not answered it
+ * cannot be said, and where it is answered the refusal itself ends the message.
  */
 #define PROTOCOL_WANTED                                                               \
     (SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NR_CONN | SMFIP_NR_HELO | SMFIP_NR_RCPT | \
@@ -84,9 +85,11 @@ milter_options_decode(const struct milter_packet *packet, struct milter_options 
 int
 milter_negotiate(const struct milter_options *offer, struct milter_options *ret)
 {
-    if (offer->version < MILTER_VERSION_MIN ||
-        (offer->actions & ACTIONS_NEEDED) != ACTIONS_NEEDED) {
+    if (offer->version < MILTER_VERSION_MIN) {
         return -EPROTO;
+    }
+    if ((offer->actions & ACTIONS_NEEDED) != ACTIONS_NEEDED) {
+        return -EOPNOTSUPP;
     }
     ret->version = MIN(offer->version, MILTER_VERSION_MAX);
     ret->actions = offer->actions & (guint32)ACTIONS_WANTED;
@@ -235,6 +238,13 @@ milter_encode_replycode(GByteArray *out, const char *text)
     }
     g_byte_array_append(out, (const guint8 *)"", 1);
     packet_end(out, start);
+}
+
+void
+milter_encode_body(GByteArray *out, const void *bytes, gsize len)
+{
+    g_assert(len <= MILTER_CHUNK_SIZE);
+    milter_encode(out, SMFIR_REPLBODY, bytes, len);
 }
 
 void

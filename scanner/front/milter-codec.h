@@ -49,9 +49,14 @@ struct milter_options {
 int milter_options_decode(const struct milter_packet *packet, struct milter_options *ret);
 
 /*
- * Of what the MTA offers, what Postern takes: adding and changing headers, no replies where none
- * is needed, header values byte for byte, its own list of macros. Returns 0, or -EPROTO when the
- * MTA is too old (below version 2) or does not let headers be added and changed.
+ * Of what the MTA offers, what Postern takes: adding and changing headers, changing the body, no
+ * replies where none is needed, header values byte for byte, its own list of macros. Whoever
+ * cannot do one of the others does without.
+ *
+ * Returns 0; -EPROTO when the MTA is too old (below version 2); -EOPNOTSUPP when it does not let
+ * headers be added and changed: then mail could neither be marked nor a forged mark be taken away,
+ * and the connection is to be closed, so that the MTA says 451. Without SMFIF_CHGBODY nothing can
+ * be cut out of a message.
  */
 int milter_negotiate(const struct milter_options *offer, struct milter_options *ret);
 
@@ -91,6 +96,8 @@ void milter_encode(GByteArray *out, char reply, const void *data, gsize len);
 void milter_encode_options(GByteArray *out, const struct milter_options *mine);
 /* TEXT is "550 5.7.1 text"; the MTA takes % for the start of a format, so it is doubled. */
 void milter_encode_replycode(GByteArray *out, const char *text);
+/* A piece of the new body, at most MILTER_CHUNK_SIZE bytes; the first replaces all of the old. */
+void milter_encode_body(GByteArray *out, const void *bytes, gsize len);
 void milter_encode_add_header(GByteArray *out, const char *name, const char *value);
 /* INDEX counts the headers of that name from 1; an empty VALUE deletes. */
 void milter_encode_change_header(GByteArray *out, guint32 index, const char *name,

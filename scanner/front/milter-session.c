@@ -495,6 +495,9 @@ on_ended(void *data, int reason)
         log_info("milter: idle connection closed");
     } else if (reason == -ENOBUFS) {
         no_memory(s);
+    } else if (reason == -EOPNOTSUPP) {
+        log_warning("milter: connection closed, the MTA says 451: it does not let headers be added "
+                    "and changed (SMFIF_ADDHDRS, SMFIF_CHGHDRS), so its mail could not be marked");
     } else if (reason == -EPROTO || reason == -EBADMSG || reason == -EMSGSIZE) {
         log_warning("milter: connection closed: what came is not the milter protocol, version "
                     "2 to 6 (%s)",

@@ -71,11 +71,13 @@ test_negotiate(void **state)
     static const struct milter_options later = {7, 0xffffffff, 0xffffffff};
     static const struct milter_options ancient = {1, 0xf, 0x3f};
     static const struct milter_options tied = {6, SMFIF_ADDHDRS, 0x1fffff};
+    static const struct milter_options small = {2, SMFIF_ADDHDRS | SMFIF_CHGHDRS, 0};
     struct milter_options mine;
     (void)state;
     assert_int_equal(milter_negotiate(&sendmail, &mine), 0);
     assert_int_equal(mine.version, 6);
-    assert_int_equal(mine.actions, SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_SETSYMLIST);
+    assert_int_equal(mine.actions,
+                     SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_CHGBODY | SMFIF_SETSYMLIST);
     assert_int_equal(mine.protocol & SMFIP_HDR_LEADSPC, SMFIP_HDR_LEADSPC);
     assert_int_equal(mine.protocol & SMFIP_NR_BODY, SMFIP_NR_BODY);
     /* The sender is told at MAIL, and nothing of the message is left out. */
@@ -84,12 +86,14 @@ test_negotiate(void **state)
                      0);
     assert_int_equal(milter_negotiate(&old, &mine), 0);
     assert_int_equal(mine.version, 2);
-    assert_int_equal(mine.actions, SMFIF_ADDHDRS | SMFIF_CHGHDRS);
+    assert_int_equal(mine.actions, SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_CHGBODY);
     assert_int_equal(mine.protocol, 0);
     assert_int_equal(milter_negotiate(&later, &mine), 0);
     assert_int_equal(mine.version, 6);
     assert_int_equal(milter_negotiate(&ancient, &mine), -EPROTO);
-    assert_int_equal(milter_negotiate(&tied, &mine), -EPROTO);
+    assert_int_equal(milter_negotiate(&tied, &mine), -EOPNOTSUPP);
+    assert_int_equal(milter_negotiate(&small, &mine), 0); /* it cannot have parts cut out */
+    assert_int_equal(mine.actions, SMFIF_ADDHDRS | SMFIF_CHGHDRS);
 }
 
 static void
