@@ -72,7 +72,9 @@ def free_port():
 
 
 class Postfix:
-    def __init__(self, folder, milter):
+    """SERVICES: more lines for master.cf; MORE: for main.cf."""
+
+    def __init__(self, folder, milter, services="", more=""):
         self.dir = pathlib.Path(folder)
         self.port = free_port()
         owner = pwd.getpwnam("nobody")
@@ -80,9 +82,9 @@ class Postfix:
             (self.dir / name).mkdir(parents=True)
         os.chown(self.dir / "data", pwd.getpwnam("postfix").pw_uid, -1)
         os.chown(self.dir / "mail", owner.pw_uid, owner.pw_gid)
-        (self.dir / "conf/master.cf").write_text(MASTER.format(port=self.port))
+        (self.dir / "conf/master.cf").write_text(MASTER.format(port=self.port) + services)
         (self.dir / "conf/main.cf").write_text(MAIN.format(
-            dir=self.dir, uid=owner.pw_uid, gid=owner.pw_gid, milter=milter))
+            dir=self.dir, uid=owner.pw_uid, gid=owner.pw_gid, milter=milter) + more)
 
     def command(self, word):
         subprocess.run(["postfix", "-c", self.dir / "conf", word], check=True,

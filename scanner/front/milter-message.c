@@ -7,6 +7,7 @@
 
 #include "counters.h"
 #include "log.h"
+#include "memory.h"
 #include "message-line.h"
 
 /* More of our headers are nobody's mistake, and each costs the MTA a pass over the message. */
@@ -60,10 +61,20 @@ spool_failed(struct milter_message *m, int error)
     milter_message_refuse(m, &broken);
 }
 
+/* One message of the largest size must always fit when there is nothing else. */
+static guint64
+left_for_small(const struct milter_message *m, guint64 size_limit)
+{
+    guint64 largest = size_limit + MEMORY_MESSAGE_OVERHEAD;
+    return m->budget->limit > largest ? MIN(m->budget->limit / 4, m->budget->limit - largest) : 0;
+}
+
 static void
 open_spool(struct milter_message *m, guint64 size_limit, guint64 expected)
 {
-    if (!spool_budget_take(m->budget, MILTER_BUFFERS)) {
+    guint64 left = expected > MILTER_LARGE_MESSAGE ? left_for_small(m, size_limit) : 0;
+    if (!spool_budget_has(m->budget, MILTER_BUFFERS + expected + left) ||
+        !spool_budget_take(m->budget, MILTER_BUFFERS)) {
         milter_message_refuse(m, &milter_message_busy);
         return;
     }

@@ -24,6 +24,11 @@ struct milter_marks {
 };
 /* Reserved in the budget at MAIL, when the client does not say more by SIZE=. */
 #define MILTER_SMALL_MESSAGE 65536U
+/*
+ * Larger ones leave a quarter of the budget alone: a client can hold what it has declared for as
+ * long as the MTA waits for its content, and a few of them must not stop all mail.
+ */
+#define MILTER_LARGE_MESSAGE 1048576U
 /* Taken besides, while a message is received: a body chunk in parts, header lines being gathered.
  */
 #define MILTER_BUFFERS 131072U

@@ -199,10 +199,9 @@ milter_status(const struct milter *milter)
     json_t *array = json_array();
     for (guint i = 0; i < milter->doors->len; i++) {
         const struct door *door = g_ptr_array_index(milter->doors, i);
-        enum direction direction = door->submission ? DIRECTION_SUBMISSION : DIRECTION_INBOUND;
-        json_array_append_new(array, json_pack("{s:s, s:s, s:i}", "address", door->address,
-                                               "direction", direction_name(direction),
-                                               "connections", (int)door->connections));
+        json_array_append_new(array,
+                              json_pack("{s:s, s:b, s:i}", "address", door->address, "submission",
+                                        door->submission, "connections", (int)door->connections));
     }
     return array;
 }

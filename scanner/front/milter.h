@@ -31,7 +31,7 @@ void milter_free(struct milter *milter);
 typedef void milter_drained(void *data);
 void milter_drain(struct milter *milter, milter_drained *drained, void *data);
 
-/* [{"address": s, "direction": s, "connections": n}, ...], a new reference. */
+/* [{"address": s, "submission": b, "connections": n}, ...], a new reference. */
 json_t *milter_status(const struct milter *milter);
 
 #endif

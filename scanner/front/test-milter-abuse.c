@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What is refused: too much, too early, lies, silence. */
+#include "memory.h"
 #include "milter-message.h"
 #include "test-mta.h"
 
@@ -96,6 +97,31 @@ test_budget_at_mail(void **state)
     MTA_SEND_EMPTY(SMFIC_ABORT);
     assert_int_equal(t.budget.used, t.budget.limit - taken_at_mail(100000));
     t.budget.used = 0;
+}
+
+/* Large mail leaves room for small mail, unless not even one large message would fit then. */
+static void
+test_budget_for_small_mail(void **state)
+{
+    (void)state;
+    t.settings.message_size = 4000000;
+    t.budget.limit = 10000000;
+    connect_as_postfix();
+    leave(2500000 + taken_at_mail(4000000) - 14);
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=4000000");
+    MTA_EXPECT(SMFIR_REPLYCODE, BUSY);
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=1048576");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_ABORT);
+    leave(2500000 + taken_at_mail(4000000));
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=4000000");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_ABORT);
+    t.budget.limit = 4000000 + MEMORY_MESSAGE_OVERHEAD;
+    t.budget.used = 0;
+    MTA_SEND(SMFIC_MAIL, "<a@example.org>\0SIZE=4000000");
+    MTA_EXPECT_EMPTY(SMFIR_CONTINUE);
+    MTA_SEND_EMPTY(SMFIC_ABORT);
 }
 
 static void
@@ -300,6 +326,7 @@ main(void)
         TEST(test_too_large),
         TEST(test_too_large_version_2),
         TEST(test_budget_at_mail),
+        TEST(test_budget_for_small_mail),
         TEST(test_budget_while_receiving),
         TEST(test_budget_recipients),
         TEST(test_budget_of_connections),

@@ -56,6 +56,7 @@ message_line(const struct message_line *m)
     append_text(line, "message-id", e->message_id, FIELD_MAX);
     append_text(line, "client", client, FIELD_MAX);
     append_text(line, "user", e->auth_user, FIELD_MAX);
+    append_text(line, "direction", direction_name(e->direction), FIELD_MAX);
     append_text(line, "from", e->sender, FIELD_MAX);
     append_number(line, "rcpts", e->recipients->len);
     append_number(line, "size", m->size);

@@ -18,10 +18,10 @@ struct message_line {
 };
 
 /*
- * "QUEUEID: message-id=... client=name[address] user=... from=... rcpts=n size=n verdict=...
- * reason=... action=... scan_ms=n store_ms=n total_ms=n"; "-" stands for what is unknown. What
- * comes from outside is escaped, and quoted when it could be taken for another field. The caller
- * frees with g_free().
+ * "QUEUEID: message-id=... client=name[address] user=... direction=... from=... rcpts=n size=n
+ * verdict=... reason=... action=... scan_ms=n store_ms=n total_ms=n"; "-" stands for what is
+ * unknown. What comes from outside is escaped, and quoted when it could be taken for another
+ * field. The caller frees with g_free().
  */
 char *message_line(const struct message_line *line);
 

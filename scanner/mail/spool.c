@@ -29,9 +29,15 @@ struct spool {
 };
 
 gboolean
+spool_budget_has(const struct spool_budget *budget, guint64 bytes)
+{
+    return budget->used <= budget->limit && bytes <= budget->limit - budget->used;
+}
+
+gboolean
 spool_budget_take(struct spool_budget *budget, guint64 bytes)
 {
-    if (budget->used > budget->limit || bytes > budget->limit - budget->used) {
+    if (!spool_budget_has(budget, bytes)) {
         return FALSE;
     }
     budget->used += bytes;

@@ -15,6 +15,8 @@ struct spool_budget {
     guint64 used;
 };
 
+/* So much is free. */
+gboolean spool_budget_has(const struct spool_budget *budget, guint64 bytes);
 /* Takes BYTES. FALSE when so much is not there; nothing is taken then. */
 gboolean spool_budget_take(struct spool_budget *budget, guint64 bytes);
 void spool_budget_give(struct spool_budget *budget, guint64 bytes);
