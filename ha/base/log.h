@@ -22,6 +22,7 @@
 void log_init(const char *program, bool to_stderr, int level);
 void log_fini(void);
 
+#define log_alert(...) qb_log(LOG_ALERT, __VA_ARGS__)
 #define log_err(...) qb_log(LOG_ERR, __VA_ARGS__)
 #define log_warning(...) qb_log(LOG_WARNING, __VA_ARGS__)
 #define log_notice(...) qb_log(LOG_NOTICE, __VA_ARGS__)

@@ -53,6 +53,7 @@ struct posternd {
     sd_event *event;
     sd_event_source *drain;
     struct storage *storage;
+    struct strikes *strikes;
     struct pool *pool;
     struct control *control;
     struct milter *milter;
@@ -266,6 +267,7 @@ milter_open(struct posternd *self, char **error_r)
         .storage = self->storage,
         .counters = &self->counters,
         .settings = self->settings,
+        .strikes = self->strikes,
     };
     return milter_new(self->event, self->settings, &self->transaction, &self->budget, &self->milter,
                       error_r);
@@ -348,6 +350,7 @@ open_all(struct posternd *self, char **error_r)
                          error_r);
     }
     if (rc >= 0) {
+        self->strikes = strikes_new(self->settings, self->storage);
         rc = pool_open(self, error_r);
     }
     if (rc >= 0) {
@@ -364,6 +367,7 @@ close_all(struct posternd *self)
     milter_free(self->milter);
     control_free(self->control);
     storage_free(self->storage);
+    strikes_free(self->strikes);
     pool_free(self->pool);
     sd_event_source_disable_unref(self->drain);
     sd_event_unref(self->event);

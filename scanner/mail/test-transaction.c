@@ -24,6 +24,9 @@ static struct {
     int store_result;
     char *kept_reason;
     guint kept_detections;
+    guint64 strikes;
+    strikes_done *struck;
+    void *strike_data;
     char *replied; /* "accept" or the reply */
     int replies;
 } fake;
@@ -59,15 +62,41 @@ quarantine_store(struct state *state, const struct quarantine_entry *entry)
 {
     (void)state;
     fake.kept_reason = g_strdup(entry->decision->reason);
-    fake.kept_detections = entry->facts->detections->len;
+    fake.kept_detections = entry->facts == NULL ? 0 : entry->facts->detections->len;
     assert_int_equal(strlen(entry->body_hash), 64);
     assert_true(entry->fd >= 0);
     return fake.store_result;
 }
 
+guint64
+strikes_count(const struct strikes *strikes, const char *body_hash, int fd)
+{
+    (void)strikes;
+    assert_true(fd >= 0 && strlen(body_hash) == 64);
+    return fake.strikes;
+}
+
+gboolean
+strikes_are_enough(const struct strikes *strikes, guint64 count)
+{
+    (void)strikes;
+    return count >= 3;
+}
+
+void
+strikes_add(struct strikes *strikes, const char *body_hash, int fd, strikes_done *done, void *data)
+{
+    (void)strikes;
+    assert_true(fd >= 0 && strlen(body_hash) == 64);
+    fake.struck = done;
+    fake.strike_data = data;
+}
+
 static struct counters counters;
 static struct spool_budget budget = {.limit = 1000};
-static struct transaction_services services = {.counters = &counters};
+static int any_strikes;
+static struct transaction_services services = {.counters = &counters,
+                                               .strikes = (struct strikes *)(void *)&any_strikes};
 
 static void
 on_reply(void *data, const struct decision *decision)
@@ -92,6 +121,13 @@ static void
 scanned(const struct facts *facts, const char *error)
 {
     struct scan_outcome outcome = {.facts = facts, .error = error};
+    fake.scan_done(fake.scan_data, &outcome);
+}
+
+static void
+lost(void)
+{
+    struct scan_outcome outcome = {.error = "two workers were lost over it", .lost = true};
     fake.scan_done(fake.scan_data, &outcome);
 }
 
@@ -256,6 +292,94 @@ test_abandoned_while_storing(void **state)
     assert_int_equal(counters.quarantined, 1);
 }
 
+/* A message that took two workers down: 451, but not before the strike is on disk. */
+static void
+test_strike(void **state)
+{
+    (void)state;
+    struct transaction *t = start();
+    lost();
+    assert_non_null(fake.struck);
+    assert_true(transaction_is_storing(t));
+    assert_int_equal(fake.replies, 0);
+    fake.struck(fake.strike_data, 0, 2);
+    assert_memory_equal(fake.replied, "451 4.", 6);
+    assert_int_equal(counters.struck, 1);
+    assert_int_equal(counters.tempfailed, 1);
+    assert_null(fake.work);
+}
+
+static void
+test_third_strike(void **state)
+{
+    (void)state;
+    (void)start();
+    lost();
+    fake.struck(fake.strike_data, 0, 3);
+    assert_int_equal(fake.replies, 0);
+    store(0);
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_string_equal(fake.kept_reason, "crashes the scanner: 3 times");
+    assert_int_equal(counters.poisoned, 1);
+    assert_int_equal(counters.quarantined, 1);
+}
+
+static void
+test_poison_is_known(void **state)
+{
+    (void)state;
+    fake.strikes = 3;
+    (void)start();
+    assert_null(fake.scan_done); /* no worker is spent on it */
+    store(0);
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_int_equal(counters.poisoned, 1);
+}
+
+static void
+test_strike_fails(void **state)
+{
+    (void)state;
+    (void)start();
+    lost();
+    fake.struck(fake.strike_data, -ENOSPC, 0);
+    assert_memory_equal(fake.replied, "451 4.", 6);
+}
+
+static void
+test_abandoned_while_striking(void **state)
+{
+    (void)state;
+    struct transaction *t = start();
+    lost();
+    transaction_abandon(t);
+    fake.struck(fake.strike_data, 0, 1);
+    assert_int_equal(fake.replies, 0);
+}
+
+/* Discarded: 250, but only once the copy is durable; else the sender keeps it. */
+static void
+test_discard(void **state)
+{
+    struct settings settings = {.on_infected = ACTION_DISCARD};
+    (void)state;
+    services.settings = &settings;
+    (void)start();
+    scanned_infected();
+    assert_int_equal(fake.replies, 0);
+    store(0);
+    assert_string_equal(fake.replied, "accept");
+    assert_int_equal(counters.discarded, 1);
+    (void)start();
+    scanned_infected();
+    g_clear_pointer(&fake.replied, g_free);
+    g_clear_pointer(&fake.kept_reason, g_free);
+    store(-ENOSPC);
+    services.settings = NULL;
+    assert_memory_equal(fake.replied, "451 4.", 6);
+    assert_int_equal(counters.tempfailed, 1);
+}
+
 static void
 test_message_line(void **state)
 {
@@ -295,6 +419,12 @@ main(void)
         TEST(test_state_full),
         TEST(test_abandoned_while_scanning),
         TEST(test_abandoned_while_storing),
+        TEST(test_strike),
+        TEST(test_third_strike),
+        TEST(test_poison_is_known),
+        TEST(test_strike_fails),
+        TEST(test_abandoned_while_striking),
+        TEST(test_discard),
         TEST(test_message_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #define TRANSACTION_STEPS(STEP) \
     STEP(SCAN, scan)            \
     STEP(DECIDE, decide)        \
+    STEP(STRIKE, strike)        \
     STEP(STORE, store)          \
     STEP(REPLY, reply)
 
@@ -94,6 +95,7 @@ count_end(const struct transaction *t)
         [ACTION_QUARANTINE] = &c->quarantined, [ACTION_REJECT] = &c->rejected,
         [ACTION_TEMPFAIL] = &c->tempfailed,
     };
+    c->end_to_end += t->decision.end_to_end;
     ++*verdicts[t->decision.verdict];
     ++*actions[t->decision.action];
 }
@@ -119,9 +121,32 @@ on_scanned(void *data, const struct scan_outcome *outcome)
     run(t);
 }
 
+static guint64
+strikes_of(const struct transaction *t)
+{
+    struct strikes *strikes = t->services->strikes;
+    guint64 n =
+        strikes == NULL ? 0 : strikes_count(strikes, spool_body_hash(t->spool), spool_fd(t->spool));
+    return n > 0 && strikes_are_enough(strikes, n) ? n : 0;
+}
+
+static void
+poison(struct transaction *t, guint64 strikes)
+{
+    decision_clear(&t->decision);
+    policy_decide_poison(strikes, &t->decision);
+    t->services->counters->poisoned++;
+    t->step = STEP_STORE;
+}
+
 static enum progress
 step_scan(struct transaction *t)
 {
+    guint64 strikes = strikes_of(t);
+    if (strikes > 0) {
+        poison(t, strikes);
+        return MORE;
+    }
     t->scan = pool_scan(t->services->pool, spool_fd(t->spool), on_scanned, t);
     return WAIT;
 }
@@ -136,11 +161,56 @@ step_decide(struct transaction *t)
         policy_replace_failed(&t->decision, "cannot be replaced");
     }
     t->step = STEP_REPLY;
-    if (policy_keeps(t->decision.action)) {
+    if (outcome->lost && t->services->strikes != NULL) {
+        t->step = STEP_STRIKE;
+    } else if (policy_keeps(t->decision.action)) {
         t->facts = outcome->facts != NULL ? facts_copy(outcome->facts) : NULL;
         t->step = STEP_STORE;
     }
     return MORE;
+}
+
+static void
+log_strike(const struct transaction *t, guint64 count, bool is_poison)
+{
+    g_autofree char *id = text_escape(t->envelope->queue_id, 40);
+    g_autofree char *message_id = text_escape(t->envelope->message_id, 160);
+    if (is_poison) {
+        log_alert("%s: message-id=%s has crashed the scanner %" G_GUINT64_FORMAT
+                  " times: it is quarantined and not scanned again; please report it",
+                  id, message_id, count);
+    } else {
+        log_warning("%s: message-id=%s cost two workers: strike %" G_GUINT64_FORMAT, id, message_id,
+                    count);
+    }
+}
+
+static void
+on_struck(void *data, int result, guint64 count)
+{
+    struct transaction *t = data;
+    t->step = STEP_REPLY;
+    t->services->counters->struck++;
+    if (result < 0) {
+        g_autofree char *id = text_escape(t->envelope->queue_id, 40);
+        log_err("%s: a strike could not be recorded: %s", id, strerror(-result));
+    } else {
+        bool is_poison = strikes_are_enough(t->services->strikes, count);
+        log_strike(t, count, is_poison);
+        if (is_poison) {
+            poison(t, count);
+        }
+    }
+    run(t);
+}
+
+/* Not the next attempt but this answer waits for it: a crash must not forget the strike. */
+static enum progress
+step_strike(struct transaction *t)
+{
+    t->store_us = g_get_monotonic_time();
+    strikes_add(t->services->strikes, spool_body_hash(t->spool), spool_fd(t->spool), on_struck, t);
+    return WAIT;
 }
 
 /* In the storage thread; the loop leaves all that is read here alone meanwhile. */
@@ -229,7 +299,7 @@ transaction_abandon(struct transaction *t)
         return;
     }
     t->services->counters->abandoned++;
-    if (t->step == STEP_STORE) {
+    if (transaction_is_storing(t)) {
         t->reply = NULL;
         return;
     }
@@ -242,5 +312,5 @@ transaction_abandon(struct transaction *t)
 gboolean
 transaction_is_storing(const struct transaction *t)
 {
-    return t != NULL && t->step == STEP_STORE;
+    return t != NULL && (t->step == STEP_STORE || t->step == STEP_STRIKE);
 }

@@ -3,9 +3,10 @@
 #define TRANSACTION_H
 
 /*
- * One message on its way: SCAN, DECIDE, STORE, REPLY. It begins when the whole message has been
- * received and sealed, is suspended while a worker scans and while the disk writes, and ends with
- * one reply, which is given only when all that it promises is durable.
+ * One message on its way: SCAN, STRIKE (when that took workers down), DECIDE, STORE, REPLY. It
+ * begins when the whole message has been received and sealed, is suspended while a worker scans and
+ * while the disk writes, and ends with one reply, which is given only when all that it promises is
+ * durable.
  */
 
 #include <systemd/sd-event.h>
@@ -16,6 +17,7 @@
 #include "settings.h"
 #include "spool.h"
 #include "storage.h"
+#include "strikes.h"
 
 /* What all transactions share; owned by posternd's main. */
 struct transaction_services {
@@ -23,6 +25,7 @@ struct transaction_services {
     struct storage *storage;
     struct counters *counters;
     const struct settings *settings; /* NULL: the defaults */
+    struct strikes *strikes;         /* NULL: none are counted */
 };
 
 struct transaction;

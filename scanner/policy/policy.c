@@ -256,12 +256,14 @@ policy_decide_mail(const struct settings *settings, const struct envelope *envel
 {
     struct wish wish;
     enum verdict verdict = facts == NULL ? VERDICT_ERROR : facts_verdict(facts);
-    wish_make(&wish, settings, envelope, situations_of(facts, verdict));
+    unsigned situations = situations_of(facts, verdict);
+    wish_make(&wish, settings, envelope, situations);
     *ret_decision = (struct decision){
         .action = wish.action,
         .verdict = verdict,
         .reply = reply_of(wish.action, wish.situation, facts),
         .reason = reason_of(facts, error, verdict),
+        .end_to_end = (situations & 1U << ON_END_TO_END) != 0,
         .rule = wish.rule == NULL ? NULL : plain(wish.rule->name),
     };
     for (int i = 0; wish.action == ACTION_REPLACE && i < SITUATION_COUNT; i++) {

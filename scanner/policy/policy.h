@@ -21,6 +21,7 @@ struct decision {
     char *reason;       /* for the log and the header: detections, causes; "" when clean */
     char *rule;         /* name of the rule that asked for the action; NULL = none */
     char *key;          /* under which a copy is kept; NULL = none */
+    bool end_to_end;    /* some of it is encrypted for its recipient alone */
     unsigned replacing; /* with ACTION_REPLACE: bit i = what situation i is about is cut out */
 };
 
