@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Mail that takes the scanner down: 451 with a strike that outlives the process, then quarantined.
+
+Nothing in the scanner crashes on request: the workers are stopped, given the message, and killed."""
+import os
+import pathlib
+import signal
+import threading
+import time
+
+import pytest
+
+import instance
+import mails
+import postfix
+
+
+@pytest.fixture(scope="module")
+def pair(folder, signatures):
+    if os.geteuid() != 0:
+        pytest.skip("a private Postfix needs root")
+    one = instance.Instance(folder / "poison", signatures, "workers = 2\n")
+    one.start()
+    mta = postfix.Postfix(folder / "postfix-poison", f"unix:{one.dir}/milter.sock")
+    mta.start()
+    yield one, mta
+    mta.stop()
+    one.stop()
+
+
+def wait_for(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+def children(pid):
+    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers(postern):
+    return [pid for zygote in children(postern.pid("engine")) for pid in children(zygote)]
+
+
+def status(postern):
+    return postern.json("status")["posternd"]
+
+
+def pool(postern):
+    return status(postern)["pool"]
+
+
+def stop_all(postern, idle):
+    """All workers are there, IDLE of them without a scan, and none goes on."""
+    wait_for(lambda: (pool(postern)["workers"], pool(postern)["idle"]) == (2, idle), "the workers")
+    for pid in workers(postern):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def kill_busy(postern):
+    """Kills workers until one with a scan has died; the message is then with another, stopped
+    one."""
+    lost = pool(postern)["lost"]
+    while pool(postern)["lost"] == lost:
+        stop_all(postern, 1)
+        pid = workers(postern)[0]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda gone=pid: gone not in workers(postern) and (
+            pool(postern)["lost"] > lost or pool(postern)["workers"] == 2), "a worker's end")
+
+
+def send_lethal(postern, mta, message):
+    """The reply to a message over which two workers die."""
+    replies = []
+    stop_all(postern, 2)
+    thread = threading.Thread(target=lambda: replies.append(mta.send(message)))
+    thread.start()
+    kill_busy(postern)
+    kill_busy(postern)
+    thread.join(60)
+    for pid in workers(postern):
+        os.kill(pid, signal.SIGCONT)
+    return replies[0]
+
+
+def test_three_strikes(pair):
+    postern, mta = pair
+    message = mails.with_attachment("lethal", b"kills")
+    assert send_lethal(postern, mta, message)[0] == 451
+    assert status(postern)["counters"]["struck"] == 1
+    # What is counted outlives posternd, as it does a failover.
+    os.kill(postern.pid("posternd"), signal.SIGKILL)
+    wait_for(lambda: mta.send(mails.clean("back"))[0] == 250, "posternd comes back")
+    # A retry comes with other trace headers.
+    retry = b"Received: from elsewhere\r\n" + message
+    assert send_lethal(postern, mta, retry)[0] == 451
+    code, text = send_lethal(postern, mta, message)
+    assert (code, text[:5]) == (550, "5.7.1"), text
+    scans = pool(postern)["scans"]
+    assert mta.send(retry)[0] == 550  # at once
+    assert pool(postern)["scans"] == scans
+    (row,) = [row for row in postern.json("quarantine", "list") if row["subject"] == "lethal"]
+    assert row["attempts"] == 2
+    assert "crashes the scanner" in row["reason"]
+    assert [line for line in postern.log if "crashed the scanner 3 times" in line]
+    # Others with the same body are not meant.
+    assert mta.send(message.replace(b"Subject: lethal", b"Subject: the same body"))[0] == 250
+    mta.drain()
+    assert sorted(mta.delivered()) == ["back", "the same body"]
