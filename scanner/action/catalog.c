@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "origin.h"
+#include "schema.h"
+
 static char *
 text_cut(const char *text)
 {
@@ -45,9 +48,16 @@ catalog_attempt(struct db *db, const struct catalog_entry *entry)
 {
     g_autofree char *queue_id = text_cut(entry->envelope->queue_id);
     g_autofree char *client = client_of(entry->envelope);
-    return db_run(
+    int rc = db_run(
         db, "INSERT INTO attempt(key, time, queue_id, client) VALUES(?1, ?2, ?3, ?4)",
         DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(entry->time), DB_TEXT(queue_id), DB_TEXT(client)));
+    if (rc < 0) {
+        return rc;
+    }
+    return db_run(db,
+                  "DELETE FROM attempt WHERE key = ?1 AND row <= (SELECT row FROM attempt"
+                  " WHERE key = ?1 ORDER BY row DESC LIMIT 1 OFFSET ?2)",
+                  DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(CATALOG_ATTEMPTS)));
 }
 
 int
@@ -59,16 +69,18 @@ catalog_add(struct db *db, const struct catalog_entry *entry)
     g_autofree char *sender = text_cut(envelope->sender);
     g_autofree char *subject = text_cut(envelope->subject);
     g_autofree char *client = client_of(envelope);
+    g_autofree char *origin = origin_of(envelope);
     char *recipients = recipients_of(envelope);
-    int rc = db_run(db,
-                    "INSERT INTO quarantine(key, time, verdict, reason, queue_id, sender,"
-                    " recipients, recipient_count, subject, size, client)"
-                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
-                    " ON CONFLICT(key) DO UPDATE SET missing = 0",
-                    DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(entry->time), DB_TEXT(entry->verdict),
-                              DB_TEXT(reason), DB_TEXT(queue_id), DB_TEXT(sender),
-                              DB_TEXT(recipients), DB_NUMBER(envelope->recipients->len),
-                              DB_TEXT(subject), DB_NUMBER((gint64)entry->size), DB_TEXT(client)));
+    int rc =
+        db_run(db,
+               "INSERT INTO quarantine(key, time, verdict, reason, queue_id, sender,"
+               " recipients, recipient_count, subject, size, client, origin)"
+               " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+               " ON CONFLICT(key) DO UPDATE SET missing = 0, deleting = 0",
+               DB_VALUES(DB_TEXT(entry->key), DB_NUMBER(entry->time), DB_TEXT(entry->verdict),
+                         DB_TEXT(reason), DB_TEXT(queue_id), DB_TEXT(sender), DB_TEXT(recipients),
+                         DB_NUMBER(envelope->recipients->len), DB_TEXT(subject),
+                         DB_NUMBER((gint64)entry->size), DB_TEXT(client), DB_TEXT(origin)));
     free(recipients);
     return rc < 0 ? rc : catalog_attempt(db, entry);
 }
@@ -97,82 +109,103 @@ prefix_is_valid(const char *prefix)
 }
 
 int
-catalog_find(struct db *db, const char *prefix, char **ret_key, gint64 *ret_attempts)
+catalog_find(struct db *db, const char *prefix, struct catalog_found *ret)
 {
-    g_autoptr(db_statement) statement = NULL;
-    g_autofree char *key = NULL;
+    g_autoptr(db_statement) s = NULL;
     if (!prefix_is_valid(prefix)) {
         return -ENOENT;
     }
-    int rc = db_prepare(db, &statement,
-                        "SELECT key, (SELECT count(*) FROM attempt AS a WHERE a.key = q.key)"
-                        " FROM quarantine AS q WHERE key >= ?1 AND key < ?1 || 'g' LIMIT 2",
+    int rc = db_prepare(db, &s,
+                        "SELECT key, (SELECT count(*) FROM attempt AS a WHERE a.key = q.key),"
+                        " missing, releasing, released, release_attempts FROM quarantine AS q"
+                        " WHERE key >= ?1 AND key < ?1 || 'g' AND NOT deleting LIMIT 2",
                         DB_VALUES(DB_TEXT(prefix)));
     if (rc == 0) {
-        rc = db_step(db, statement);
+        rc = db_step(db, s);
     }
     if (rc != 1) {
         return rc < 0 ? rc : -ENOENT;
     }
-    key = g_strdup(db_text(statement, 0));
-    gint64 attempts = db_number(statement, 1);
-    rc = db_step(db, statement);
-    if (rc != 0) {
-        return rc < 0 ? rc : -ENOTUNIQ;
-    }
-    *ret_key = g_steal_pointer(&key);
-    *ret_attempts = attempts;
-    return 0;
-}
-
-static json_t *
-text_or_null(db_statement *statement, int column)
-{
-    return sqlite3_column_type(statement, column) == SQLITE_NULL
-               ? json_null()
-               : json_string(db_text(statement, column));
-}
-
-static json_t *
-row_to_json(db_statement *s)
-{
-    json_t *recipients = json_loads(db_text(s, 7), 0, NULL);
-    if (recipients == NULL) {
-        recipients = json_array();
-    }
-    return json_pack("{s:I, s:s, s:I, s:s, s:s, s:o, s:s, s:o, s:I, s:o, s:I, s:o, s:I, s:b}",
-                     "row", (json_int_t)db_number(s, 0), "key", db_text(s, 1), "time",
-                     (json_int_t)db_number(s, 2), "verdict", db_text(s, 3), "reason", db_text(s, 4),
-                     "queue_id", text_or_null(s, 5), "sender", db_text(s, 6), "recipients",
-                     recipients, "recipient_count", (json_int_t)db_number(s, 8), "subject",
-                     text_or_null(s, 9), "size", (json_int_t)db_number(s, 10), "client",
-                     text_or_null(s, 11), "attempts", (json_int_t)db_number(s, 12), "missing",
-                     db_number(s, 13) != 0);
+    g_strlcpy(ret->key, db_text(s, 0), sizeof ret->key);
+    ret->attempts = db_number(s, 1);
+    ret->missing = db_number(s, 2) != 0;
+    ret->releasing = db_number(s, 3) != 0;
+    ret->released = db_number(s, 4);
+    ret->release_attempts = db_number(s, 5);
+    rc = db_step(db, s);
+    return rc == 1 ? -ENOTUNIQ : rc;
 }
 
 int
-catalog_list(struct db *db, gint64 before, int limit, json_t **ret_rows)
+catalog_set_release(struct db *db, const char *key, const struct note *note)
+{
+    const struct note none = {0};
+    const struct note *says = note == NULL ? &none : note;
+    return db_run(db,
+                  "UPDATE quarantine SET releasing = ?2, released = ?3, release_attempts = ?4"
+                  " WHERE key = ?1",
+                  DB_VALUES(DB_TEXT(key), DB_NUMBER(says->pending), DB_NUMBER(says->released),
+                            DB_NUMBER(says->attempts)));
+}
+
+int
+catalog_set_deleting(struct db *db, const char *key)
+{
+    return db_run(db, "UPDATE quarantine SET deleting = 1 WHERE key = ?1", DB_VALUES(DB_TEXT(key)));
+}
+
+int
+catalog_remove(struct db *db, const char *key)
+{
+    return db_run(db, "DELETE FROM quarantine WHERE key = ?1", DB_VALUES(DB_TEXT(key)));
+}
+
+static int
+keys_read(struct db *db, const char *sql, const struct db_value values[], GPtrArray **ret_keys)
 {
     g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement,
-                        "SELECT row, key, time, verdict, reason, queue_id, sender, recipients,"
-                        " recipient_count, subject, size, client,"
-                        " (SELECT count(*) FROM attempt AS a WHERE a.key = q.key), missing"
-                        " FROM quarantine AS q WHERE row < ?1 ORDER BY row DESC LIMIT ?2",
-                        DB_VALUES(DB_NUMBER(before > 0 ? before : G_MAXINT64), DB_NUMBER(limit)));
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+    int rc = db_prepare(db, &statement, sql, values);
     if (rc < 0) {
         return rc;
     }
-    json_t *rows = json_array();
     while ((rc = db_step(db, statement)) == 1) {
-        json_array_append_new(rows, row_to_json(statement));
+        g_ptr_array_add(keys, g_strdup(db_text(statement, 0)));
     }
-    if (rc < 0) {
-        json_decref(rows);
-        return rc;
+    if (rc == 0) {
+        *ret_keys = g_steal_pointer(&keys);
     }
-    *ret_rows = rows;
-    return 0;
+    return rc;
+}
+
+int
+catalog_open_keys(struct db *db, enum catalog_open open, int limit, GPtrArray **ret_keys)
+{
+    return keys_read(db,
+                     open == CATALOG_DELETING
+                         ? "SELECT key FROM quarantine WHERE deleting ORDER BY row LIMIT ?1"
+                         : "SELECT key FROM quarantine WHERE releasing AND NOT deleting"
+                           " ORDER BY row LIMIT ?1",
+                     DB_VALUES(DB_NUMBER(limit)), ret_keys);
+}
+
+int
+catalog_old_keys(struct db *db, gint64 time, int limit, GPtrArray **ret_keys)
+{
+    return keys_read(db,
+                     "SELECT key FROM quarantine WHERE time < ?1 AND NOT releasing AND NOT deleting"
+                     " ORDER BY time LIMIT ?2",
+                     DB_VALUES(DB_NUMBER(time), DB_NUMBER(limit)), ret_keys);
+}
+
+int
+catalog_usage(struct db *db, const char *origin, guint64 *ret_bytes)
+{
+    gint64 bytes = 0;
+    int rc = db_get(db, "SELECT bytes FROM usage WHERE origin = ?1",
+                    DB_VALUES(DB_TEXT(origin == NULL ? SCHEMA_USAGE_ALL : origin)), &bytes);
+    *ret_bytes = (guint64)MAX(bytes, 0);
+    return rc;
 }
 
 int

@@ -13,11 +13,15 @@
 #include <glib.h>
 #include <jansson.h>
 
+#include "copy.h"
 #include "db.h"
 #include "envelope.h"
+#include "note.h"
 
 #define CATALOG_TEXT_MAX 256
 #define CATALOG_RECIPIENTS 50
+/* The newest attempts of one key that are kept: repeating a mail for ever fills nothing. */
+#define CATALOG_ATTEMPTS 500
 
 struct catalog_entry {
     const char *key;
@@ -26,6 +30,16 @@ struct catalog_entry {
     const char *reason;
     const struct envelope *envelope;
     guint64 size; /* of the message, bytes */
+};
+
+/* What a row says about where its message is in its life. */
+struct catalog_found {
+    char key[COPY_KEY_LENGTH + 1];
+    gint64 attempts; /* at delivering it to us */
+    gboolean missing;
+    gboolean releasing; /* a release was begun and has not ended */
+    gint64 released;    /* Unix seconds of the last release; 0 = none */
+    gint64 release_attempts;
 };
 
 /*
@@ -40,13 +54,25 @@ int catalog_set_missing(struct db *db, const char *key, gboolean missing);
 
 /* Returns 1 (there is such a row), 0, or -errno. */
 int catalog_has(struct db *db, const char *key);
-/*
- * The one key that begins with PREFIX, and its number of attempts. Returns 0, -ENOENT, -ENOTUNIQ,
- * or -errno. RET_KEY is freed by g_free().
- */
-int catalog_find(struct db *db, const char *prefix, char **ret_key, gint64 *ret_attempts);
-/* As quarantine_list(). */
-int catalog_list(struct db *db, gint64 before, int limit, json_t **ret_rows);
+/* The one row whose key begins with PREFIX. Returns 0, -ENOENT, -ENOTUNIQ, or -errno. */
+int catalog_find(struct db *db, const char *prefix, struct catalog_found *ret);
+
+/* The row follows what the note says (NULL: it was never released). Returns 0 or -errno. */
+int catalog_set_release(struct db *db, const char *key, const struct note *note);
+/* Marks the row as one that is being deleted: it is not shown any more. Returns 0 or -errno. */
+int catalog_set_deleting(struct db *db, const char *key);
+/* Removes the row and its attempts. Returns 0 or -errno. */
+int catalog_remove(struct db *db, const char *key);
+
+/* Rows that something was begun with: a deletion, or a release. */
+enum catalog_open { CATALOG_DELETING, CATALOG_RELEASING };
+/* Their keys (char *), at most LIMIT, oldest first. Returns 0 or -errno. */
+int catalog_open_keys(struct db *db, enum catalog_open open, int limit, GPtrArray **ret_keys);
+/* The keys of at most LIMIT rows from before TIME with nothing begun. Returns 0 or -errno. */
+int catalog_old_keys(struct db *db, gint64 time, int limit, GPtrArray **ret_keys);
+
+/* What is kept of ORIGIN, bytes; NULL = of all. Returns 0 or -errno. */
+int catalog_usage(struct db *db, const char *origin, guint64 *ret_bytes);
 
 /* Calls EACH for every row until it returns other than 0. Returns that, 0, or -errno. */
 typedef int catalog_each(const char *key, gboolean missing, void *data);

@@ -164,6 +164,49 @@ db_number(db_statement *statement, int column)
     return sqlite3_column_int64(statement, column);
 }
 
+json_t *
+db_json(db_statement *statement, int column)
+{
+    switch (sqlite3_column_type(statement, column)) {
+    case SQLITE_NULL:
+        return json_null();
+    case SQLITE_INTEGER:
+        return json_integer((json_int_t)db_number(statement, column));
+    default:
+        return json_string(db_text(statement, column));
+    }
+}
+
+int
+db_rows(struct db *db, db_statement *statement, db_row *row, json_t **ret)
+{
+    json_t *rows = json_array();
+    int rc;
+    while ((rc = db_step(db, statement)) == 1) {
+        json_array_append_new(rows, row(statement));
+    }
+    if (rc < 0) {
+        json_decref(rows);
+        return rc;
+    }
+    *ret = rows;
+    return 0;
+}
+
+int
+db_get(struct db *db, const char *sql, const struct db_value values[], gint64 *ret)
+{
+    g_autoptr(db_statement) statement = NULL;
+    int rc = db_prepare(db, &statement, sql, values);
+    if (rc == 0) {
+        rc = db_step(db, statement);
+    }
+    if (rc >= 0) {
+        *ret = rc == 1 ? db_number(statement, 0) : 0;
+    }
+    return MIN(rc, 0);
+}
+
 gint64
 db_last_row(struct db *db)
 {

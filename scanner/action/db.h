@@ -13,6 +13,7 @@
  */
 
 #include <glib.h>
+#include <jansson.h>
 #include <sqlite3.h>
 
 struct db;
@@ -52,6 +53,13 @@ int db_run(struct db *db, const char *sql, const struct db_value values[]);
 /* Columns of the current row; NULL as "" and 0. The text is valid until the next db_step(). */
 const char *db_text(db_statement *statement, int column);
 gint64 db_number(db_statement *statement, int column);
+/* The column as JSON: null, an integer or a string; a new reference. */
+json_t *db_json(db_statement *statement, int column);
+/* Steps to the end: the rows, each made by ROW, as an array in *RET. Returns 0 or -errno. */
+typedef json_t *db_row(db_statement *statement);
+int db_rows(struct db *db, db_statement *statement, db_row *row, json_t **ret);
+/* Runs SQL, which selects one number or none: 0. Returns 0 or -errno. */
+int db_get(struct db *db, const char *sql, const struct db_value values[], gint64 *ret);
 
 /* Row id of the last INSERT. */
 gint64 db_last_row(struct db *db);

@@ -8,6 +8,9 @@
 
 #include "catalog.h"
 #include "copy.h"
+#include "incident.h"
+#include "note.h"
+#include "origin.h"
 
 static int
 compare_texts(const void *a, const void *b)
@@ -37,20 +40,44 @@ quarantine_key(const struct envelope *envelope, const char *body_hash)
     return g_strdup(g_checksum_get_string(sum));
 }
 
+/* Returns 0, -ENOSPC or -EDQUOT, or another -errno. */
+static int
+room_check(struct state *state, const struct catalog_entry *row)
+{
+    const struct state_limits *limits = state_limits(state);
+    guint64 all = 0;
+    guint64 own = 0;
+    g_autofree char *origin = origin_of(row->envelope);
+    if (row->size > state_room(state) || state_is_full(state)) {
+        return -ENOSPC;
+    }
+    int rc = catalog_usage(state_db(state), NULL, &all);
+    if (rc == 0) {
+        rc = catalog_usage(state_db(state), origin, &own);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (limits->quarantine_size > 0 && all + row->size > limits->quarantine_size) {
+        return -ENOSPC;
+    }
+    return limits->quarantine_quota > 0 && own + row->size > limits->quarantine_quota ? -EDQUOT : 0;
+}
+
 static int
 write_copy(struct state *state, const struct quarantine_entry *entry,
            const struct catalog_entry *row)
 {
-    if (row->size > state_room(state) || state_is_full(state)) {
-        return -ENOSPC;
+    int rc = room_check(state, row);
+    if (rc < 0) {
+        return rc;
     }
     json_t *facts = entry->facts == NULL ? json_null() : facts_to_json(entry->facts);
     json_t *meta = json_pack("{s:i, s:s, s:I, s:s, s:s, s:I, s:o, s:o}", "version", COPY_VERSION,
                              "key", row->key, "time", (json_int_t)row->time, "verdict",
                              row->verdict, "reason", row->reason, "size", (json_int_t)row->size,
                              "envelope", envelope_to_json(entry->envelope), "facts", facts);
-    int rc =
-        meta == NULL ? -EINVAL : copy_write(state_quarantine_fd(state), row->key, meta, entry->fd);
+    rc = meta == NULL ? -EINVAL : copy_write(state_quarantine_fd(state), row->key, meta, entry->fd);
     json_decref(meta);
     return rc;
 }
@@ -99,26 +126,75 @@ quarantine_store(struct state *state, const struct quarantine_entry *entry)
 }
 
 int
-quarantine_list(struct state *state, gint64 before, int limit, json_t **ret_rows)
+quarantine_list(struct state *state, const struct listing_filter *filter, gint64 before, int limit,
+                json_t **ret_rows, gint64 *ret_next)
 {
-    return catalog_list(state_db(state), before, limit, ret_rows);
+    return listing_step(state_db(state), filter, before, limit, ret_rows, ret_next);
+}
+
+static int
+access_note(struct state *state, void *data)
+{
+    return incident_add(state_db(state), data);
+}
+
+static int
+release_describe(struct state *state, const struct catalog_found *found, json_t *meta)
+{
+    struct note note = {0};
+    int rc = note_read(state_quarantine_fd(state), found->key, &note);
+    if (rc < 0 && rc != -ENOENT && rc != -EBADMSG) {
+        return rc;
+    }
+    json_object_set_new(meta, "state",
+                        json_string(found->releasing      ? "releasing"
+                                    : found->released > 0 ? "released"
+                                                          : "kept"));
+    json_object_set_new(meta, "released", json_integer((json_int_t)found->released));
+    json_object_set_new(meta, "release_attempts",
+                        json_integer((json_int_t)found->release_attempts));
+    json_object_set_new(meta, "release_answer",
+                        note.answer == NULL ? json_null() : json_string(note.answer));
+    json_t *to = note.to == NULL ? json_null() : json_array();
+    for (char **one = note.to; one != NULL && *one != NULL; one++) {
+        json_array_append_new(to, json_string(*one));
+    }
+    json_object_set_new(meta, "release_to", to);
+    note_clear(&note);
+    return 0;
 }
 
 int
-quarantine_show(struct state *state, const char *key, json_t **ret_meta, int *ret_fd)
+quarantine_show(struct state *state, const char *key, gint64 uid, json_t **ret_meta, int *ret_fd)
 {
-    g_autofree char *whole = NULL;
-    gint64 attempts = 0;
+    struct catalog_found found;
     json_t *meta = NULL;
-    int rc = catalog_find(state_db(state), key, &whole, &attempts);
+    int fd = -1;
+    int rc = catalog_find(state_db(state), key, &found);
     if (rc < 0) {
         return rc;
     }
-    rc = copy_open(state_quarantine_fd(state), whole, &meta, ret_fd, NULL);
+    rc = copy_open(state_quarantine_fd(state), found.key, &meta, ret_fd == NULL ? NULL : &fd, NULL);
     if (rc < 0) {
         return rc == -ENOENT ? -ENODATA : rc;
     }
-    json_object_set_new(meta, "attempts", json_integer(attempts));
+    json_object_set_new(meta, "attempts", json_integer(found.attempts));
+    struct incident record = {
+        .kind = ret_fd == NULL ? INCIDENT_SHOW : INCIDENT_EXPORT, .key = found.key, .uid = uid};
+    rc = release_describe(state, &found, meta);
+    if (rc == 0) {
+        rc = state_write(state, access_note, &record);
+    }
+    if (rc < 0) {
+        json_decref(meta);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return rc;
+    }
     *ret_meta = meta;
+    if (ret_fd != NULL) {
+        *ret_fd = fd;
+    }
     return 0;
 }

@@ -16,6 +16,7 @@
 
 #include "envelope.h"
 #include "facts.h"
+#include "listing.h"
 #include "policy.h"
 #include "state.h"
 
@@ -33,25 +34,25 @@ struct quarantine_entry {
 /*
  * Keeps a message: file (fsync, rename, fsync of the directory), then the row (commit); 0 means
  * that both are durable. A message that is kept already gets an attempt, also when the state is
- * full. -ENOSPC or -EDQUOT: full (also below the low-water mark), and nothing of it stays; -EIO:
- * final; -ESTALE: another process owns the state; other -errno.
+ * full. -ENOSPC (the disk, the low-water mark, quarantine_size) or -EDQUOT (the quota of its
+ * origin): nothing of it stays; -EIO: final; -ESTALE: another process owns the state; other
+ * -errno.
  */
 int quarantine_store(struct state *state, const struct quarantine_entry *entry);
 
-/*
- * Up to LIMIT rows as a JSON array, newest first, older than the row BEFORE (0 = from the newest):
- * {"row","key","time","verdict","reason","queue_id","sender","recipients","recipient_count",
- *  "subject","size","client","attempts","missing"}. Long texts are cut and recipients are the first
- * 50 (catalog.h); "missing" means that the file is gone. Returns 0 or -errno.
- */
-int quarantine_list(struct state *state, gint64 before, int limit, json_t **ret_rows);
+/* A step of the list, as listing_step(). */
+int quarantine_list(struct state *state, const struct listing_filter *filter, gint64 before,
+                    int limit, json_t **ret_rows, gint64 *ret_next);
 
 /*
  * One entry by its key or an unambiguous beginning of it: the JSON of the file's first line plus
- * "attempts", and the open file (for reading, positioned at its start) in *RET_FD. Returns 0,
- * -ENOENT, -ENOTUNIQ, -ENODATA (the file is gone), -EBADMSG (the file is not one of ours), or
- * another -errno.
+ * "attempts", and what is known of its release ("state", "released", "release_attempts",
+ * "release_to", "release_answer"). With RET_FD (NULL: not wanted) the open file too, at its start.
+ * That user UID was given it is on record when this returns 0. Returns 0, -ENOENT, -ENOTUNIQ,
+ * -ENODATA (the file is gone), -EBADMSG (the file is not one of ours), -ENOSPC (the record cannot
+ * be written), or another -errno.
  */
-int quarantine_show(struct state *state, const char *key, json_t **ret_meta, int *ret_fd);
+int quarantine_show(struct state *state, const char *key, gint64 uid, json_t **ret_meta,
+                    int *ret_fd);
 
 #endif

@@ -13,6 +13,8 @@
 #include "durable.h"
 #include "facts.h"
 #include "log.h"
+#include "note.h"
+#include "retention.h"
 #include "text.h"
 
 struct orphan {
@@ -60,9 +62,28 @@ orphan_read(int dirfd, const char *key)
     return orphan;
 }
 
-/* The keys of all files in the quarantine; temporary ones are removed on the way. */
+/* The keys of all messages, and of all notes about releases. */
+struct files {
+    GHashTable *keys;
+    GPtrArray *notes;
+};
+
+static void
+file_note(int dirfd, const char *name, struct files *files)
+{
+    char key[COPY_KEY_LENGTH + 1];
+    if (g_str_has_prefix(name, DURABLE_TMP_PREFIX)) {
+        (void)unlinkat(dirfd, name, 0);
+    } else if (copy_name_parse(name, key)) {
+        g_hash_table_add(files->keys, g_strdup(key));
+    } else if (note_name_parse(name, key)) {
+        g_ptr_array_add(files->notes, g_strdup(key));
+    }
+}
+
+/* Temporary files are removed on the way. */
 static int
-files_read(int dirfd, GHashTable *keys)
+files_read(int dirfd, struct files *files)
 {
     int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -72,12 +93,7 @@ files_read(int dirfd, GHashTable *keys)
     const struct dirent *entry;
     errno = 0;
     while ((entry = readdir(dir)) != NULL) {
-        char key[COPY_KEY_LENGTH + 1];
-        if (g_str_has_prefix(entry->d_name, DURABLE_TMP_PREFIX)) {
-            (void)unlinkat(dirfd, entry->d_name, 0);
-        } else if (copy_name_parse(entry->d_name, key)) {
-            g_hash_table_add(keys, g_strdup(key));
-        }
+        file_note(dirfd, entry->d_name, files);
         errno = 0;
     }
     int rc = -errno;
@@ -159,15 +175,68 @@ adopt(struct db *db, const GPtrArray *orphans)
     return rc;
 }
 
+/* The notes are the truth: rows that say something else, or follow no note, are made to agree. */
+static int
+releases_agree(struct state *state, const GPtrArray *notes)
+{
+    struct db *db = state_db(state);
+    int dirfd = state_quarantine_fd(state);
+    int rc = db_exec(db, "UPDATE quarantine SET releasing = 0, released = 0, release_attempts = 0"
+                         " WHERE releasing OR released > 0 OR release_attempts > 0");
+    for (guint i = 0; i < notes->len && rc == 0; i++) {
+        const char *key = g_ptr_array_index(notes, i);
+        struct note note = {0};
+        rc = note_read(dirfd, key, &note);
+        if (rc == -EBADMSG) {
+            log_warning("quarantine/%s" NOTE_SUFFIX ": damaged; the message counts as never "
+                        "released",
+                        key);
+            rc = 0;
+        } else if (rc == 0 && !copy_exists(dirfd, key)) {
+            rc = note_remove(dirfd, key);
+        } else if (rc == 0) {
+            rc = catalog_set_release(db, key, &note);
+        }
+        note_clear(&note);
+    }
+    return rc;
+}
+
+struct repair {
+    const struct comparison *comparison;
+    const GPtrArray *orphans;
+    const GPtrArray *notes;
+};
+
+static int
+repair_write(struct state *state, void *data)
+{
+    const struct repair *repair = data;
+    struct db *db = state_db(state);
+    int rc = mark_rows(db, repair->comparison->lost, TRUE);
+    if (rc == 0) {
+        rc = mark_rows(db, repair->comparison->found, FALSE);
+    }
+    if (rc == 0) {
+        rc = adopt(db, repair->orphans);
+    }
+    return rc < 0 ? rc : releases_agree(state, repair->notes);
+}
+
+/* Deletions that were begun come first: their files are no orphans, nor their rows lost. */
 int
 recovery_run(struct state *state)
 {
-    int dirfd = state_quarantine_fd(state);
     g_autoptr(GHashTable) keys = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(GPtrArray) notes = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GPtrArray) lost = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func(g_free);
     struct comparison comparison = {.keys = keys, .lost = lost, .found = found};
-    int rc = files_read(dirfd, keys);
+    int dirfd = state_quarantine_fd(state);
+    int rc = retention_recover(state);
+    if (rc == 0) {
+        rc = files_read(dirfd, &(struct files){.keys = keys, .notes = notes});
+    }
     if (rc == 0) {
         rc = catalog_foreach(state_db(state), compare_row, &comparison);
     }
@@ -175,19 +244,6 @@ recovery_run(struct state *state)
         return rc;
     }
     g_autoptr(GPtrArray) orphans = orphans_read(dirfd, keys);
-    if (lost->len + found->len + orphans->len == 0) {
-        return 0;
-    }
-    rc = state_begin(state);
-    if (rc < 0) {
-        return rc;
-    }
-    rc = mark_rows(state_db(state), lost, TRUE);
-    if (rc == 0) {
-        rc = mark_rows(state_db(state), found, FALSE);
-    }
-    if (rc == 0) {
-        rc = adopt(state_db(state), orphans);
-    }
-    return state_end(state, rc);
+    struct repair repair = {.comparison = &comparison, .orphans = orphans, .notes = notes};
+    return state_write(state, repair_write, &repair);
 }

@@ -9,12 +9,14 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ballast.h"
 #include "durable.h"
+#include "incident.h"
 #include "lease.h"
 #include "log.h"
 #include "recovery.h"
+#include "schema.h"
 
-#define SCHEMA_VERSION 1
 #define DB_NAME "state.db"
 #define QUARANTINE_NAME "quarantine"
 
@@ -28,21 +30,9 @@ struct state {
     struct db *db;
     guint64 epoch;
     gboolean abandoned;
+    struct state_limits limits;
+    char *busy;
 };
-
-static const char schema[] =
-    "BEGIN IMMEDIATE;"
-    "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), epoch INTEGER NOT NULL);"
-    "INSERT INTO meta VALUES(1, 0);"
-    "CREATE TABLE quarantine(row INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,"
-    " time INTEGER NOT NULL, verdict TEXT NOT NULL, reason TEXT NOT NULL, queue_id TEXT,"
-    " sender TEXT NOT NULL, recipients TEXT NOT NULL, recipient_count INTEGER NOT NULL,"
-    " subject TEXT, size INTEGER NOT NULL, client TEXT, missing INTEGER NOT NULL DEFAULT 0);"
-    "CREATE TABLE attempt(row INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL,"
-    " time INTEGER NOT NULL, queue_id TEXT, client TEXT);"
-    "CREATE INDEX attempt_key ON attempt(key);"
-    "PRAGMA user_version=1;"
-    "COMMIT";
 
 guint64
 state_epoch(const struct state *state)
@@ -62,14 +52,51 @@ state_quarantine_fd(const struct state *state)
     return state->quarantine;
 }
 
+const struct state_limits *
+state_limits(const struct state *state)
+{
+    return &state->limits;
+}
+
+void
+state_set_limits(struct state *state, const struct settings *settings)
+{
+    state->low_water = settings->state_low_water;
+    state->limits = (struct state_limits){.quarantine_size = settings->quarantine_size,
+                                          .quarantine_quota = settings->quarantine_quota,
+                                          .quarantine_days = settings->quarantine_days};
+}
+
+void
+state_set_busy(struct state *state, const char *key)
+{
+    g_free(state->busy);
+    state->busy = g_strdup(key);
+}
+
+gboolean
+state_is_busy(const struct state *state, const char *key)
+{
+    return g_strcmp0(state->busy, key) == 0;
+}
+
+static guint64
+free_bytes_of(const struct state *state)
+{
+    struct statvfs fs;
+    return fstatvfs(state->dirfd, &fs) < 0 ? 0 : (guint64)fs.f_bavail * fs.f_frsize;
+}
+
+void
+state_settle(struct state *state)
+{
+    ballast_lay(state->dirfd, state->low_water, free_bytes_of(state));
+}
+
 guint64
 state_room(const struct state *state)
 {
-    struct statvfs fs;
-    if (fstatvfs(state->dirfd, &fs) < 0) {
-        return 0;
-    }
-    guint64 free_bytes = (guint64)fs.f_bavail * fs.f_frsize;
+    guint64 free_bytes = free_bytes_of(state);
     return free_bytes > state->low_water ? free_bytes - state->low_water : 0;
 }
 
@@ -99,6 +126,30 @@ state_end(struct state *state, int rc)
     if (rc < 0) {
         /* SQLite may have rolled back by itself; then this says so and harms nothing. */
         (void)db_exec(state->db, "ROLLBACK");
+    }
+    return rc;
+}
+
+/* Nothing is kept on a full disk, but clean mail needs no room and must go on. */
+static gboolean
+is_full_error(int rc)
+{
+    return rc == -ENOSPC || rc == -EDQUOT;
+}
+
+static int
+write_once(struct state *state, state_work *work, void *data)
+{
+    int rc = state_begin(state);
+    return rc < 0 ? rc : state_end(state, work(state, data));
+}
+
+int
+state_write(struct state *state, state_work *work, void *data)
+{
+    int rc = write_once(state, work, data);
+    if (is_full_error(rc) && ballast_drop(state->dirfd)) {
+        rc = write_once(state, work, data);
     }
     return rc;
 }
@@ -180,34 +231,6 @@ quick_check(struct db *db)
     return strcmp(db_text(statement, 0), "ok") == 0 ? 0 : -EUCLEAN;
 }
 
-/* Returns 0 with 0 for a new database, or -errno. */
-static int
-schema_version(struct db *db, gint64 *ret_version)
-{
-    g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(db, &statement, "PRAGMA user_version", NULL);
-    if (rc == 0) {
-        rc = db_step(db, statement);
-    }
-    if (rc == 1) {
-        *ret_version = db_number(statement, 0);
-    }
-    return MIN(rc, 0);
-}
-
-static int
-schema_check(struct db *db)
-{
-    gint64 version = 0;
-    int rc = schema_version(db, &version);
-    if (rc == 0 && version == 0) {
-        rc = db_exec(db, schema);
-    } else if (rc == 0 && version != SCHEMA_VERSION) {
-        rc = -EOPNOTSUPP;
-    }
-    return rc;
-}
-
 static int
 db_try(struct state *state)
 {
@@ -220,7 +243,7 @@ db_try(struct state *state)
         rc = quick_check(state->db);
     }
     if (rc == 0) {
-        rc = schema_check(state->db);
+        rc = schema_upgrade(state->db);
     }
     if (rc < 0) {
         db_close(state->db, TRUE);
@@ -271,19 +294,14 @@ db_open_or_rebuild(struct state *state, char **error_r)
 static int
 epoch_read(struct state *state)
 {
-    g_autoptr(db_statement) statement = NULL;
-    int rc = db_prepare(state->db, &statement, "SELECT epoch FROM meta", NULL);
-    if (rc == 0) {
-        rc = db_step(state->db, statement);
-    }
-    if (rc < 0) {
-        return rc;
-    }
+    gint64 epoch = 0;
+    int rc = db_get(state->db, "SELECT epoch FROM meta", NULL, &epoch);
     /* Both places count: the lease survives a lost database, the database a lost lease. */
-    state->epoch = MAX((guint64)db_number(statement, 0), lease_found_epoch(state->lease)) + 1;
-    return 0;
+    state->epoch = MAX((guint64)epoch, lease_found_epoch(state->lease)) + 1;
+    return rc;
 }
 
+/* Not by state_write(): the lease is written only after this. */
 static int
 epoch_store(struct state *state)
 {
@@ -296,11 +314,17 @@ epoch_store(struct state *state)
     return state_end(state, rc);
 }
 
-/* Nothing is kept on a full disk, but clean mail needs no room and must go on. */
-static gboolean
-is_full_error(int rc)
+static int
+start_note(struct state *state, void *data)
 {
-    return rc == -ENOSPC || rc == -EDQUOT;
+    g_autofree char *detail =
+        g_strdup_printf("epoch %" G_GUINT64_FORMAT " on %s; before it %s%s", state->epoch,
+                        g_get_host_name(), lease_found_owner(state->lease),
+                        lease_found_clean(state->lease) ? "" : ", which did not close the state");
+    const struct incident incident = {
+        .kind = INCIDENT_START, .uid = INCIDENT_NOBODY, .detail = detail};
+    (void)data;
+    return incident_add(state->db, &incident);
 }
 
 /*
@@ -313,6 +337,9 @@ epoch_raise(struct state *state)
     int rc = epoch_read(state);
     if (rc == 0) {
         rc = epoch_store(state);
+        if (is_full_error(rc) && ballast_drop(state->dirfd)) {
+            rc = epoch_store(state);
+        }
     }
     if (is_full_error(rc)) {
         log_warning("%s is full: nothing can be quarantined", state->dir);
@@ -332,6 +359,9 @@ take_over(struct state *state, char **error_r)
     if (rc == 0) {
         rc = recovery_run(state);
     }
+    if (rc == 0) {
+        rc = state_write(state, start_note, NULL);
+    }
     if (is_full_error(rc)) {
         log_warning("%s is full: its index is not brought up to date now", state->dir);
         rc = 0;
@@ -348,7 +378,7 @@ state_open(const struct settings *settings, struct state **ret_state, char **err
     struct state *state = g_new0(struct state, 1);
     state->dir = g_strdup(settings->state_dir);
     state->shared = strcmp(settings->state_storage, "shared") == 0;
-    state->low_water = settings->state_low_water;
+    state_set_limits(state, settings);
     state->dirfd = -1;
     state->quarantine = -1;
     int rc = dir_open(state, error_r);
@@ -369,6 +399,7 @@ state_open(const struct settings *settings, struct state **ret_state, char **err
         state_close(state);
         return rc;
     }
+    state_settle(state);
     *ret_state = state;
     return 0;
 }
@@ -399,6 +430,7 @@ state_close(struct state *state)
     if (state->dirfd >= 0) {
         close(state->dirfd);
     }
+    g_free(state->busy);
     g_free(state->dir);
     g_free(state);
 }

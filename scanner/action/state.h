@@ -22,6 +22,7 @@ struct state;
  * process holds the lease), -EACCES (no access, or others can write), -ENOENT (the directory must
  * exist: it may be a mount point that is not mounted), -EOPNOTSUPP (made by a newer Postern),
  * -EIO, -ENOSPC.
+ * An older database is brought up to date in place (schema.h).
  * Afterwards: epoch + 1, temporary files removed, orphaned quarantine files adopted; a damaged
  * database was moved aside (state.db.damaged-TIME) and made anew from the files. What was found
  * is logged.
@@ -40,6 +41,21 @@ guint64 state_room(const struct state *state);
 /* Free space is below the low-water mark. */
 gboolean state_is_full(const struct state *state);
 
+/* What the configuration allows; it may change while the state is open. 0 = no limit. */
+struct state_limits {
+    guint64 quarantine_size;  /* bytes, of all that is kept */
+    guint64 quarantine_quota; /* bytes, of what is kept of one origin (origin.h) */
+    guint64 quarantine_days;
+};
+const struct state_limits *state_limits(const struct state *state);
+void state_set_limits(struct state *state, const struct settings *settings);
+
+/*
+ * The kept message that is being released now (no other, and not deleted meanwhile); NULL = none.
+ */
+void state_set_busy(struct state *state, const char *key);
+gboolean state_is_busy(const struct state *state, const char *key);
+
 /* For those who keep something in the state. Both borrowed. */
 struct db *state_db(const struct state *state);
 int state_quarantine_fd(const struct state *state);
@@ -50,5 +66,14 @@ int state_quarantine_fd(const struct state *state);
  */
 int state_begin(struct state *state);
 int state_end(struct state *state, int rc);
+/*
+ * WORK in a transaction, for what has to be written on a full disk too (a deletion, a record of
+ * who did what): when there is no room, once more without the ballast. Returns WORK's result or
+ * the commit's -errno.
+ */
+typedef int state_work(struct state *state, void *data);
+int state_write(struct state *state, state_work *work, void *data);
+/* Lays the ballast down again when there is room for it. */
+void state_settle(struct state *state);
 
 #endif

@@ -12,6 +12,7 @@ struct job {
     storage_done *done;
     void *data;
     int result;
+    gint64 since; /* monotonic, microseconds */
 };
 
 struct storage {
@@ -27,6 +28,7 @@ struct storage {
     GMutex lock; /* guards what follows */
     GCond more;
     GQueue waiting;  /* of struct job * */
+    GQueue patient;  /* of struct job *, of the background */
     GQueue finished; /* of struct job * */
     gboolean stop;
     int fatal; /* 0 or the -errno that ended the work */
@@ -38,15 +40,29 @@ is_fatal(int rc)
     return rc == -EIO || rc == -EROFS || rc == -EUCLEAN || rc == -ESTALE;
 }
 
+/* Called with the lock. NULL when there is none. */
+static struct job *
+job_choose(struct storage *storage)
+{
+    const struct job *patient = g_queue_peek_head(&storage->patient);
+    gboolean overdue =
+        patient != NULL && g_get_monotonic_time() - patient->since > STORAGE_PATIENCE_US;
+    if (overdue || g_queue_is_empty(&storage->waiting)) {
+        return g_queue_pop_head(&storage->patient);
+    }
+    return g_queue_pop_head(&storage->waiting);
+}
+
 /* The next job, NULL when the thread is to end. */
 static struct job *
 job_wait(struct storage *storage)
 {
     g_mutex_lock(&storage->lock);
-    while (!storage->stop && g_queue_is_empty(&storage->waiting)) {
+    while (!storage->stop && g_queue_is_empty(&storage->waiting) &&
+           g_queue_is_empty(&storage->patient)) {
         g_cond_wait(&storage->more, &storage->lock);
     }
-    struct job *job = storage->stop ? NULL : g_queue_pop_head(&storage->waiting);
+    struct job *job = storage->stop ? NULL : job_choose(storage);
     int fatal = storage->fatal;
     g_mutex_unlock(&storage->lock);
     if (job != NULL) {
@@ -185,7 +201,7 @@ static void
 waiting_cancel(struct storage *storage)
 {
     struct job *job;
-    while ((job = g_queue_pop_head(&storage->waiting)) != NULL) {
+    while ((job = job_choose(storage)) != NULL) {
         job->result = storage->fatal < 0 ? storage->fatal : -ECANCELED;
         g_queue_push_tail(&storage->finished, job);
     }
@@ -203,7 +219,7 @@ storage_free(struct storage *storage)
     do {
         waiting_cancel(storage);
         (void)finished_deliver(storage);
-    } while (!g_queue_is_empty(&storage->waiting));
+    } while (!g_queue_is_empty(&storage->waiting) || !g_queue_is_empty(&storage->patient));
     if (storage->fatal < 0) {
         state_abandon(storage->state);
     }
@@ -223,15 +239,29 @@ storage_epoch(const struct storage *storage)
     return storage->epoch;
 }
 
-void
-storage_submit(struct storage *storage, storage_work *work, storage_done *done, void *data)
+static void
+submit(struct storage *storage, GQueue *queue, storage_work *work, storage_done *done, void *data)
 {
     struct job *job = g_new0(struct job, 1);
     job->work = work;
     job->done = done;
     job->data = data;
+    job->since = g_get_monotonic_time();
     g_mutex_lock(&storage->lock);
-    g_queue_push_tail(&storage->waiting, job);
+    g_queue_push_tail(queue, job);
     g_cond_signal(&storage->more);
     g_mutex_unlock(&storage->lock);
+}
+
+void
+storage_submit(struct storage *storage, storage_work *work, storage_done *done, void *data)
+{
+    submit(storage, &storage->waiting, work, done, data);
+}
+
+void
+storage_submit_background(struct storage *storage, storage_work *work, storage_done *done,
+                          void *data)
+{
+    submit(storage, &storage->patient, work, done, data);
 }

@@ -4,7 +4,8 @@
 
 /*
  * The one thread that touches state_dir: all fsync and SQLite happens there, so that the event
- * loop (PROGRESS, the monitor, clean mail) never waits for a disk. Jobs run in their order.
+ * loop (PROGRESS, the monitor, clean mail) never waits for a disk. Jobs run in their
+ * order, those of the background behind the others.
  *
  * -EIO (a write or fsync failed), -EROFS (the file system gave up), -EUCLEAN (the database is
  * damaged) and -ESTALE (somebody else has taken the state) are final: the thread stops taking
@@ -45,5 +46,13 @@ guint64 storage_epoch(const struct storage *storage);
 typedef int storage_work(struct state *state, void *data);
 typedef void storage_done(void *data, int result);
 void storage_submit(struct storage *storage, storage_work *work, storage_done *done, void *data);
+/*
+ * The same for what mail does not wait for (lists, expiry, counters): it runs when no other job
+ * waits, or when it has waited for STORAGE_PATIENCE_US itself. Such a job is to be short, some
+ * ten milliseconds; what takes longer submits itself again.
+ */
+#define STORAGE_PATIENCE_US 500000
+void storage_submit_background(struct storage *storage, storage_work *work, storage_done *done,
+                               void *data);
 
 #endif

@@ -162,7 +162,7 @@ test_order(void **data)
     struct fixture *f = *data;
     calls = g_string_new(NULL);
     struct state *state = fixture_open(f);
-    assert_true(g_str_has_suffix(calls->str, "Cf")); /* epoch, then lease */
+    assert_true(g_str_has_suffix(calls->str, "CfCC")); /* epoch, lease, recovery, record */
     g_string_truncate(calls, 0);
     assert_int_equal(fixture_store(state, "one", "Q1"), 0);
     assert_true(*calls->str == 's');

@@ -128,13 +128,27 @@ fixture_assert_content(int fd, const char *subject)
 }
 
 int
+fixture_list(struct state *state, gint64 before, int limit, json_t **ret_rows)
+{
+    const struct listing_filter all = {0};
+    gint64 next = 0;
+    return quarantine_list(state, &all, before, limit, ret_rows, &next);
+}
+
+int
+fixture_show(struct state *state, const char *key, json_t **ret_meta, int *ret_fd)
+{
+    return quarantine_show(state, key, 0, ret_meta, ret_fd);
+}
+
+int
 fixture_attempts(struct state *state, const char *subject)
 {
     json_t *rows = NULL;
     json_t *row;
     size_t i;
     int attempts = -1;
-    assert_int_equal(quarantine_list(state, 0, 1000, &rows), 0);
+    assert_int_equal(fixture_list(state, 0, 1000, &rows), 0);
     json_array_foreach(rows, i, row)
     {
         if (g_strcmp0(json_string_value(json_object_get(row, "subject")), subject) == 0) {
@@ -153,7 +167,7 @@ fixture_missing(struct state *state)
     json_t *row;
     size_t i;
     int missing = 0;
-    assert_int_equal(quarantine_list(state, 0, 1000, &rows), 0);
+    assert_int_equal(fixture_list(state, 0, 1000, &rows), 0);
     json_array_foreach(rows, i, row)
     {
         missing += json_is_true(json_object_get(row, "missing"));

@@ -33,6 +33,10 @@ int fixture_store(struct state *state, const char *subject, const char *queue_id
 /* After the first line, FD has the message SUBJECT and nothing else. */
 void fixture_assert_content(int fd, const char *subject);
 
+/* quarantine_list() and quarantine_show() with nothing special. */
+int fixture_list(struct state *state, gint64 before, int limit, json_t **ret_rows);
+int fixture_show(struct state *state, const char *key, json_t **ret_meta, int *ret_fd);
+
 /* Attempts of the message SUBJECT; -1 when it has no row. */
 int fixture_attempts(struct state *state, const char *subject);
 /* Rows that are marked as missing. */

@@ -161,7 +161,7 @@ test_adoption_of_strange_files(void **data)
     fixture_put(f, 200, header_good); /* so that the others are not refused for a typing error */
     g_autoptr(state_t) state = fixture_open(f);
     json_t *rows = NULL;
-    assert_int_equal(quarantine_list(state, 0, 100, &rows), 0);
+    assert_int_equal(fixture_list(state, 0, 100, &rows), 0);
     assert_int_equal(json_array_size(rows), 3);
     json_decref(rows);
     assert_int_equal(fixture_files(f, ".eml"), 2 + G_N_ELEMENTS(strange) + 3 + 1);

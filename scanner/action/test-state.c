@@ -48,7 +48,7 @@ test_store_and_show(void **data)
     json_t *meta = NULL;
     int fd = -1;
     assert_int_equal(fixture_store(state, "one", "NULQ1"), 0);
-    assert_int_equal(quarantine_list(state, 0, 10, &rows), 0);
+    assert_int_equal(fixture_list(state, 0, 10, &rows), 0);
     assert_int_equal(json_array_size(rows), 1);
     const json_t *row = json_array_get(rows, 0);
     assert_string_equal(json_string_value(json_object_get(row, "verdict")), "infected");
@@ -61,7 +61,7 @@ test_store_and_show(void **data)
 
     const char *key = json_string_value(json_object_get(row, "key"));
     g_autofree char *prefix = g_strndup(key, 7);
-    assert_int_equal(quarantine_show(state, prefix, &meta, &fd), 0);
+    assert_int_equal(fixture_show(state, prefix, &meta, &fd), 0);
     assert_string_equal(json_string_value(json_object_get(meta, "key")), key);
     assert_int_equal(json_integer_value(json_object_get(meta, "attempts")), 1);
     assert_true(json_is_object(json_object_get(meta, "facts")));
@@ -85,13 +85,13 @@ test_show_refused(void **data)
         assert_int_equal(fixture_store(state, subject, "Q"), 0);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
-        assert_int_equal(quarantine_show(state, bad[i], &meta, &fd), -ENOENT);
+        assert_int_equal(fixture_show(state, bad[i], &meta, &fd), -ENOENT);
     }
     /* 40 keys begin with at most 16 different digits. */
     gboolean twice = FALSE;
     for (const char *digit = "0123456789abcdef"; *digit != '\0'; digit++) {
         const char prefix[] = {*digit, '\0'};
-        int rc = quarantine_show(state, prefix, &meta, &fd);
+        int rc = fixture_show(state, prefix, &meta, &fd);
         if (rc == 0) {
             close(fd);
             json_decref(meta);
@@ -132,7 +132,7 @@ test_list_pages(void **data)
     }
     for (int page = 0, next = 6; page < 4; page++) {
         json_t *rows = NULL;
-        assert_int_equal(quarantine_list(state, before, 3, &rows), 0);
+        assert_int_equal(fixture_list(state, before, 3, &rows), 0);
         assert_int_equal(json_array_size(rows), page == 3 ? 0 : page == 2 ? 1 : 3);
         for (size_t i = 0; i < json_array_size(rows); i++, next--) {
             const json_t *row = json_array_get(rows, i);

@@ -266,7 +266,7 @@ file_print(int fd, int (*print)(FILE *))
 }
 
 static json_t *
-entry_read(struct cli *cli, const char *key, int *ret_fd)
+entry_read(struct cli *cli, const char *key, gboolean content, int *ret_fd)
 {
     struct ask ask;
     json_t *answer = NULL;
@@ -274,7 +274,7 @@ entry_read(struct cli *cli, const char *key, int *ret_fd)
     if (!connect_posternd(cli, &ask)) {
         return NULL;
     }
-    json_t *request = json_pack("{s:s, s:s}", "op", "quarantine-show", "key", key);
+    json_t *request = json_pack("{s:s, s:s, s:b}", "op", "quarantine-show", "key", key, "content", content);
     if (request == NULL) {
         cli_fail("that is no key");
     } else if (ask_call(&ask, request, -1, ANSWER_MS, &answer, ret_fd, &error) < 0) {
@@ -321,7 +321,7 @@ show(struct cli *cli, int argc, char **argv)
     if (raw && isatty(STDOUT_FILENO)) {
         return cli_fail("the message may harm a terminal; write it to a file: ... > FILE");
     }
-    json_t *answer = entry_read(cli, argv[1], &fd);
+    json_t *answer = entry_read(cli, argv[1], raw || headers, &fd);
     if (answer == NULL) {
         return CLI_ERROR;
     }

@@ -55,5 +55,9 @@ control_operation control_status;
 control_operation control_scan;
 control_operation control_quarantine_list;
 control_operation control_quarantine_show;
+control_operation control_quarantine_delete;
+control_operation control_quarantine_release;
+control_operation control_incidents;
+control_operation control_counters;
 
 #endif

@@ -54,6 +54,10 @@ static const struct {
     {"scan", control_scan, TRUE},
     {"quarantine-list", control_quarantine_list, FALSE},
     {"quarantine-show", control_quarantine_show, FALSE},
+    {"quarantine-delete", control_quarantine_delete, FALSE},
+    {"quarantine-release", control_quarantine_release, FALSE},
+    {"incidents", control_incidents, FALSE},
+    {"counters", control_counters, FALSE},
 };
 
 static void

@@ -14,6 +14,7 @@
 
 #include "counters.h"
 #include "pool.h"
+#include "releaser.h"
 #include "settings.h"
 #include "spool.h"
 #include "storage.h"
@@ -25,6 +26,7 @@
 struct control_services {
     struct pool *pool;
     struct storage *storage;
+    struct releaser *releaser;
     struct counters *counters;
     struct spool_budget *budget;
     json_t *(*milter_status)(void *data); /* an array, a new reference, or NULL */

@@ -30,6 +30,7 @@ bench_listen(struct bench *b)
     g_autofree char *error = NULL;
     const struct control_services services = {.pool = &b->pool,
                                               .storage = b->storage,
+                                              .releaser = b->releaser,
                                               .counters = &b->counters,
                                               .budget = &b->budget,
                                               .milter_status = milter_status};
@@ -51,6 +52,7 @@ bench_setup(void **data)
     b->fixture->settings->message_size = 600000;
     assert_int_equal(storage_new(b->event, b->fixture->settings, on_fatal, b, &b->storage, &error),
                      0);
+    assert_int_equal(releaser_new(b->event, b->fixture->settings, b->storage, &b->releaser), 0);
     bench_listen(b);
     *data = b;
     return 0;
@@ -62,6 +64,7 @@ bench_teardown(void **data)
     struct bench *b = *data;
     void *fixture = b->fixture;
     control_free(b->control);
+    releaser_free(b->releaser);
     storage_free(b->storage);
     assert_int_equal(b->pool.running, 0);
     assert_int_equal(b->budget.used, 0);

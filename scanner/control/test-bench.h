@@ -15,6 +15,7 @@ struct bench {
     struct counters counters;
     struct spool_budget budget;
     struct storage *storage;
+    struct releaser *releaser;
     struct control *control;
 };
 

@@ -20,11 +20,13 @@
 #include "control.h"
 #include "counters.h"
 #include "listener.h"
+#include "ledger.h"
 #include "log.h"
 #include "memory.h"
 #include "milter.h"
 #include "pool.h"
 #include "role.h"
+#include "releaser.h"
 #include "settings.h"
 #include "storage.h"
 #include "transaction.h"
@@ -54,6 +56,8 @@ struct posternd {
     sd_event_source *drain;
     struct storage *storage;
     struct strikes *strikes;
+    struct ledger *ledger;
+    struct releaser *releaser;
     struct pool *pool;
     struct control *control;
     struct milter *milter;
@@ -222,6 +226,25 @@ memory_share(void *data)
     }
 }
 
+/* The state, and those who work in it beside the mail. */
+static int
+storage_open(struct posternd *self, char **error_r)
+{
+    int rc =
+        storage_new(self->event, self->settings, on_storage_fatal, self, &self->storage, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = ledger_new(self->event, self->storage, &self->ledger);
+    if (rc >= 0) {
+        rc = releaser_new(self->event, self->settings, self->storage, &self->releaser);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
+    }
+    return rc;
+}
+
 static int
 pool_open(struct posternd *self, char **error_r)
 {
@@ -249,6 +272,7 @@ control_open(struct posternd *self, char **error_r)
     const struct control_services services = {
         .pool = self->pool,
         .storage = self->storage,
+        .releaser = self->releaser,
         .counters = &self->counters,
         .budget = &self->budget,
         .milter_status = on_milter_status,
@@ -265,6 +289,7 @@ milter_open(struct posternd *self, char **error_r)
     self->transaction = (struct transaction_services){
         .pool = self->pool,
         .storage = self->storage,
+        .ledger = self->ledger,
         .counters = &self->counters,
         .settings = self->settings,
         .strikes = self->strikes,
@@ -346,8 +371,7 @@ open_all(struct posternd *self, char **error_r)
 {
     int rc = event_new(self, error_r);
     if (rc >= 0) {
-        rc = storage_new(self->event, self->settings, on_storage_fatal, self, &self->storage,
-                         error_r);
+        rc = storage_open(self, error_r);
     }
     if (rc >= 0) {
         self->strikes = strikes_new(self->settings, self->storage);
@@ -366,6 +390,8 @@ close_all(struct posternd *self)
     clamd_free(self->clamd);
     milter_free(self->milter);
     control_free(self->control);
+    releaser_free(self->releaser);
+    ledger_free(self->ledger);
     storage_free(self->storage);
     strikes_free(self->strikes);
     pool_free(self->pool);

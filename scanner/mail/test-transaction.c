@@ -22,6 +22,7 @@ static struct {
     storage_done *stored;
     void *store_data;
     int store_result;
+    int store_error; /* as it reached the ledger */
     char *kept_reason;
     guint kept_detections;
     guint64 strikes;
@@ -55,6 +56,15 @@ storage_submit(struct storage *storage, storage_work *work, storage_done *done, 
     fake.work = work;
     fake.stored = done;
     fake.store_data = data;
+}
+
+void
+ledger_message(struct ledger *ledger, const struct ledger_message *message)
+{
+    (void)ledger;
+    fake.store_error = message->store_error;
+    assert_non_null(message->action);
+    assert_true(message->size > 0);
 }
 
 int

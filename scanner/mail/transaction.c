@@ -41,6 +41,7 @@ struct transaction {
     const struct scan_outcome *outcome; /* valid in DECIDE only */
     struct facts *facts;                /* what goes with a kept copy */
     struct decision decision;
+    int store_error; /* 0, or why there is no copy */
     gint64 begin_us;
     gint64 scan_us;
     gint64 store_us;
@@ -98,6 +99,18 @@ count_end(const struct transaction *t)
     c->end_to_end += t->decision.end_to_end;
     ++*verdicts[t->decision.verdict];
     ++*actions[t->decision.action];
+}
+
+static void
+ledger_end(const struct transaction *t)
+{
+    const struct ledger_message message = {.envelope = t->envelope,
+                                           .verdict = t->decision.verdict,
+                                           .action = action_name(t->decision.action),
+                                           .reason = t->decision.reason,
+                                           .size = spool_size(t->spool),
+                                           .store_error = t->store_error};
+    ledger_message(t->services->ledger, &message);
 }
 
 /* The outcome's facts are only lent, but the storage thread needs them later. */
@@ -235,6 +248,7 @@ on_stored(void *data, int result)
     t->store_us = g_get_monotonic_time() - t->store_us;
     if (result < 0) {
         g_autofree char *id = text_escape(t->envelope->queue_id, 40);
+        t->store_error = result;
         log_err("%s: the message could not be kept in the quarantine: %s", id, strerror(-result));
         policy_store_failed(&t->decision, result == -ENOSPC || result == -EDQUOT);
         g_assert(t->decision.action >= ACTION_REJECT);
@@ -258,6 +272,7 @@ step_reply(struct transaction *t)
         t->reply(t->data, &t->decision);
     }
     count_end(t);
+    ledger_end(t);
     log_end(t, verdict_name(t->decision.verdict), action_name(t->decision.action));
     transaction_free(t);
     return DONE;

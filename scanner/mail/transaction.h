@@ -12,6 +12,7 @@
 #include <systemd/sd-event.h>
 
 #include "envelope.h"
+#include "ledger.h"
 #include "policy.h"
 #include "pool.h"
 #include "settings.h"
@@ -23,6 +24,7 @@
 struct transaction_services {
     struct pool *pool;
     struct storage *storage;
+    struct ledger *ledger; /* NULL = none */
     struct counters *counters;
     const struct settings *settings; /* NULL: the defaults */
     struct strikes *strikes;         /* NULL: none are counted */

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "smtp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "text.h"
+
+/* RFC 5321 4.5.3.1.5 allows 512 bytes a line; more than this is no SMTP server. */
+#define ANSWER_MAX 16384
+#define TEXT_MAX 500
+#define CHUNK 65536
+
+struct dialogue {
+    const struct smtp_message *message;
+    int sock;
+    GString *in;   /* read and not yet used */
+    int code;      /* of the last answer */
+    GString *text; /* its lines without codes, joined */
+    gboolean eight_bit;
+    gboolean utf8;
+    gboolean sent; /* the whole message */
+};
+
+static enum smtp_outcome fail(struct dialogue *d, enum smtp_outcome outcome, const char *format,
+                              ...) G_GNUC_PRINTF(3, 4);
+
+static enum smtp_outcome
+fail(struct dialogue *d, enum smtp_outcome outcome, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_string_vprintf(d->text, format, args);
+    va_end(args);
+    return d->sent && outcome == SMTP_LATER ? SMTP_UNCERTAIN : outcome;
+}
+
+/* Returns 0 when the socket is ready, -ETIMEDOUT, -ECANCELED, or -errno. */
+static int
+ready_wait(const struct dialogue *d, short events, int seconds)
+{
+    const gint64 end = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
+    struct pollfd fds[] = {{.fd = d->sock, .events = events},
+                           {.fd = d->message->cancel, .events = POLLIN}};
+    for (;;) {
+        gint64 left = (end - g_get_monotonic_time()) / 1000;
+        int n = left <= 0 ? 0 : poll(fds, 2, (int)left);
+        if (n == 0) {
+            return -ETIMEDOUT;
+        }
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        if (n > 0) {
+            return fds[1].revents != 0 ? -ECANCELED : 0;
+        }
+    }
+}
+
+static int
+send_all(struct dialogue *d, const char *data, size_t len)
+{
+    while (len > 0) {
+        int rc = ready_wait(d, POLLOUT, SMTP_ANSWER_SECONDS);
+        if (rc < 0) {
+            return rc;
+        }
+        ssize_t n = send(d->sock, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            return -errno;
+        }
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+    return 0;
+}
+
+/* Takes one line out of what was read. Returns 1 with it in LINE, 0, or -EPROTO. */
+static int
+line_take(struct dialogue *d, GString *line)
+{
+    const char *end = memchr(d->in->str, '\n', d->in->len);
+    if (end == NULL) {
+        return d->in->len > ANSWER_MAX ? -EPROTO : 0;
+    }
+    gsize n = (gsize)(end - d->in->str);
+    g_string_truncate(line, 0);
+    g_string_append_len(line, d->in->str, (gssize)n);
+    g_string_erase(d->in, 0, (gssize)n + 1);
+    if (line->len > 0 && line->str[line->len - 1] == '\r') {
+        g_string_truncate(line, line->len - 1);
+    }
+    return 1;
+}
+
+static int
+line_read(struct dialogue *d, GString *line, int seconds)
+{
+    char chunk[2048];
+    int rc;
+    while ((rc = line_take(d, line)) == 0) {
+        rc = ready_wait(d, POLLIN, seconds);
+        if (rc < 0) {
+            return rc;
+        }
+        ssize_t n = recv(d->sock, chunk, sizeof chunk, MSG_DONTWAIT);
+        if (n == 0) {
+            return -ECONNRESET;
+        }
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            return -errno;
+        }
+        g_string_append_len(d->in, chunk, MAX(n, 0));
+    }
+    return rc;
+}
+
+static void
+extension_note(struct dialogue *d, const char *word)
+{
+    d->eight_bit |= g_ascii_strcasecmp(word, "8BITMIME") == 0;
+    d->utf8 |= g_ascii_strcasecmp(word, "SMTPUTF8") == 0;
+}
+
+/* One answer, all its lines. Returns 0 or -errno. */
+static int
+answer_read(struct dialogue *d, int seconds)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+    g_string_truncate(d->text, 0);
+    for (;;) {
+        int rc = line_read(d, line, seconds);
+        if (rc < 0) {
+            return rc;
+        }
+        if (line->len < 3 || line->str[0] < '2' || line->str[0] > '5' ||
+            !g_ascii_isdigit(line->str[1]) || !g_ascii_isdigit(line->str[2]) ||
+            strchr(" -", line->str[3]) == NULL || d->text->len > ANSWER_MAX) {
+            return -EPROTO;
+        }
+        const char *rest = line->len > 4 ? line->str + 4 : "";
+        g_string_append_printf(d->text, "%s%s", d->text->len > 0 ? " " : "", rest);
+        extension_note(d, rest);
+        if (line->str[3] != '-') {
+            d->code = (int)g_ascii_strtoll(line->str, NULL, 10);
+            return 0;
+        }
+    }
+}
+
+/* Reads an answer that must have CODE. */
+static enum smtp_outcome
+expect(struct dialogue *d, int code, const char *what, int seconds)
+{
+    int rc = answer_read(d, seconds);
+    if (rc < 0) {
+        return fail(d, SMTP_LATER, "no answer to %s: %s", what, g_strerror(-rc));
+    }
+    if (d->code == code || (code == 250 && d->code == 251)) {
+        d->sent = FALSE;
+        return SMTP_ACCEPTED;
+    }
+    /* An answer, whatever it says, means that nothing was taken. */
+    d->sent = FALSE;
+    g_autofree char *said = g_strdup(d->text->str);
+    return fail(d, d->code >= 500 ? SMTP_REFUSED : SMTP_LATER, "%d %s (to %s)", d->code, said,
+                what);
+}
+
+static enum smtp_outcome
+command(struct dialogue *d, int code, const char *text)
+{
+    g_autofree char *line = g_strconcat(text, "\r\n", NULL);
+    int rc = send_all(d, line, strlen(line));
+    if (rc < 0) {
+        return fail(d, SMTP_LATER, "%s could not be sent: %s", text, g_strerror(-rc));
+    }
+    return expect(d, code, text, SMTP_ANSWER_SECONDS);
+}
+
+/* A command inside an address would be a command. */
+static gboolean
+address_is_valid(const char *address)
+{
+    for (const char *c = address; *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == '\177') {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+all_ascii(const struct smtp_message *message)
+{
+    gboolean ascii = g_str_is_ascii(message->sender);
+    for (guint i = 0; i < message->recipients->len; i++) {
+        ascii = ascii && g_str_is_ascii(g_ptr_array_index(message->recipients, i));
+    }
+    return ascii;
+}
+
+static enum smtp_outcome
+addresses_check(struct dialogue *d)
+{
+    const struct smtp_message *message = d->message;
+    gboolean valid = address_is_valid(message->sender) && message->recipients->len > 0;
+    for (guint i = 0; i < message->recipients->len; i++) {
+        const char *recipient = g_ptr_array_index(message->recipients, i);
+        valid = valid && *recipient != '\0' && address_is_valid(recipient);
+    }
+    return valid ? SMTP_ACCEPTED : fail(d, SMTP_REFUSED, "an address is empty or no address");
+}
+
+static enum smtp_outcome
+connect_to(struct dialogue *d)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = d->message->socket;
+    if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
+        return fail(d, SMTP_LATER, "release_socket = %s: the path is too long", path);
+    }
+    d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (d->sock < 0 || connect(d->sock, (struct sockaddr *)&address, sizeof address) < 0) {
+        return fail(d, SMTP_LATER,
+                    "release_socket = %s: %s; is the mail server's release service "
+                    "set up, and running?",
+                    path, g_strerror(errno));
+    }
+    return expect(d, 220, "the connection", SMTP_ANSWER_SECONDS);
+}
+
+static enum smtp_outcome
+hello(struct dialogue *d)
+{
+    enum smtp_outcome outcome = command(d, 250, "EHLO localhost");
+    if (outcome == SMTP_ACCEPTED && !d->utf8 && !all_ascii(d->message)) {
+        return fail(d, SMTP_REFUSED,
+                    "an address is not ASCII, and the mail server has no SMTPUTF8");
+    }
+    return outcome;
+}
+
+/* Returns 1, 0, or -errno. */
+static int
+has_eight_bits(const struct smtp_message *message)
+{
+    g_autofree char *chunk = g_malloc(CHUNK);
+    off_t at = message->from;
+    ssize_t n;
+    while ((n = pread(message->fd, chunk, CHUNK, at)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if ((chunk[i] & 0x80) != 0) {
+                return 1;
+            }
+        }
+        at += n;
+    }
+    return n < 0 ? -errno : 0;
+}
+
+static enum smtp_outcome
+envelope_send(struct dialogue *d)
+{
+    const struct smtp_message *message = d->message;
+    int eight = has_eight_bits(message);
+    if (eight < 0) {
+        return fail(d, SMTP_LATER, "the kept file cannot be read: %s", g_strerror(-eight));
+    }
+    g_autofree char *mail = g_strdup_printf("MAIL FROM:<%s>%s%s", message->sender,
+                                            eight && d->eight_bit ? " BODY=8BITMIME" : "",
+                                            all_ascii(message) ? "" : " SMTPUTF8");
+    enum smtp_outcome outcome = command(d, 250, mail);
+    for (guint i = 0; i < message->recipients->len && outcome == SMTP_ACCEPTED; i++) {
+        g_autofree char *rcpt =
+            g_strdup_printf("RCPT TO:<%s>", (char *)g_ptr_array_index(message->recipients, i));
+        outcome = command(d, 250, rcpt);
+    }
+    return outcome;
+}
+
+/*
+ * The bytes as SMTP wants them. A bare LF is a line end to many a server, so "LF . CRLF" in a
+ * message would end it there.
+ */
+struct stuffing {
+    gboolean line_begins;
+    gboolean after_cr;
+};
+
+static void
+stuff(struct stuffing *s, const char *data, ssize_t len, GString *out)
+{
+    for (ssize_t i = 0; i < len; i++) {
+        char c = data[i];
+        if (s->line_begins && c == '.') {
+            g_string_append_c(out, '.');
+        }
+        if (c == '\n' && !s->after_cr) {
+            g_string_append_c(out, '\r');
+        }
+        g_string_append_c(out, c);
+        s->line_begins = c == '\n';
+        s->after_cr = c == '\r';
+    }
+}
+
+static enum smtp_outcome
+content_send(struct dialogue *d)
+{
+    g_autofree char *chunk = g_malloc(CHUNK);
+    g_autoptr(GString) out = g_string_sized_new(CHUNK + 1024);
+    struct stuffing s = {.line_begins = TRUE};
+    off_t at = d->message->from;
+    ssize_t n;
+    while ((n = pread(d->message->fd, chunk, CHUNK, at)) > 0) {
+        at += n;
+        g_string_truncate(out, 0);
+        stuff(&s, chunk, n, out);
+        int rc = send_all(d, out->str, out->len);
+        if (rc < 0) {
+            return fail(d, SMTP_LATER, "the message could not be sent: %s", g_strerror(-rc));
+        }
+    }
+    if (n < 0) {
+        return fail(d, SMTP_LATER, "the kept file cannot be read: %s", g_strerror(errno));
+    }
+    const char *end = s.line_begins ? ".\r\n" : "\r\n.\r\n";
+    d->sent = TRUE; /* from the first byte of its end: part of it may arrive */
+    int rc = send_all(d, end, strlen(end));
+    if (rc < 0) {
+        return fail(d, SMTP_LATER, "the end of the message: %s", g_strerror(-rc));
+    }
+    return expect(d, 250, "the message", SMTP_END_SECONDS);
+}
+
+static enum smtp_outcome
+dialogue_run(struct dialogue *d)
+{
+    enum smtp_outcome outcome = addresses_check(d);
+    if (outcome == SMTP_ACCEPTED) {
+        outcome = connect_to(d);
+    }
+    if (outcome == SMTP_ACCEPTED) {
+        outcome = hello(d);
+    }
+    if (outcome == SMTP_ACCEPTED) {
+        outcome = envelope_send(d);
+    }
+    if (outcome == SMTP_ACCEPTED) {
+        outcome = command(d, 354, "DATA");
+    }
+    return outcome == SMTP_ACCEPTED ? content_send(d) : outcome;
+}
+
+enum smtp_outcome
+smtp_deliver(const struct smtp_message *message, char **ret_text)
+{
+    struct dialogue d = {
+        .message = message, .sock = -1, .in = g_string_new(NULL), .text = g_string_new(NULL)};
+    enum smtp_outcome outcome = dialogue_run(&d);
+    *ret_text = text_escape(d.text->str, TEXT_MAX);
+    if (d.sock >= 0) {
+        /* Not waited for: the message is the server's, or it has nothing. */
+        (void)send(d.sock, "QUIT\r\n", 6, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(d.sock);
+    }
+    g_string_free(d.in, TRUE);
+    g_string_free(d.text, TRUE);
+    return outcome;
+}
