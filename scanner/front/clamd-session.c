@@ -341,9 +341,7 @@ run_request(struct clamd_session *s, const struct clamd_request *request)
 {
     s->tag.terminator = request->terminator;
     s->tag.id += s->numbered ? 1 : 0;
-    if (s->fd >= 0 && request->command != CLAMD_FILDES) {
-        refuse(s, "PROTOCOL ERROR: ancillary data sent without FILDES.");
-    } else if (s->numbered && request->plain) {
+    if (s->numbered && request->plain) {
         refuse(s, "Only nCMDS\\n and zCMDS\\0 are accepted inside IDSESSION.");
     } else if (s->numbered && !runs[request->command].numbered) {
         refuse(s, "Command invalid inside IDSESSION.");
@@ -479,6 +477,10 @@ on_input(void *data, const char *bytes, gsize len)
     }
     if (rc < 0) {
         return rc;
+    }
+    /* It came with the last byte, so what it could have belonged to has been read. */
+    if (s->fd >= 0 && at == len && s->state != STATE_END) {
+        refuse(s, "PROTOCOL ERROR: ancillary data sent without FILDES.");
     }
     if (s->state != STATE_END) {
         pace(s);

@@ -24,7 +24,7 @@ struct stream {
     GByteArray *output;
     struct spool_budget *budget; /* NULL: nothing is counted */
     gsize free_bytes;
-    gsize taken; /* from the budget */
+    gsize taken;             /* from the budget */
     sd_event_source *resume; /* so that held input comes from the event loop */
     gboolean held;
     gboolean finishing;
