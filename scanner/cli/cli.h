@@ -65,6 +65,7 @@ int cli_status(struct cli *cli, int argc, char **argv);
 int cli_scan(struct cli *cli, int argc, char **argv);
 int cli_quarantine(struct cli *cli, int argc, char **argv);
 int cli_doctor(struct cli *cli, int argc, char **argv);
+int cli_prove(struct cli *cli, int argc, char **argv);
 int cli_config(struct cli *cli, int argc, char **argv);
 int cli_signatures(struct cli *cli, int argc, char **argv);
 

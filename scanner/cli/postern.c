@@ -12,6 +12,7 @@ static const struct cli_command commands[] = {
     {"scan", "Scan files and directories", cli_scan},
     {"quarantine", "list, show: what was kept", cli_quarantine},
     {"doctor", "Look for ways in which mail could pass unscanned", cli_doctor},
+    {"prove", "Join the mail server's log with Postern's", cli_prove},
     {"config", "show, check: the configuration", cli_config},
     {"signatures", "add: install signatures on this node", cli_signatures},
 };
