@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How MTAs reach posternd, and what peers that are no good MTA can do to the others."""
+import os
+import pathlib
+import shutil
+import socket
+import struct
+import time
+
+import pytest
+
+import instance
+import mails
+import postfix
+
+CHROOTED = """\
+127.0.0.1:{port} inet n - y - - smtpd -o cleanup_service_name=jailed
+jailed unix n - y - 0 cleanup
+"""
+
+
+def packet(command, data=b""):
+    return struct.pack(">I", len(data) + 1) + command + data
+
+
+NEGOTIATE = packet(b"O", struct.pack(">III", 6, 0x1ff, 0x1fffff))
+CONNECT = packet(b"C", b"mail.client.test\0004\0\x19192.0.2.1\0")
+HELO = packet(b"H", b"mail.client.test\0")
+
+
+def exactly(sock, length):
+    data = b""
+    while len(data) < length:
+        more = sock.recv(length - len(data))
+        assert more, "closed"
+        data += more
+    return data
+
+
+def reply(sock):
+    (length,) = struct.unpack(">I", exactly(sock, 4))
+    data = exactly(sock, length)
+    return data[:1], data[1:]
+
+
+def connect(postern, greet=True):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(60)
+    sock.connect(str(postern.dir / "milter.sock"))
+    if greet:
+        sock.sendall(NEGOTIATE)
+        assert reply(sock)[0] == b"O"
+        sock.sendall(CONNECT + HELO)
+    return sock
+
+
+def is_closed(sock):
+    try:
+        return sock.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def private_kb(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
+
+
+def connections(postern):
+    return postern.json("status")["posternd"]["milter"][0]["connections"]
+
+
+def wait_for(condition, what):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def test_many_idle_connections(postern, mta):
+    """500 of them, each after a message: below 60 MB, and mail flows beside them."""
+    body = packet(b"B", b"x" * 60000)
+    idle = [connect(postern) for _ in range(500)]
+    for sock in idle:
+        sock.sendall(packet(b"M", b"<a@client.test>\0") + packet(b"R", b"<b@lab.test>\0") +
+                     packet(b"L", b"Subject\0 idle\0") + packet(b"N") + body)
+    for sock in idle:
+        assert reply(sock)[0] == b"c"
+    for sock in idle:
+        sock.sendall(packet(b"A"))
+    wait_for(lambda: postern.json("status")["posternd"]["spool"]["used"] == 0, "all is given back")
+    assert connections(postern) == 500
+    assert mta.send(mails.clean("beside the idle"))[0] == 250
+    used = private_kb(postern.pid("posternd"))
+    assert used < 60 * 1024, f"{used} kB"
+    for sock in idle:
+        sock.close()
+    wait_for(lambda: connections(postern) < 10, "they are closed")
+
+
+def test_slow_clients(postern, mta):
+    """Peers that send a byte now and then, or half a packet, or read nothing: others do not wait."""
+    slow = [connect(postern, greet=False) for _ in range(50)]
+    words = NEGOTIATE + CONNECT + packet(b"M", b"<a@client.test>\0")
+    for i, sock in enumerate(slow):
+        sock.sendall(words[:i])
+    began = time.monotonic()
+    for number in range(10):
+        assert mta.send(mails.clean(f"beside the slow {number}"))[0] == 250
+        for i, sock in enumerate(slow):
+            sock.sendall(words[i + number:i + number + 1])
+    assert time.monotonic() - began < 20
+    for sock in slow:
+        sock.close()
+
+
+HOSTILE = {
+    "length 0": NEGOTIATE + b"\0\0\0\0",
+    "length 4 GB": NEGOTIATE + b"\xff\xff\xff\xff",
+    "unknown command": NEGOTIATE + packet(b"z"),
+    "not the protocol": b"EHLO client.test\r\n",
+    "version 1": packet(b"O", struct.pack(">III", 1, 0x1ff, 0x1fffff)),
+    "no headers": packet(b"O", struct.pack(">III", 6, 0x0e, 0x1fffff)),
+    "body before MAIL": NEGOTIATE + packet(b"B", b"x"),
+    "twice": NEGOTIATE + NEGOTIATE,
+    "no sender": NEGOTIATE + packet(b"M"),
+    "unterminated": NEGOTIATE + packet(b"M", b"<a@client.test>"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nonsense_is_closed(postern, mta, name):
+    with connect(postern, greet=False) as sock:
+        sock.sendall(HOSTILE[name])
+        while not is_closed(sock):
+            pass
+    assert mta.send(mails.clean(f"after {name}"))[0] == 250
+
+
+def test_why_an_mta_is_refused(postern):
+    with connect(postern, greet=False) as sock:
+        sock.sendall(HOSTILE["no headers"])
+        assert is_closed(sock)
+    wait_for(lambda: any("SMFIF_ADDHDRS" in line for line in postern.log), "the log says why")
+
+
+def test_endless_headers_and_macros(postern, mta):
+    """A flood of macros costs nothing; endless headers end at message_size, with 552."""
+    with connect(postern) as sock:
+        sock.sendall(packet(b"D", b"M" + b"i\0id\0{auth_authen}\0jo\0" * 20000))
+        sock.sendall(packet(b"D", b"M" + b"x" * 500000 + b"\0y\0"))
+        sock.sendall(packet(b"M", b"<a@client.test>\0") + packet(b"R", b"<b@lab.test>\0"))
+        assert reply(sock)[0] == b"c"
+        header = packet(b"L", b"X-Endless\0" + b" long" * 180000 + b"\0")
+        for _ in range(130):
+            sock.sendall(header)
+        sock.sendall(packet(b"N") + packet(b"E"))
+        kind, text = reply(sock)
+        assert (kind, text[:9]) == (b"y", b"552 5.3.4")
+    assert mta.send(mails.clean("after the flood"))[0] == 250
+    assert private_kb(postern.pid("posternd")) < 60 * 1024
+
+
+def test_connection_flood(postern, mta):
+    """More than `clients` are turned away; those that are served, and later ones, get answers."""
+    flood = []
+    for _ in range(1100):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(60)
+        sock.connect(str(postern.dir / "milter.sock"))
+        flood.append(sock)
+    code, text = mta.send(mails.clean("in the flood"))
+    assert code == 451, text
+    assert postern.json("status")["posternd"]["counters"]["refused"] >= 100
+    for sock in flood:
+        sock.close()
+    wait_for(lambda: mta.send(mails.clean("after the connections"))[0] == 250, "it serves again")
+
+
+def test_chrooted_postfix(folder, signatures):
+    """As Debian ships it: smtpd and cleanup see the socket below the queue directory only."""
+    if os.geteuid() != 0:
+        pytest.skip("a private Postfix needs root")
+    port = postfix.free_port()
+    mta = postfix.Postfix(folder / "postfix-chroot", "unix:/postern/milter.sock",
+                          CHROOTED.format(port=port))
+    queue = mta.dir / "queue/postern"
+    queue.mkdir()
+    shutil.chown(queue, "postern", "postfix")
+    queue.chmod(0o2750)
+    postern = instance.Instance(folder / "chroot", signatures,
+                                f'milter_listen = {{"unix:{queue}/milter.sock"}}\n')
+    postern.start()
+    try:
+        mta.start()
+        mta.port = port
+        assert mta.send(mails.clean("chrooted"))[0] == 250
+        assert mta.send(mails.with_attachment("chrooted bad", mails.EICAR))[0] == 550
+        mta.drain()
+        assert list(mta.delivered()) == ["chrooted"]
+    finally:
+        mta.stop()
+        postern.stop()
