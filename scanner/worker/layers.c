@@ -225,6 +225,14 @@ layers_leave(struct layers *layers)
     }
 }
 
+const char *
+layers_path(const struct layers *layers)
+{
+    return layers->stack->len > 0
+               ? g_array_index(layers->stack, struct layer, layers->stack->len - 1).path
+               : layers->path;
+}
+
 void
 layers_end(struct layers *layers)
 {

@@ -34,6 +34,8 @@ void layers_begin(struct layers *layers, struct facts *facts, guint64 file_limit
 void layers_enter(struct layers *layers, const struct clam_layer *layer, const char *path);
 void layers_member(struct layers *layers, const struct clam_member *member);
 void layers_leave(struct layers *layers);
+/* The MIME path of the innermost layer. */
+const char *layers_path(const struct layers *layers);
 /* Ends what a scan that broke off left open. */
 void layers_end(struct layers *layers);
 

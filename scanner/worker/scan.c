@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 
 #include "faultguard.h"
+#include "inflated.h"
 #include "layers.h"
 #include "mime.h"
 #include "objects.h"
@@ -26,6 +27,7 @@ struct scan {
     const char *path;     /* of the object that is being scanned */
     struct layers layers; /* its containers */
     struct objects objects;
+    struct inflated inflated;
 };
 
 /* The leaf that consists of exactly these bytes, *RET_HASHED: SHA256 is theirs. */
@@ -94,6 +96,7 @@ on_enter(void *data, const struct clam_layer *layer)
                                      scan->path, hashed ? sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
     look_into_mail(scan, layer, path);
+    inflated_add(&scan->inflated, layer, path);
 }
 
 static void
@@ -282,6 +285,12 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     };
     faultguard_start();
     scan.leaves = mime_parse(data, len, scan.facts);
+    scan.inflated = (struct inflated){
+        .leaves = scan.leaves,
+        .facts = scan.facts,
+        .file_limit = orders->scan_file_size,
+        .room = orders->scan_size,
+    };
     scan_message(&scan, data, len);
     scan_normalised(&scan, data, len);
     scan_leaves(&scan);
