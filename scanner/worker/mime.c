@@ -4,7 +4,6 @@
 
 #include <string.h>
 #include <gmime/gmime.h>
-#include <openssl/evp.h>
 
 #include "base64.h"
 #include "defects.h"
@@ -14,6 +13,7 @@
 #include "readings.h"
 #include "smime.h"
 #include "text.h"
+#include "warnings.h"
 
 /* Bytes of all leaves together, as a multiple of the message: more than base64 in base64 in ...
  * can make, but mails that contain each other as plain attachments could without end. */
@@ -23,34 +23,20 @@
 #define LEAF_BYTES_IN_ARCHIVES (128U << 20)
 
 /* One text that GMime parses. */
-struct text {
+struct source {
     const char *data;
     size_t len;
-    bool in_place;    /* it is the raw message: offsets in it are offsets there */
-    GArray *warnings; /* of struct warning */
-    GArray *starts;   /* of struct start, of the entities */
-};
-
-struct warning {
-    gint64 offset;
-    const char *name;
-};
-
-struct start {
-    gint64 offset;
-    char *path;
+    bool in_place; /* it is the raw message: offsets in it are offsets there */
+    struct warnings warnings;
 };
 
 struct walk {
     struct facts *facts;
-    GPtrArray *leaves;
-    guint64 room;         /* bytes that leaves may still take */
-    struct text *text;    /* the innermost */
-    const char *boundary; /* of the multipart around, NULL = none */
-    unsigned signatures;  /* around the part */
-    bool odd;             /* programs disagree about which parts there are */
-    const char *another;  /* another reading of what is at this path, NULL = the first one */
-    unsigned found;       /* by this reading */
+    struct leaves leaves;
+    struct source *source; /* the innermost */
+    const char *boundary;  /* of the multipart around, NULL = none */
+    unsigned signatures;   /* around the part */
+    bool odd;              /* programs disagree about which parts there are */
 };
 
 static void walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned depth);
@@ -84,15 +70,6 @@ mime_init(void)
     }
 }
 
-static void
-leaf_free(void *p)
-{
-    struct mime_leaf *leaf = p;
-    g_free(leaf->path);
-    g_free(leaf->data);
-    g_free(leaf);
-}
-
 static char *
 join(const char *path, int number)
 {
@@ -115,8 +92,7 @@ describe(struct walk *walk, GMimeObject *object, const char *path, const struct 
         .sha256 = sha256,
         .signed_ = walk->signatures > 0 || GMIME_IS_MULTIPART_SIGNED(object),
     };
-    struct start start = {.offset = entity_offset(object), .path = g_strdup(path)};
-    g_array_append_val(walk->text->starts, start);
+    warnings_add_start(&walk->source->warnings, entity_offset(object), path);
     struct part *known = facts_add_part(walk->facts, &part);
     walk->odd |= entity_defects(object, walk->facts, path);
     return known;
@@ -141,44 +117,10 @@ describe_object(struct walk *walk, const struct mime_leaf *leaf, const char *typ
     (void)facts_add_part(walk->facts, &part);
 }
 
-static bool
-is_leaf_already(const struct walk *walk, const struct mime_leaf *leaf)
-{
-    for (guint i = 0; i < walk->leaves->len; i++) {
-        const struct mime_leaf *other = g_ptr_array_index(walk->leaves, i);
-        if (other->size == leaf->size &&
-            memcmp(other->sha256, leaf->sha256, sizeof leaf->sha256) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Takes BYTES over. NULL when there are too many leaves already, or when another reading has found
- * nothing else than the first. */
 static struct mime_leaf *
 leaf_add(struct walk *walk, const char *path, GByteArray *bytes)
 {
-    bool too_many = walk->leaves->len >= MIME_LEAVES_MAX;
-    if (too_many || bytes->len > walk->room) {
-        facts_add_unscanned(walk->facts, CAUSE_LIMIT,
-                            too_many ? "number of MIME parts" : "size of MIME parts", path);
-        g_byte_array_unref(bytes);
-        return NULL;
-    }
-    struct mime_leaf *leaf = g_new0(struct mime_leaf, 1);
-    leaf->size = bytes->len;
-    leaf->data = g_byte_array_free(bytes, FALSE);
-    EVP_Digest(leaf->data, leaf->size, leaf->sha256, NULL, EVP_sha256(), NULL);
-    if (walk->another != NULL && (leaf->size == 0 || is_leaf_already(walk, leaf))) {
-        leaf_free(leaf);
-        return NULL;
-    }
-    walk->room -= leaf->size;
-    leaf->path = walk->another != NULL ? g_strdup_printf("%s/%u", walk->another, ++walk->found)
-                                       : g_strdup(path);
-    g_ptr_array_add(walk->leaves, leaf);
-    return leaf;
+    return leaves_add(&walk->leaves, path, bytes, walk->facts);
 }
 
 /* What mail programs that decode differently would see. */
@@ -270,7 +212,7 @@ look_at_openpgp(struct walk *walk, const struct mime_leaf *leaf, const char *pat
 {
     GByteArray *content = NULL;
     enum openpgp_kind kind =
-        openpgp_look(leaf->data, leaf->size, (size_t)MIN(walk->room, G_MAXUINT), &content);
+        openpgp_look(leaf->data, leaf->size, (size_t)MIN(walk->leaves.room, G_MAXUINT), &content);
     if (kind == OPENPGP_ENCRYPTED) {
         facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "OpenPGP", path);
     } else if (kind == OPENPGP_UNOPENED) {
@@ -351,8 +293,8 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     if (leaf == NULL) {
         return;
     }
-    if (known != NULL && walk->text->in_place) {
-        entity_map(part, walk->text->data, walk->text->len, walk->boundary, known);
+    if (known != NULL && walk->source->in_place) {
+        entity_map(part, walk->source->data, walk->source->len, walk->boundary, known);
     }
     check_base64(walk, content, path);
     add_second_reading(walk, object, content, path);
@@ -412,7 +354,7 @@ walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, u
     const char *boundary = walk->boundary;
     bool is_signed = GMIME_IS_MULTIPART_SIGNED(object);
     guint unscanned = walk->facts->unscanned->len;
-    if (walk->another == NULL) {
+    if (walk->leaves.another == NULL) {
         (void)describe(walk, object, path, NULL);
     }
     look_around(walk, multipart, path);
@@ -433,7 +375,7 @@ walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, u
 static void
 walk_message_part(struct walk *walk, GMimeObject *object, const char *path, unsigned depth)
 {
-    if (walk->another == NULL) {
+    if (walk->leaves.another == NULL) {
         (void)describe(walk, object, path, NULL);
     }
     walk_message(walk, g_mime_message_part_get_message(GMIME_MESSAGE_PART(object)), path, depth);
@@ -453,7 +395,7 @@ walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned d
             facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
                                 "fragment of a message (message/partial)", path);
         }
-        if (walk->another != NULL) {
+        if (walk->leaves.another != NULL) {
             walk_other_leaf(walk, object, depth + 1);
         } else {
             walk_leaf(walk, GMIME_PART(object), path, depth + 1);
@@ -462,91 +404,31 @@ walk_object(struct walk *walk, GMimeObject *object, const char *path, unsigned d
 }
 
 static void
-on_warning(gint64 offset, GMimeParserWarning code, const char *item, void *data)
-{
-    struct walk *walk = data;
-    bool structural;
-    struct warning warning = {.offset = offset, .name = defect_of_warning(code, &structural)};
-    (void)item;
-    if (walk->text != NULL && walk->text->warnings->len < FACTS_PARTS_MAX && warning.name != NULL) {
-        g_array_append_val(walk->text->warnings, warning);
-        walk->odd |= structural;
-    }
-}
-
-static int
-compare_starts(const void *a, const void *b)
-{
-    gint64 one = ((const struct start *)a)->offset;
-    gint64 other = ((const struct start *)b)->offset;
-    return one < other ? -1 : one > other;
-}
-
-/* A warning belongs to the last entity that begins before it. */
-static const char *
-path_at(const GArray *starts, gint64 offset)
-{
-    const char *path = "";
-    for (guint i = 0; i < starts->len; i++) {
-        const struct start *start = &g_array_index(starts, struct start, i);
-        if (start->offset > offset) {
-            break;
-        }
-        path = start->path;
-    }
-    return path;
-}
-
-static void
-assign_warnings(struct walk *walk, const char *path)
-{
-    const struct text *text = walk->text;
-    if (text->warnings->len > 0) {
-        g_array_sort(text->starts, compare_starts);
-    }
-    for (guint i = 0; i < text->warnings->len; i++) {
-        const struct warning *warning = &g_array_index(text->warnings, struct warning, i);
-        facts_add_defect(walk->facts, warning->name,
-                         warning->offset < 0 ? path : path_at(text->starts, warning->offset));
-    }
-}
-
-static void
-start_clear(void *p)
-{
-    struct start *start = p;
-    g_clear_pointer(&start->path, g_free);
-}
-
-static void
 walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
           unsigned depth)
 {
-    struct text *outer = walk->text;
+    struct source *outer = walk->source;
     const char *boundary = g_steal_pointer(&walk->boundary);
-    struct text text = {
+    struct source source = {
         .data = (const char *)data,
         .len = len,
-        .in_place = outer == NULL && walk->another == NULL,
-        .warnings = g_array_new(FALSE, FALSE, sizeof(struct warning)),
-        .starts = g_array_new(FALSE, FALSE, sizeof(struct start)),
+        .in_place = outer == NULL && walk->leaves.another == NULL,
     };
-    g_array_set_clear_func(text.starts, start_clear);
-    walk->text = &text;
+    warnings_begin(&source.warnings);
+    walk->source = &source;
     GMimeParserOptions *options = g_mime_parser_options_new();
-    g_mime_parser_options_set_warning_callback(options, on_warning, walk);
+    g_mime_parser_options_set_warning_callback(options, warnings_on_warning, &source.warnings);
     GMimeStream *stream = g_mime_stream_mem_new_with_buffer((const char *)data, len);
     GMimeParser *parser = g_mime_parser_new_with_stream(stream);
     GMimeMessage *message = g_mime_parser_construct_message(parser, options);
     walk_message(walk, message, path, depth);
-    assign_warnings(walk, path);
+    walk->odd |= source.warnings.structural;
+    warnings_end(&source.warnings, path, walk->facts);
     g_clear_object(&message);
     g_object_unref(parser);
     g_object_unref(stream);
     g_mime_parser_options_free(options);
-    g_array_unref(text.warnings);
-    g_array_unref(text.starts);
-    walk->text = outer;
+    walk->source = outer;
     walk->boundary = boundary;
 }
 
@@ -594,9 +476,13 @@ on_entity(void *data, GByteArray *entity, bool blank)
 {
     struct walk *walk = data;
     if (!blank) {
-        facts_add_defect(walk->facts, DEFECT_NO_BLANK_LINE, walk->another);
+        facts_add_defect(walk->facts, DEFECT_NO_BLANK_LINE, walk->leaves.another);
     }
-    walk_mail(walk, entity->data, entity->len, "", 0);
+    if (leaves_are_full(&walk->leaves)) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", walk->leaves.another);
+    } else {
+        walk_mail(walk, entity->data, entity->len, "", 0);
+    }
     g_byte_array_unref(entity);
 }
 
@@ -609,33 +495,6 @@ read_otherwise(struct walk *walk, const unsigned char *data, size_t len)
         part->from = part->body_from = part->to = 0;
     }
     reading_entities(data, len, on_entity, walk);
-}
-
-static struct walk
-walk_begin(GPtrArray *leaves, guint64 room, struct facts *facts)
-{
-    guint64 used = 0;
-    for (guint i = 0; i < leaves->len; i++) {
-        used += ((const struct mime_leaf *)g_ptr_array_index(leaves, i))->size;
-    }
-    return (struct walk){
-        .facts = facts,
-        .leaves = leaves,
-        .room = room > used ? room - used : 0,
-    };
-}
-
-/* How many leaves there are directly in PATH. */
-static unsigned
-count_in(const GPtrArray *leaves, const char *path)
-{
-    unsigned n = 0;
-    size_t len = strlen(path);
-    for (guint i = 0; i < leaves->len; i++) {
-        const struct mime_leaf *leaf = g_ptr_array_index(leaves, i);
-        n += strncmp(leaf->path, path, len) == 0 && leaf->path[len] == '/';
-    }
-    return n;
 }
 
 static void
@@ -651,7 +510,7 @@ GPtrArray *
 mime_parse(const unsigned char *data, size_t len, struct facts *facts)
 {
     guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_BASE;
-    struct walk walk = walk_begin(g_ptr_array_new_with_free_func(leaf_free), room, facts);
+    struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves_list_new(), room)};
     unsigned before = complaints;
     if (reading_is_mail(data, len)) {
         look_at_bytes(&walk, data, len);
@@ -661,12 +520,11 @@ mime_parse(const unsigned char *data, size_t len, struct facts *facts)
     }
     add_inline(&walk, data, len, "");
     if (walk.odd) {
-        walk.another = "";
-        walk.found = count_in(walk.leaves, "");
+        leaves_read_again(&walk.leaves, "");
         read_otherwise(&walk, data, len);
     }
     complain(facts, before, "");
-    return walk.leaves;
+    return walk.leaves.list;
 }
 
 void
@@ -674,10 +532,9 @@ mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArr
                 struct facts *facts)
 {
     guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_IN_ARCHIVES;
-    struct walk walk = walk_begin(leaves, room, facts);
+    struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves, room)};
     unsigned before = complaints;
-    walk.another = path;
-    walk.found = count_in(leaves, path);
+    leaves_read_again(&walk.leaves, path);
     walk_mail(&walk, data, len, path, 0);
     add_inline(&walk, data, len, path);
     if (walk.odd) {
@@ -690,9 +547,10 @@ void
 mime_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
               struct facts *facts)
 {
-    struct walk walk = walk_begin(leaves, LEAF_BYTES_IN_ARCHIVES, facts);
+    struct leaves all = leaves_begin(leaves, LEAF_BYTES_IN_ARCHIVES);
     GByteArray *bytes = g_byte_array_new();
-    struct mime_leaf *leaf = leaf_add(&walk, path, g_byte_array_append(bytes, data, (guint)len));
+    struct mime_leaf *leaf =
+        leaves_add(&all, path, g_byte_array_append(bytes, data, (guint)len), facts);
     if (leaf != NULL) {
         leaf->visited = true;
         leaf->is_mail = true;

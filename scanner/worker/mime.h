@@ -16,19 +16,9 @@
 #include <glib.h>
 
 #include "facts.h"
+#include "leaves.h"
 
 #define MIME_DEPTH_MAX 50
-#define MIME_LEAVES_MAX 1000
-
-struct mime_leaf {
-    char *path;
-    unsigned char *data; /* decoded; NULL when size is 0 */
-    size_t size;
-    unsigned char sha256[32];
-    bool is_mail;        /* taken apart as one */
-    bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
-    bool taken_for_mail; /* for the caller: as a mail */
-};
 
 /* Before the sandbox closes. Takes GLib's log over: what is logged while a mail is parsed counts as
  * damage of that mail. */

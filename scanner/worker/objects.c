@@ -33,11 +33,13 @@ pop(struct objects *objects)
 }
 
 void
-objects_begin(struct objects *objects, struct facts *facts, const GPtrArray *leaves)
+objects_begin(struct objects *objects, struct facts *facts, const GPtrArray *leaves,
+              GHashTable *seen)
 {
     *objects = (struct objects){
         .facts = facts,
         .leaves = leaves,
+        .seen = seen,
         .stack = g_array_new(FALSE, FALSE, sizeof(struct object)),
         .paths = g_ptr_array_new_with_free_func(g_free),
         .alerts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
@@ -89,25 +91,11 @@ name_of(const struct object *parent, const struct clam_layer *layer)
     return objects_name_decode(name, parent->is_zip);
 }
 
-/* Files in the middle of text are leaves, and numbered before anything that libclamav finds. */
-static unsigned
-count_leaves_in(const struct objects *objects, const char *path)
-{
-    unsigned n = 0;
-    size_t len = strlen(path);
-    for (guint i = 0; objects->leaves != NULL && i < objects->leaves->len; i++) {
-        const struct mime_leaf *leaf = g_ptr_array_index(objects->leaves, i);
-        n += strncmp(leaf->path, path, len) == 0 && leaf->path[len] == '/' &&
-             strchr(leaf->path + len + 1, '/') == NULL;
-    }
-    return n;
-}
-
 static void
 describe(struct objects *objects, const struct object *parent, const struct object *object,
          const struct clam_layer *layer, const unsigned char *sha256)
 {
-    if (facts_find_part(objects->facts, object->path) != NULL) {
+    if (!g_hash_table_add(objects->seen, g_strdup(object->path))) {
         return;
     }
     bool full = objects->facts->parts->len >= FACTS_PARTS_MAX;
@@ -153,6 +141,12 @@ is_reading(const struct object *parent, const struct clam_layer *layer)
              strcmp(type, "mail") == 0 || strcmp(type, "binary") == 0));
 }
 
+static bool
+is_mail(const char *type)
+{
+    return g_strcmp0(type, "CL_TYPE_MAIL") == 0 || g_strcmp0(type, "CL_TYPE_MHTML") == 0;
+}
+
 static const char *
 child_path(struct objects *objects, struct object *parent)
 {
@@ -170,10 +164,13 @@ objects_enter(struct objects *objects, const struct clam_layer *layer, const str
         pop(objects);
     }
     struct object *parent = top(objects);
+    if (parent != NULL && !parent->is_mail) {
+        leaf = NULL; /* the same content, but this time as a member of something */
+    }
     struct object object = {
         .level = layer->level,
         .path = leaf != NULL ? leaf->path : path,
-        .is_mail = g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0,
+        .is_mail = is_mail(layer->type),
         .is_zip = layer->type != NULL && strstr(layer->type, "ZIP") != NULL,
     };
     if (parent != NULL && leaf == NULL) {
@@ -187,7 +184,8 @@ objects_enter(struct objects *objects, const struct clam_layer *layer, const str
         set_true_type(objects, object.path, layer->type);
     }
     if (parent == NULL || strcmp(parent->path, object.path) != 0) {
-        object.children = count_leaves_in(objects, object.path);
+        /* Files in the middle of text are leaves: they have the first numbers. */
+        object.children = leaves_count_in(objects->leaves, object.path);
     }
     g_array_append_val(objects->stack, object);
     return object.path;

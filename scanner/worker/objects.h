@@ -13,20 +13,22 @@
 
 #include "clam.h"
 #include "facts.h"
-#include "mime.h"
+#include "leaves.h"
 
 struct objects {
     struct facts *facts;
-    const GPtrArray *leaves; /* of struct mime_leaf *, may be NULL */
+    const GPtrArray *leaves; /* of struct mime_leaf * */
+    GHashTable *seen;        /* paths, over all scans of a message; owned by the caller */
     GArray *stack;           /* of struct object */
     GPtrArray *paths;        /* owns the paths of this scan */
     GHashTable *alerts;      /* signature name -> path of the innermost object that has it */
 };
 
-/* Before each scan; PATH: MIME path of what is scanned, to outlive it. */
-void objects_begin(struct objects *objects, struct facts *facts, const GPtrArray *leaves);
-/* LEAF: the MIME part that the layer is, or NULL; PATH: of level 0 without a leaf. SHA256: of the
- * layer, NULL when unknown. Returns the layer's path, valid until objects_end(). */
+/* Before each scan. SEEN: a set of texts that it owns, empty before the first scan of a message. */
+void objects_begin(struct objects *objects, struct facts *facts, const GPtrArray *leaves,
+                   GHashTable *seen);
+/* LEAF: the MIME part whose content the layer has, or NULL; PATH: of level 0 without a leaf.
+ * SHA256: of the layer, NULL when unknown. Returns the layer's path, valid until objects_end(). */
 const char *objects_enter(struct objects *objects, const struct clam_layer *layer,
                           const struct mime_leaf *leaf, const char *path,
                           const unsigned char *sha256);

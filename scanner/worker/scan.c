@@ -28,9 +28,11 @@ struct scan {
     struct layers layers; /* its containers */
     struct objects objects;
     struct inflated inflated;
+    GHashTable *seen; /* paths of objects */
 };
 
-/* The leaf that consists of exactly these bytes, *RET_HASHED: SHA256 is theirs. */
+/* The leaf that consists of exactly these bytes, of several the first that was not shown yet;
+ * *RET_HASHED: SHA256 is theirs. */
 static struct mime_leaf *
 find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char sha256[32],
           bool *ret_hashed)
@@ -47,8 +49,11 @@ find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char
         }
         if (memcmp(leaf->sha256, sha256, sizeof leaf->sha256) == 0) {
             leaf->visited = true;
-            found = leaf;
+            found = found == NULL || found->shown ? leaf : found;
         }
+    }
+    if (found != NULL) {
+        found->shown = true;
     }
     return found;
 }
@@ -172,7 +177,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
     }
     scan->path = path;
     layers_begin(&scan->layers, scan->facts, scan->orders->scan_file_size, path);
-    objects_begin(&scan->objects, scan->facts, scan->leaves);
+    objects_begin(&scan->objects, scan->facts, scan->leaves, scan->seen);
     if (left_ms > 0) {
         result = clam_scan(scan->clam, data, len, (unsigned)left_ms, &sink, &text);
     }
@@ -281,6 +286,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .clam = clam,
         .orders = orders,
         .facts = facts_new(),
+        .seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
     faultguard_start();
@@ -295,6 +301,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     scan_normalised(&scan, data, len);
     scan_leaves(&scan);
     objects_share(scan.facts);
+    g_clear_pointer(&scan.seen, g_hash_table_unref);
     g_clear_pointer(&scan.leaves, g_ptr_array_unref);
     empty_tmpdir(scan.facts);
     faultguard_stop();

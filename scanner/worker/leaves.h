@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef LEAVES_H
+#define LEAVES_H
+
+/*
+ * The decoded contents that one or several readings of a mail yield, each to be scanned; at most
+ * MIME_LEAVES_MAX, and no more bytes than there is room for: what lies beyond becomes a limit in
+ * the facts.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <glib.h>
+
+#include "facts.h"
+
+#define MIME_LEAVES_MAX 1000
+
+struct mime_leaf {
+    char *path;
+    unsigned char *data; /* decoded; NULL when size is 0 */
+    size_t size;
+    unsigned char sha256[32];
+    bool is_mail;        /* taken apart as one */
+    bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
+    bool shown;          /* for the caller: libclamav has come upon it */
+    bool taken_for_mail; /* for the caller: as a mail */
+};
+
+struct leaves {
+    GPtrArray *list; /* of struct mime_leaf * */
+    guint64 room;    /* bytes that may still be added */
+    /* Another reading of what is at this path, NULL = the first one: then only what is not among
+     * the leaves is added, and numbered below this path. */
+    const char *another;
+    unsigned found; /* by this reading */
+};
+
+/* An empty list, which frees its leaves. */
+GPtrArray *leaves_list_new(void);
+
+/* LIST may have leaves; all together may have ROOM bytes. */
+struct leaves leaves_begin(GPtrArray *list, guint64 room);
+
+/* From now on it is another reading of PATH. */
+void leaves_read_again(struct leaves *leaves, const char *path);
+
+bool leaves_are_full(const struct leaves *leaves);
+
+/* Takes BYTES over. NULL when there are too many leaves already, or when another reading has found
+ * nothing else than the first. */
+struct mime_leaf *leaves_add(struct leaves *leaves, const char *path, GByteArray *bytes,
+                             struct facts *facts);
+
+/* How many of LIST lie directly in PATH. */
+unsigned leaves_count_in(const GPtrArray *list, const char *path);
+
+#endif
