@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define ACTIONS_NEEDED (SMFIF_ADDHDRS | SMFIF_CHGHDRS)
-#define ACTIONS_WANTED (ACTIONS_NEEDED | SMFIF_CHGBODY | SMFIF_SETSYMLIST)
+#define ACTIONS_NEEDED (SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_CHGBODY)
+#define ACTIONS_WANTED (ACTIONS_NEEDED | SMFIF_SETSYMLIST)
 
 /*
  * MAIL and the end of the message are answered, all between is not: a failure on the way is

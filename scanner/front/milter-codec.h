@@ -49,14 +49,13 @@ struct milter_options {
 int milter_options_decode(const struct milter_packet *packet, struct milter_options *ret);
 
 /*
- * Of what the MTA offers, what Postern takes: adding and changing headers, changing the body, no
- * replies where none is needed, header values byte for byte, its own list of macros. Whoever
- * cannot do one of the others does without.
+ * Of what the MTA offers, what Postern takes: adding and changing headers, another body, no replies
+ * where none is needed, header values byte for byte, its own list of macros.
  *
  * Returns 0; -EPROTO when the MTA is too old (below version 2); -EOPNOTSUPP when it does not let
- * headers be added and changed: then mail could neither be marked nor a forged mark be taken away,
- * and the connection is to be closed, so that the MTA says 451. Without SMFIF_CHGBODY nothing can
- * be cut out of a message.
+ * headers and body be changed: mail could not be marked, a forged mark not be taken away, a part
+ * not be cut out. The connection is then to be closed, and the MTA says 451. All MTAs known let
+ * them be changed; without steps (SMFIP_*) on offer everything works too, only slower.
  */
 int milter_negotiate(const struct milter_options *offer, struct milter_options *ret);
 

@@ -496,8 +496,9 @@ on_ended(void *data, int reason)
     } else if (reason == -ENOBUFS) {
         no_memory(s);
     } else if (reason == -EOPNOTSUPP) {
-        log_warning("milter: connection closed, the MTA says 451: it does not let headers be added "
-                    "and changed (SMFIF_ADDHDRS, SMFIF_CHGHDRS), so its mail could not be marked");
+        log_warning(
+            "milter: connection closed, the MTA says 451: it does not let headers and body be "
+            "changed (SMFIF_ADDHDRS, SMFIF_CHGHDRS, SMFIF_CHGBODY)");
     } else if (reason == -EPROTO || reason == -EBADMSG || reason == -EMSGSIZE) {
         log_warning("milter: connection closed: what came is not the milter protocol, version "
                     "2 to 6 (%s)",

@@ -71,7 +71,8 @@ test_negotiate(void **state)
     static const struct milter_options later = {7, 0xffffffff, 0xffffffff};
     static const struct milter_options ancient = {1, 0xf, 0x3f};
     static const struct milter_options tied = {6, SMFIF_ADDHDRS, 0x1fffff};
-    static const struct milter_options small = {2, SMFIF_ADDHDRS | SMFIF_CHGHDRS, 0};
+    static const struct milter_options bodyless = {6, SMFIF_ADDHDRS | SMFIF_CHGHDRS, 0};
+    static const struct milter_options stepless = {6, 0x1ff, 0};
     struct milter_options mine;
     (void)state;
     assert_int_equal(milter_negotiate(&sendmail, &mine), 0);
@@ -92,8 +93,9 @@ test_negotiate(void **state)
     assert_int_equal(mine.version, 6);
     assert_int_equal(milter_negotiate(&ancient, &mine), -EPROTO);
     assert_int_equal(milter_negotiate(&tied, &mine), -EOPNOTSUPP);
-    assert_int_equal(milter_negotiate(&small, &mine), 0); /* it cannot have parts cut out */
-    assert_int_equal(mine.actions, SMFIF_ADDHDRS | SMFIF_CHGHDRS);
+    assert_int_equal(milter_negotiate(&bodyless, &mine), -EOPNOTSUPP);
+    assert_int_equal(milter_negotiate(&stepless, &mine), 0);
+    assert_int_equal(mine.protocol, 0);
 }
 
 static void
