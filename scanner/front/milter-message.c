@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "counters.h"
 #include "log.h"
@@ -26,6 +27,9 @@ static const char *const mark_names[MILTER_HEADERS] = {
     [MARK_ACTION] = MILTER_HEADER "-Action",
     [MARK_KEY] = MILTER_HEADER "-Key",
 };
+
+/* Of a new body; the protocol allows 65535 (MILTER_CHUNK_SIZE). */
+#define BODY_PIECE 32768U
 
 #define COUNTER(name) offsetof(struct counters, name)
 
@@ -290,8 +294,27 @@ milter_message_answer(GByteArray *out, const struct milter_marks *marks,
     } else {
         marks_remove(out, marks);
         marks_add(out, decision, leadspc);
-        milter_encode(out, SMFIR_ACCEPT, NULL, 0);
+        if (decision->action != ACTION_REPLACE) {
+            milter_encode(out, SMFIR_ACCEPT, NULL, 0);
+        }
     }
+}
+
+/* Nothing of what was changed holds when the last answer is no "accept". */
+bool
+milter_message_send_body(GByteArray *out, const struct spool *replacement, guint64 *at)
+{
+    g_autofree char *piece = g_malloc(BODY_PIECE);
+    gsize left = (gsize)(spool_size(replacement) - *at);
+    ssize_t n =
+        left == 0 ? 0 : pread(spool_fd(replacement), piece, MIN(left, BODY_PIECE), (off_t)*at);
+    if (n > 0) {
+        milter_encode(out, SMFIR_REPLBODY, piece, (gsize)n);
+        *at += (guint64)n;
+        return true;
+    }
+    milter_encode(out, left == 0 ? SMFIR_ACCEPT : SMFIR_TEMPFAIL, NULL, 0);
+    return false;
 }
 
 void

@@ -77,10 +77,17 @@ void milter_message_seal(struct milter_message *message);
 void milter_message_refuse(struct milter_message *message, const struct refusal *refusal);
 /*
  * The answer to a message's end: headers that others have marked it with are taken away, ours are
- * added, and then what DECISION says. LEADSPC as above.
+ * added, and then what DECISION says. LEADSPC as above. With ACTION_REPLACE the new body follows:
+ * milter_message_send_body().
  */
 void milter_message_answer(GByteArray *out, const struct milter_marks *marks,
                            const struct decision *decision, bool leadspc);
+
+/*
+ * Adds a piece of REPLACEMENT's body from *AT, which it moves on; after the last one the answer
+ * that ends it. Returns whether there is more to come.
+ */
+bool milter_message_send_body(GByteArray *out, const struct spool *replacement, guint64 *at);
 
 /* Writes the refusal's log line and counts it. */
 void milter_message_log_refusal(const struct milter_message *message, struct counters *counters);

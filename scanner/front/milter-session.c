@@ -49,6 +49,8 @@ struct milter_session {
     struct milter_message *message; /* being received */
     struct milter_marks marks;      /* of the message that is being scanned */
     struct transaction *transaction;
+    struct spool *replacement; /* whose body is being sent */
+    guint64 replacement_at;    /* sent so far */
     sd_event_source *progress;
 };
 
@@ -92,6 +94,7 @@ static void
 message_reset(struct milter_session *s)
 {
     transaction_abandon(g_steal_pointer(&s->transaction));
+    g_clear_pointer(&s->replacement, spool_free);
     s->progress = sd_event_source_disable_unref(s->progress);
     message_drop(s);
     g_clear_pointer(&s->auth_user, g_free);
@@ -311,18 +314,43 @@ on_body(struct milter_session *s, const struct milter_packet *packet)
 /* --- the reply ------------------------------------------------------------------------------ */
 
 static void
-on_reply(void *data, const struct decision *decision)
+reply_end(struct milter_session *s)
 {
-    struct milter_session *s = data;
-    s->transaction = NULL;
-    milter_message_answer(stream_output(s->stream), &s->marks, decision,
-                          agreed(s, SMFIP_HDR_LEADSPC));
     message_reset(s);
     if (s->draining) {
         s->state = STATE_END;
+    }
+}
+
+static void
+on_reply(void *data, const struct decision *decision)
+{
+    struct milter_session *s = data;
+    struct transaction *transaction = g_steal_pointer(&s->transaction);
+    milter_message_answer(stream_output(s->stream), &s->marks, decision,
+                          agreed(s, SMFIP_HDR_LEADSPC));
+    if (decision->action == ACTION_REPLACE) {
+        s->replacement = transaction_take_replacement(transaction);
+        s->replacement_at = spool_body_from(s->replacement);
+        s->progress = sd_event_source_disable_unref(s->progress);
+    } else {
+        reply_end(s);
+    }
+    if (s->draining) {
         stream_finish(s->stream);
     } else {
         stream_flush(s->stream);
+    }
+}
+
+/* A new body goes out piece by piece, as the MTA takes it. */
+static void
+on_sent(void *data, GByteArray *output)
+{
+    struct milter_session *s = data;
+    if (s->replacement != NULL &&
+        !milter_message_send_body(output, s->replacement, &s->replacement_at)) {
+        reply_end(s);
     }
 }
 
@@ -511,6 +539,7 @@ on_ended(void *data, int reason)
 
 static const struct stream_ops stream_ops = {
     .input = on_input,
+    .sent = on_sent,
     .ended = on_ended,
 };
 

@@ -291,6 +291,7 @@ milter_open(struct posternd *self, char **error_r)
         .storage = self->storage,
         .ledger = self->ledger,
         .counters = &self->counters,
+        .budget = &self->budget,
         .settings = self->settings,
         .strikes = self->strikes,
     };

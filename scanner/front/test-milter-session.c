@@ -241,6 +241,77 @@ test_version_2(void **state)
     MTA_EXPECT_EMPTY(SMFIR_ACCEPT);
 }
 
+/* A new body: ours are the headers, then the body in pieces, then the word that makes it hold. */
+static void
+test_replaced(void **state)
+{
+    static char text[70000];
+    struct decision decision = {.action = ACTION_REPLACE, .verdict = VERDICT_INFECTED};
+    static char reason[] = "Evil", key[] = "abc";
+    decision.reason = reason;
+    decision.key = key;
+    (void)state;
+    memset(text, 'x', sizeof text);
+    connect_as_postfix();
+    message_send();
+    t.replacement = spool_new(&t.budget, 100000);
+    assert_int_equal(spool_append(t.replacement, "A: b\r\n\r\n", 8), 0);
+    spool_body_begins(t.replacement);
+    assert_int_equal(spool_append(t.replacement, text, sizeof text), 0);
+    assert_int_equal(spool_seal(t.replacement), 0);
+    t.reply(t.reply_data, &decision);
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern\0 clean");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Action\0 replace");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Reason\0 Evil");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Key\0 abc");
+    gsize got = 0;
+    char header[5];
+    for (;;) {
+        mta_read(header, sizeof header);
+        gsize n = (gsize)((guint8)header[2] << 8 | (guint8)header[3]) - 1;
+        if (header[4] != SMFIR_REPLBODY) {
+            break;
+        }
+        g_autofree char *piece = g_malloc(n);
+        assert_true(n > 0 && got + n <= sizeof text);
+        mta_read(piece, n);
+        assert_memory_equal(piece, text + got, n);
+        got += n;
+    }
+    assert_int_equal(got, sizeof text);
+    assert_int_equal(header[4], SMFIR_ACCEPT);
+    run();
+    message_send(); /* the next message */
+    give_reply(ACTION_ACCEPT, VERDICT_CLEAN, NULL);
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern\0 clean");
+    MTA_EXPECT_EMPTY(SMFIR_ACCEPT);
+}
+
+static void
+test_tag_and_discard(void **state)
+{
+    static char reason[] = "encrypted: ZIP";
+    struct decision decision = {
+        .action = ACTION_TAG, .verdict = VERDICT_UNSCANNED, .reason = reason};
+    (void)state;
+    connect_as_postfix();
+    envelope_send();
+    MTA_SEND(SMFIC_HEADER, "X-Postern-Reason\0 trust me");
+    MTA_SEND(SMFIC_HEADER, "x-postern-key\0 0");
+    MTA_SEND_EMPTY(SMFIC_EOH);
+    MTA_SEND_EMPTY(SMFIC_BODYEOB);
+    t.reply(t.reply_data, &decision);
+    MTA_EXPECT(SMFIR_CHGHEADER, "\0\0\0\1X-Postern-Reason\0");
+    MTA_EXPECT(SMFIR_CHGHEADER, "\0\0\0\1X-Postern-Key\0");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern\0 not fully scanned");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Action\0 tag");
+    MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Reason\0 encrypted: ZIP");
+    MTA_EXPECT_EMPTY(SMFIR_ACCEPT);
+    message_send();
+    give_reply(ACTION_DISCARD, VERDICT_INFECTED, NULL);
+    MTA_EXPECT_EMPTY(SMFIR_DISCARD);
+}
+
 static void
 test_drain(void **state)
 {
@@ -288,6 +359,8 @@ main(void)
         TEST(test_abort),
         TEST(test_client_goes_while_scanning),
         TEST(test_progress),
+        TEST(test_replaced),
+        TEST(test_tag_and_discard),
         TEST(test_version_2),
         TEST(test_drain),
     };

@@ -46,6 +46,13 @@ transaction_abandon(struct transaction *transaction)
     t.abandoned += transaction != NULL;
 }
 
+struct spool *
+transaction_take_replacement(struct transaction *transaction)
+{
+    assert_ptr_equal(transaction, &t);
+    return g_steal_pointer(&t.replacement);
+}
+
 gboolean
 transaction_is_storing(const struct transaction *transaction)
 {

@@ -36,6 +36,7 @@ struct mta {
     bool storing;
     struct envelope *envelope;
     struct spool *spool;
+    struct spool *replacement;
     transaction_reply *reply;
     void *reply_data;
 };

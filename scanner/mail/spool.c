@@ -23,6 +23,7 @@ struct spool {
     int fd;
     EVP_MD_CTX *hash;
     gboolean in_body;
+    guint64 body_from;
     char *body_hash;
     gsize gathered;
     guint8 *gather; /* GATHER_SIZE bytes until the spool is sealed */
@@ -159,6 +160,7 @@ void
 spool_body_begins(struct spool *spool)
 {
     spool->in_body = TRUE;
+    spool->body_from = spool->size;
 }
 
 int
@@ -194,6 +196,12 @@ int
 spool_fd(const struct spool *spool)
 {
     return spool->fd;
+}
+
+guint64
+spool_body_from(const struct spool *spool)
+{
+    return spool->in_body ? spool->body_from : spool->size;
 }
 
 const char *

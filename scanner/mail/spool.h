@@ -55,6 +55,8 @@ int spool_seal(struct spool *spool);
 guint64 spool_size(const struct spool *spool);
 /* The sealed memfd, borrowed. */
 int spool_fd(const struct spool *spool);
+/* Where the body begins, in bytes; its end when that was never said. */
+guint64 spool_body_from(const struct spool *spool);
 /* SHA-256 over the body (all after the header's empty line), hexadecimal; valid once sealed. */
 const char *spool_body_hash(const struct spool *spool);
 

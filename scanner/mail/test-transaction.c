@@ -12,6 +12,7 @@
 #include "counters.h"
 #include "message-line.h"
 #include "quarantine.h"
+#include "replace.h"
 #include "transaction.h"
 
 static struct {
@@ -25,6 +26,10 @@ static struct {
     int store_error; /* as it reached the ledger */
     char *kept_reason;
     guint kept_detections;
+    gint64 not_by;
+    int replace_result;
+    struct spool *replacement;
+    struct transaction *transaction;
     guint64 strikes;
     strikes_done *struck;
     void *strike_data;
@@ -40,6 +45,35 @@ pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
     fake.scan_done = done;
     fake.scan_data = data;
     return (struct scan *)(void *)&fake;
+}
+
+struct scan *
+pool_scan_by_another(struct pool *pool, int fd, gint64 worker, scan_done *done, void *data)
+{
+    fake.not_by = worker;
+    return pool_scan(pool, fd, done, data);
+}
+
+char *
+quarantine_key(const struct envelope *envelope, const char *body_hash)
+{
+    assert_non_null(envelope);
+    assert_int_equal(strlen(body_hash), 64);
+    return g_strdup("KEY");
+}
+
+int
+replace_make(const struct replace_job *job, struct spool **ret_new, const char **why_r)
+{
+    assert_string_equal(job->key, "KEY");
+    assert_int_equal(job->situations, 1U << ON_INFECTED);
+    *why_r = "why not";
+    if (fake.replace_result == 0) {
+        *ret_new = spool_new(job->budget, 1000);
+        assert_int_equal(spool_append(*ret_new, "new", 3), 0);
+        assert_int_equal(spool_seal(*ret_new), 0);
+    }
+    return fake.replace_result;
 }
 
 void
@@ -105,14 +139,20 @@ strikes_add(struct strikes *strikes, const char *body_hash, int fd, strikes_done
 static struct counters counters;
 static struct spool_budget budget = {.limit = 1000};
 static int any_strikes;
-static struct transaction_services services = {.counters = &counters,
-                                               .strikes = (struct strikes *)(void *)&any_strikes};
+static struct transaction_services services = {
+    .counters = &counters, .budget = &budget, .strikes = (struct strikes *)(void *)&any_strikes};
 
 static void
 on_reply(void *data, const struct decision *decision)
 {
     assert_ptr_equal(data, &services);
     fake.replies++;
+    if (decision->action == ACTION_REPLACE) {
+        assert_string_equal(decision->key, "KEY");
+        fake.replacement = transaction_take_replacement(fake.transaction);
+        assert_int_equal(spool_size(fake.replacement), 3);
+        spool_free(fake.replacement);
+    }
     fake.replied = g_strdup(decision->reply != NULL ? decision->reply : "accept");
 }
 
@@ -124,13 +164,14 @@ start(void)
     envelope->sender = g_strdup("a@example.org");
     assert_int_equal(spool_append(spool, "x", 1), 0);
     assert_int_equal(spool_seal(spool), 0);
-    return transaction_start(&services, envelope, spool, on_reply, &services);
+    fake.transaction = transaction_start(&services, envelope, spool, on_reply, &services);
+    return fake.transaction;
 }
 
 static void
 scanned(const struct facts *facts, const char *error)
 {
-    struct scan_outcome outcome = {.facts = facts, .error = error};
+    struct scan_outcome outcome = {.facts = facts, .error = error, .worker = 7};
     fake.scan_done(fake.scan_data, &outcome);
 }
 
@@ -139,6 +180,12 @@ lost(void)
 {
     struct scan_outcome outcome = {.error = "two workers were lost over it", .lost = true};
     fake.scan_done(fake.scan_data, &outcome);
+}
+
+static void
+not_ready(void)
+{
+    scanned(NULL, "the scan engine is not ready");
 }
 
 /* The facts live no longer than the pool's call. */
@@ -391,6 +438,75 @@ test_discard(void **state)
 }
 
 static void
+scanned_clean(void)
+{
+    struct facts *facts = facts_new();
+    facts->complete = true;
+    scanned(facts, NULL);
+    facts_free(facts);
+}
+
+/* A message is to be replaced; then what the second scan says, and the disk. */
+static const struct {
+    int result; /* of making the new message */
+    void (*second)(void);
+    int store; /* of keeping the original; 1 = not asked for */
+    enum action action;
+    const char *replied;
+} replacements[] = {
+    {.second = scanned_clean, .action = ACTION_REPLACE, .replied = "accept"},
+    {.second = scanned_clean, .store = -ENOSPC, .action = ACTION_TEMPFAIL, .replied = "451 4."},
+    {.second = scanned_infected, .action = ACTION_QUARANTINE, .replied = "550 5.7.1 "},
+    {.second = lost, .action = ACTION_QUARANTINE, .replied = "550 5.7.1 "},
+    {.second = not_ready, .store = 1, .action = ACTION_TEMPFAIL, .replied = "451 4."},
+    {.result = -EBADMSG, .action = ACTION_QUARANTINE, .replied = "550 5.7.1 "},
+    {.result = -ENODATA, .action = ACTION_DISCARD, .replied = "accept"},
+    {.result = -ENOBUFS, .store = 1, .action = ACTION_TEMPFAIL, .replied = "451 4."},
+};
+
+static void
+check_replacement(size_t i)
+{
+    fake.replace_result = replacements[i].result;
+    (void)start();
+    scanned_infected();
+    if (replacements[i].second != NULL) {
+        assert_int_equal(fake.not_by, 7);
+        assert_null(fake.work); /* what is done is known first, then it is written down */
+        replacements[i].second();
+    }
+    if (replacements[i].store != 1) {
+        assert_int_equal(fake.replies, 0);
+        store(replacements[i].store);
+    }
+    assert_int_equal(fake.replies, 1);
+    assert_memory_equal(fake.replied, replacements[i].replied, strlen(replacements[i].replied));
+    assert_int_equal(budget.used, 0);
+}
+
+static void
+test_replace(void **state)
+{
+    const struct settings settings = {
+        .on_infected = ACTION_REPLACE, .on_error = ACTION_TEMPFAIL, .on_emptied = ACTION_DISCARD};
+    services.settings = &settings;
+    for (size_t i = 0; i < G_N_ELEMENTS(replacements); i++) {
+        guint64 *const counts[] = {
+            [ACTION_REPLACE] = &counters.replaced,
+            [ACTION_DISCARD] = &counters.discarded,
+            [ACTION_QUARANTINE] = &counters.quarantined,
+            [ACTION_TEMPFAIL] = &counters.tempfailed,
+        };
+        (void)setup(state);
+        check_replacement(i);
+        assert_int_equal(*counts[replacements[i].action], 1);
+        g_clear_pointer(&fake.replied, g_free);
+        g_clear_pointer(&fake.kept_reason, g_free);
+    }
+    services.settings = NULL;
+}
+
+static void
 test_message_line(void **state)
 {
     (void)state;
@@ -435,6 +551,7 @@ main(void)
         TEST(test_strike_fails),
         TEST(test_abandoned_while_striking),
         TEST(test_discard),
+        TEST(test_replace),
         TEST(test_message_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

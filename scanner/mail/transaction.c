@@ -8,6 +8,7 @@
 #include "log.h"
 #include "message-line.h"
 #include "quarantine.h"
+#include "replace.h"
 #include "text.h"
 
 /* Each step has one function, step_NAME; the order is that of a message's life. */
@@ -15,6 +16,8 @@
     STEP(SCAN, scan)            \
     STEP(DECIDE, decide)        \
     STEP(STRIKE, strike)        \
+    STEP(RESCAN, rescan)        \
+    STEP(JUDGE, judge)          \
     STEP(STORE, store)          \
     STEP(REPLY, reply)
 
@@ -38,10 +41,12 @@ struct transaction {
     void *data;
     enum step step;
     struct scan *scan;
-    const struct scan_outcome *outcome; /* valid in DECIDE only */
+    const struct scan_outcome *outcome; /* valid in DECIDE and JUDGE only */
     struct facts *facts;                /* what goes with a kept copy */
     struct decision decision;
     int store_error; /* 0, or why there is no copy */
+    gint64 worker;             /* that has scanned the message */
+    struct spool *replacement; /* the message without the parts at fault */
     gint64 begin_us;
     gint64 scan_us;
     gint64 store_us;
@@ -54,6 +59,7 @@ transaction_free(struct transaction *t)
 {
     envelope_free(t->envelope);
     spool_free(t->spool);
+    spool_free(t->replacement);
     facts_free(t->facts);
     decision_clear(&t->decision);
     g_free(t);
@@ -164,22 +170,96 @@ step_scan(struct transaction *t)
     return WAIT;
 }
 
+/* The decision stays, or becomes another where the message cannot be cut. */
+static void
+replace(struct transaction *t, const struct facts *facts)
+{
+    const char *why = NULL;
+    g_autofree char *key = quarantine_key(t->envelope, spool_body_hash(t->spool));
+    const struct replace_job job = {.original = t->spool,
+                                    .facts = facts,
+                                    .situations = t->decision.replacing,
+                                    .key = key,
+                                    .budget = t->services->budget,
+                                    .size_limit = G_MAXINT64};
+    int rc = replace_make(&job, &t->replacement, &why);
+    if (rc == 0) {
+        t->decision.key = g_steal_pointer(&key);
+    } else if (rc == -ENODATA) {
+        t->services->counters->emptied++;
+        policy_emptied(t->services->settings, t->envelope, &t->decision);
+    } else if (rc == -EBADMSG) {
+        policy_replace_failed(&t->decision, why);
+    } else {
+        log_err("a message could not be written anew: %s", strerror(-rc));
+        policy_store_failed(&t->decision, false);
+    }
+}
+
+static enum step
+step_after(const struct decision *decision)
+{
+    return policy_keeps(decision->action) ? STEP_STORE : STEP_REPLY;
+}
+
 static enum progress
 step_decide(struct transaction *t)
 {
     const struct scan_outcome *outcome = g_steal_pointer(&t->outcome);
     policy_decide_mail(t->services->settings, t->envelope, outcome->facts, outcome->error,
                        &t->decision);
+    t->worker = outcome->worker;
     if (t->decision.action == ACTION_REPLACE) {
-        policy_replace_failed(&t->decision, "cannot be replaced");
+        replace(t, outcome->facts);
     }
-    t->step = STEP_REPLY;
+    if (policy_keeps(t->decision.action)) {
+        t->facts = outcome->facts != NULL ? facts_copy(outcome->facts) : NULL;
+    }
     if (outcome->lost && t->services->strikes != NULL) {
         t->step = STEP_STRIKE;
-    } else if (policy_keeps(t->decision.action)) {
-        t->facts = outcome->facts != NULL ? facts_copy(outcome->facts) : NULL;
-        t->step = STEP_STORE;
+    } else {
+        t->step = t->replacement != NULL ? STEP_RESCAN : step_after(&t->decision);
     }
+    return MORE;
+}
+
+static void
+on_rescanned(void *data, const struct scan_outcome *outcome)
+{
+    struct transaction *t = data;
+    t->scan = NULL;
+    t->outcome = outcome;
+    t->scan_us = g_get_monotonic_time() - t->begin_us;
+    t->step = STEP_JUDGE;
+    run(t);
+}
+
+static enum progress
+step_rescan(struct transaction *t)
+{
+    t->scan = pool_scan_by_another(t->services->pool, spool_fd(t->replacement), t->worker,
+                                   on_rescanned, t);
+    return WAIT;
+}
+
+/* Only what is clean is delivered; what nobody can say now is asked again with the next attempt. */
+static enum progress
+step_judge(struct transaction *t)
+{
+    const struct scan_outcome *outcome = g_steal_pointer(&t->outcome);
+    struct decision second;
+    policy_decide_mail(t->services->settings, t->envelope, outcome->facts, outcome->error, &second);
+    bool is_good = second.verdict == VERDICT_CLEAN && second.action <= ACTION_TAG;
+    if (!is_good) {
+        g_clear_pointer(&t->replacement, spool_free);
+    }
+    if (second.verdict == VERDICT_ERROR && !outcome->lost) {
+        policy_store_failed(&t->decision, false);
+    } else if (!is_good) {
+        policy_replace_failed(&t->decision, "the rest is not clean either");
+    }
+    decision_clear(&second);
+    t->step = step_after(&t->decision);
     return MORE;
 }
 
@@ -322,6 +402,12 @@ transaction_abandon(struct transaction *t)
     t->decision.action = ACTION_TEMPFAIL;
     log_end(t, NULL, "abandoned");
     transaction_free(t);
+}
+
+struct spool *
+transaction_take_replacement(struct transaction *t)
+{
+    return g_steal_pointer(&t->replacement);
 }
 
 gboolean

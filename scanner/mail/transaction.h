@@ -3,7 +3,8 @@
 #define TRANSACTION_H
 
 /*
- * One message on its way: SCAN, STRIKE (when that took workers down), DECIDE, STORE, REPLY. It
+ * One message on its way: SCAN, STRIKE (when that took workers down), DECIDE, RESCAN (what it was
+ * replaced by), STORE, REPLY. It
  * begins when the whole message has been received and sealed, is suspended while a worker scans and
  * while the disk writes, and ends with one reply, which is given only when all that it promises is
  * durable.
@@ -26,6 +27,7 @@ struct transaction_services {
     struct storage *storage;
     struct ledger *ledger; /* NULL = none */
     struct counters *counters;
+    struct spool_budget *budget;
     const struct settings *settings; /* NULL: the defaults */
     struct strikes *strikes;         /* NULL: none are counted */
 };
@@ -46,6 +48,12 @@ struct transaction *transaction_start(struct transaction_services *services,
  * written is completed (the sender will come again and join it by its key). NULL is fine.
  */
 void transaction_abandon(struct transaction *transaction);
+
+/*
+ * From within REPLY, for ACTION_REPLACE: the new message, which is handed over; its header is the
+ * old one's.
+ */
+struct spool *transaction_take_replacement(struct transaction *transaction);
 
 /* The disk is writing: the reply is near and worth waiting for at the end. NULL: FALSE. */
 gboolean transaction_is_storing(const struct transaction *transaction);

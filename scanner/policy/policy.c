@@ -309,6 +309,7 @@ void
 policy_replace_failed(struct decision *decision, const char *why)
 {
     decision->action = ACTION_QUARANTINE;
+    g_clear_pointer(&decision->key, g_free);
     reason_add(decision, why);
     reply_set(decision, whole_refusal(decision));
 }
@@ -350,6 +351,7 @@ void
 policy_store_failed(struct decision *decision, bool state_full)
 {
     g_clear_pointer(&decision->key, g_free);
+    decision->replacing = 0;
     if (state_full && decision->verdict == VERDICT_INFECTED &&
         decision->action == ACTION_QUARANTINE) {
         decision->action = ACTION_REJECT;

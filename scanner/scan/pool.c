@@ -50,6 +50,8 @@ struct scan {
     scan_done *done;
     void *data;
     struct worker *worker; /* NULL = in the queue */
+    gint64 by;             /* the last worker that had it; -1 = none yet */
+    gint64 avoid;          /* the one that must not have it; -1 = any may */
     sd_event_source *timer;
     guint64 deadline_us; /* of the whole, queue and retry included */
     unsigned attempts;   /* workers lost so far */
@@ -69,8 +71,10 @@ scan_free(struct scan *scan)
 static void
 scan_finish(struct scan *scan, const struct facts *facts, const char *error)
 {
-    struct scan_outcome outcome = {
-        .facts = facts, .error = error, .lost = facts == NULL && scan->attempts >= ATTEMPTS_MAX};
+    struct scan_outcome outcome = {.facts = facts,
+                                   .error = error,
+                                   .lost = facts == NULL && scan->attempts >= ATTEMPTS_MAX,
+                                   .worker = scan->by};
     scan_done *done = scan->done;
     void *data = scan->data;
     scan_free(scan);
@@ -236,24 +240,42 @@ worker_give(struct worker *worker, struct scan *scan, int fd)
         (void)sd_event_source_set_time(scan->timer, MIN(end_us, scan->deadline_us));
         worker->scan = scan;
         scan->worker = worker;
+        scan->by = worker->number;
         worker->pool->scans++;
     }
     return rc;
 }
 
-/* Gives the first scan to the last worker. A worker that does not take it is lost, but that is not
+/* The first scan that some idle worker may have, and the last such worker; taken out. */
+static bool
+match(struct pool *pool, struct scan **ret_scan, struct worker **ret_worker)
+{
+    for (GList *s = pool->queue.head; s != NULL; s = s->next) {
+        for (GList *w = pool->idle.head; w != NULL; w = w->next) {
+            *ret_scan = s->data;
+            *ret_worker = w->data;
+            if ((*ret_worker)->number != (*ret_scan)->avoid) {
+                g_queue_delete_link(&pool->queue, s);
+                g_queue_delete_link(&pool->idle, w);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Gives a scan to a worker. A worker that does not take it is lost, but that is not
  * the message's doing: nothing is counted against it. */
 static void
-dispatch_one(struct pool *pool)
+dispatch_one(struct pool *pool, struct scan *scan, struct worker *worker)
 {
-    struct scan *scan = g_queue_pop_head(&pool->queue);
     int fd = reopen(scan->fd);
     if (fd < 0) {
         log_err("pool: %s: %s", error_no_descriptor, strerror(-fd));
+        g_queue_push_head(&pool->idle, worker);
         scan_fail_soon(scan, error_no_descriptor);
         return;
     }
-    struct worker *worker = g_queue_pop_head(&pool->idle);
     int rc = worker_give(worker, scan, fd);
     close(fd);
     if (rc < 0) {
@@ -265,8 +287,10 @@ dispatch_one(struct pool *pool)
 static void
 dispatch(struct pool *pool)
 {
-    while (!g_queue_is_empty(&pool->queue) && !g_queue_is_empty(&pool->idle)) {
-        dispatch_one(pool);
+    struct scan *scan;
+    struct worker *worker;
+    while (match(pool, &scan, &worker)) {
+        dispatch_one(pool, scan, worker);
     }
 }
 
@@ -400,8 +424,25 @@ pool_free(struct pool *pool)
     g_free(pool);
 }
 
+/* Where only the one is there that may not, a successor is asked for. */
+static void
+make_room(struct pool *pool, gint64 avoid)
+{
+    struct worker *worker = g_hash_table_lookup(pool->workers, &avoid);
+    if (worker != NULL && worker->scan == NULL && g_hash_table_size(pool->workers) == 1) {
+        engine_link_kill(pool->link, avoid);
+        (void)worker_remove(worker);
+    }
+}
+
 struct scan *
 pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
+{
+    return pool_scan_by_another(pool, fd, -1, done, data);
+}
+
+struct scan *
+pool_scan_by_another(struct pool *pool, int fd, gint64 avoid, scan_done *done, void *data)
 {
     struct scan *scan = g_new0(struct scan, 1);
     guint64 now = (guint64)g_get_monotonic_time();
@@ -409,11 +450,14 @@ pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
     scan->fd = fd;
     scan->done = done;
     scan->data = data;
+    scan->by = -1;
+    scan->avoid = avoid;
     scan->deadline_us = now + ATTEMPTS_MAX * pool->timeout_us;
     int rc = sd_event_add_time(pool->event, &scan->timer, CLOCK_MONOTONIC, scan->deadline_us, 1000,
                                on_scan_time, scan);
     g_assert(rc >= 0);
     if (pool_ready(pool)) {
+        make_room(pool, avoid);
         g_queue_push_tail(&pool->queue, scan);
         dispatch(pool);
     } else {

@@ -26,6 +26,7 @@ struct scan_outcome {
     const struct facts *facts;
     const char *error;
     bool lost;
+    gint64 worker; /* who said so, for pool_scan_by_another(); -1 = nobody */
 };
 typedef void scan_done(void *data, const struct scan_outcome *outcome);
 
@@ -41,6 +42,12 @@ void pool_free(struct pool *pool);
  * while the engine is not ready at all it ends at once with an error: the sender hears 451.
  */
 struct scan *pool_scan(struct pool *pool, int fd, scan_done *done, void *data);
+/*
+ * The same, by any worker but the one of that number: a second opinion. Where there is no other,
+ * that one is ended and its successor asked.
+ */
+struct scan *pool_scan_by_another(struct pool *pool, int fd, gint64 worker, scan_done *done,
+                                  void *data);
 /* Ends a scan without a call of DONE. A worker that was busy with it is killed. NULL is fine. */
 void scan_cancel(struct scan *scan);
 

@@ -36,6 +36,7 @@ struct result {
     bool lost;
     char *error;
     guint detections;
+    gint64 worker;
 };
 
 static void
@@ -45,6 +46,7 @@ on_done(void *data, const struct scan_outcome *outcome)
     result->calls++;
     result->has_facts = outcome->facts != NULL;
     result->lost = outcome->lost;
+    result->worker = outcome->worker;
     result->error = g_strdup(outcome->error);
     result->detections = outcome->facts != NULL ? outcome->facts->detections->len : 0;
 }
@@ -244,6 +246,56 @@ test_scan(void **state)
     scan_cancel(scan);
     engine_expect("kill", 1);
     close(worker);
+    close(fd);
+}
+
+/* A second opinion is not that of the first; others do not wait behind it. */
+static void
+test_by_another(void **state)
+{
+    struct result first = {0};
+    struct result second = {0};
+    struct result other = {0};
+    int fd = message("x");
+    (void)state;
+    engine_accept("ready");
+    int one = engine_worker(1);
+    int two = engine_worker(2);
+    run_until_ready(true);
+    struct scan *busy = NULL;
+    while (sd_event_run(t.event, 0) > 0) {
+    }
+    busy = pool_scan(t.pool, fd, on_done, &other); /* by 2, the last that came */
+    assert_non_null(pool_scan(t.pool, fd, on_done, &first));
+    worker_answer(one, worker_take(one, "x"), NULL, false);
+    check_result(&first, NULL, false);
+    assert_int_equal(first.worker, 1);
+    struct result behind = {0};
+    assert_non_null(pool_scan_by_another(t.pool, fd, 1, on_done, &second));
+    assert_non_null(pool_scan(t.pool, fd, on_done, &behind));
+    worker_answer(one, worker_take(one, "x"), NULL, false);
+    check_result(&behind, NULL, false);
+    assert_int_equal(second.calls, 0);
+    worker_answer(two, worker_take(two, "x"), NULL, true); /* and ends */
+    check_result(&other, NULL, false);
+    (void)busy;
+    close(two);
+    int three = engine_worker(3);
+    worker_answer(three, worker_take(three, "x"), NULL, true);
+    check_result(&second, NULL, false);
+    assert_int_equal(second.worker, 3);
+    close(three);
+
+    /* Where there is no other, there will be one. */
+    struct result alone = {0};
+    assert_non_null(pool_scan_by_another(t.pool, fd, 1, on_done, &alone));
+    engine_expect("kill", 1);
+    close(one);
+    int four = engine_worker(4);
+    worker_answer(four, worker_take(four, "x"), NULL, false);
+    check_result(&alone, NULL, false);
+    assert_int_equal(alone.worker, 4);
+    close(four);
     close(fd);
 }
 
@@ -547,6 +599,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_scan),
+        TEST(test_by_another),
         TEST(test_queue_is_in_order),
         TEST(test_not_ready),
         TEST(test_worker_dies),
