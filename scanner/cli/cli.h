@@ -64,6 +64,8 @@ int cli_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int cli_status(struct cli *cli, int argc, char **argv);
 int cli_scan(struct cli *cli, int argc, char **argv);
 int cli_quarantine(struct cli *cli, int argc, char **argv);
+int cli_incidents(struct cli *cli, int argc, char **argv);
+int cli_top(struct cli *cli, int argc, char **argv);
 int cli_doctor(struct cli *cli, int argc, char **argv);
 int cli_prove(struct cli *cli, int argc, char **argv);
 int cli_config(struct cli *cli, int argc, char **argv);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* postern quarantine list|show */
+/* postern quarantine, and its list and show */
 #include "cli.h"
 
 #include <errno.h>
@@ -10,7 +10,8 @@
 #include <jansson.h>
 
 #include "ask.h"
-#include "durable.h"
+#include "entries.h"
+#include "quarantine-commands.h"
 #include "terminal.h"
 #include "text.h"
 
@@ -29,21 +30,6 @@ number_of(const json_t *object, const char *name)
     return json_integer_value(json_object_get(object, name));
 }
 
-static gboolean
-connect_posternd(struct cli *cli, struct ask *ask)
-{
-    g_autofree char *error = NULL;
-    const struct settings *settings = cli_settings(cli);
-    if (settings == NULL) {
-        return FALSE;
-    }
-    if (ask_open(ask, "posternd", settings->control_socket, &error) < 0) {
-        cli_fail("%s", error);
-        return FALSE;
-    }
-    return TRUE;
-}
-
 static char *
 recipients_text(const json_t *row)
 {
@@ -57,7 +43,7 @@ recipients_text(const json_t *row)
 static void
 row_add(struct table *table, const json_t *row)
 {
-    char **cells = g_new0(char *, 9);
+    char **cells = g_new0(char *, 10);
     g_autofree char *key = text_escape(text_of(row, "key"), 64);
     cells[0] = g_strndup(key, KEY_SHOWN);
     cells[1] = terminal_time(number_of(row, "time"));
@@ -73,75 +59,111 @@ row_add(struct table *table, const json_t *row)
     }
     cells[6] = recipients_text(row);
     cells[7] = text_escape(text_of(row, "subject"), 40);
+    cells[8] = text_escape(text_of(row, "state"), 20);
     table_add(table, cells);
 }
 
-/* All rows, a new reference; NULL with *ERROR_R. */
-static json_t *
-rows_read(struct ask *ask, char **error_r)
+/* A table for so many rows at most: memory has an end, and so has the width of a column. */
+#define TABLE_ROWS 1000
+
+struct listing {
+    gboolean json;
+    struct json_stream stream;
+    struct table *table; /* NULL = none is begun */
+    guint rows;          /* in it */
+    guint all;
+};
+
+static void
+table_end(struct listing *l)
 {
-    json_t *all = json_array();
-    json_t *request = json_pack("{s:s}", "op", "quarantine-list");
-    const json_t *next = request;
-    gboolean more = TRUE;
-    int rc = 0;
-    while (more && rc == 0) {
-        json_t *answer = NULL;
-        rc = ask_call(ask, next, -1, ANSWER_MS, &answer, NULL, error_r);
-        json_array_extend(all, json_object_get(answer, "rows"));
-        more = json_is_true(json_object_get(answer, "more"));
-        json_decref(answer);
-        next = NULL;
+    if (l->table != NULL) {
+        table_print(g_steal_pointer(&l->table), stdout);
+        l->rows = 0;
     }
-    json_decref(request);
-    if (rc < 0) {
-        json_decref(all);
-        return NULL;
-    }
-    return all;
 }
 
 static void
-rows_print(json_t *rows)
+row_print(const json_t *row, void *data)
 {
     static const char *const titles[] = {"KEY",  "TIME", "VERDICT", "REASON", "ATTEMPTS",
-                                         "FROM", "TO",   "SUBJECT", NULL};
-    size_t i;
-    json_t *row;
-    if (json_array_size(rows) == 0) {
-        puts("The quarantine is empty.");
+                                         "FROM", "TO",   "SUBJECT", "STATE",  NULL};
+    struct listing *l = data;
+    l->all++;
+    if (l->json) {
+        json_stream_add(&l->stream, row);
         return;
     }
-    struct table *table = table_new(titles);
-    json_array_foreach(rows, i, row)
-    {
-        row_add(table, row);
+    if (l->table == NULL) {
+        l->table = table_new(titles);
     }
-    table_print(table, stdout);
+    row_add(l->table, row);
+    if (++l->rows == TABLE_ROWS) {
+        table_end(l);
+    }
+}
+
+static void
+listing_end(struct listing *l, gint64 next, gboolean chosen)
+{
+    table_end(l);
+    if (l->json) {
+        json_stream_end(&l->stream);
+    } else if (l->all == 0) {
+        puts(chosen ? "Nothing of that kind is in the quarantine." : "The quarantine is empty.");
+    } else if (next > 0) {
+        printf("There is more: --before %" G_GINT64_FORMAT ", or --limit 0 for all.\n", next);
+    }
+}
+
+static int
+list_run(struct cli *cli, const struct entries *entries, gint64 before, gint64 limit)
+{
+    struct ask ask;
+    g_autofree char *error = NULL;
+    struct listing l = {.json = cli->json};
+    gint64 next = 0;
+    if (before < 0 || limit < 0) {
+        return cli_fail("--before and --limit are not negative");
+    }
+    json_t *request = entries_request(entries, before, limit, &error);
+    if (request == NULL) {
+        return cli_fail("%s", error);
+    }
+    if (!entries_connect(cli, &ask)) {
+        json_decref(request);
+        return CLI_ERROR;
+    }
+    int rc = entries_walk(&ask, request, row_print, &l, &next, &error);
+    ask_close(&ask);
+    if (rc < 0) {
+        table_end(&l);
+        return cli_fail("%s", error);
+    }
+    listing_end(&l, next, before > 0 || !entries_is_empty(entries));
+    return CLI_OK;
 }
 
 static int
 list(struct cli *cli, int argc, char **argv)
 {
-    struct ask ask;
-    g_autofree char *error = NULL;
-    if (!cli_options(cli, NULL, "", "Lists what was kept, newest first.", &argc, &argv) ||
-        !connect_posternd(cli, &ask)) {
-        return CLI_ERROR;
+    struct entries entries = {0};
+    gint64 before = 0;
+    gint64 limit = -1;
+    int rc = CLI_ERROR;
+    const GOptionEntry more[] = {
+        {"limit", 'n', 0, G_OPTION_ARG_INT64, &limit,
+         "At most so many; 0: all (default: 1000, with --json all)", "N"},
+        {"before", 0, 0, G_OPTION_ARG_INT64, &before, "Go on where a list ended", "ROW"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    g_autofree GOptionEntry *options = entries_options(&entries, more);
+    if (cli_options(cli, options, "", "Lists what was kept, newest first.", &argc, &argv)) {
+        gint64 usual = cli->json ? 0 : TABLE_ROWS;
+        rc = list_run(cli, &entries, before, limit == -1 ? usual : limit);
     }
-    json_t *rows = rows_read(&ask, &error);
-    ask_close(&ask);
-    if (rows == NULL) {
-        return cli_fail("%s", error);
-    }
-    if (cli->json) {
-        json_dumpf(rows, stdout, JSON_INDENT(2));
-        putchar('\n');
-    } else {
-        rows_print(rows);
-    }
-    json_decref(rows);
-    return CLI_OK;
+    entries_clear(&entries);
+    return rc;
 }
 
 static void
@@ -177,6 +199,24 @@ parts_print(const json_t *parts)
 }
 
 static void
+release_print(const json_t *meta)
+{
+    const json_t *recipient;
+    size_t i;
+    gint64 released = number_of(meta, "released");
+    g_autofree char *time = terminal_time(released);
+    field_print("State", text_of(meta, "state"));
+    if (released > 0) {
+        field_print("Released", time);
+    }
+    field_print("MTA's answer", text_of(meta, "release_answer"));
+    json_array_foreach(json_object_get(meta, "release_to"), i, recipient)
+    {
+        field_print(i == 0 ? "Released to" : "", json_string_value(recipient));
+    }
+}
+
+static void
 meta_print(const json_t *meta)
 {
     static const struct {
@@ -205,6 +245,7 @@ meta_print(const json_t *meta)
     {
         field_print(i == 0 ? "Recipients" : "", json_string_value(recipient));
     }
+    release_print(meta);
     parts_print(json_object_get(json_object_get(meta, "facts"), "parts"));
 }
 
@@ -265,16 +306,17 @@ file_print(int fd, int (*print)(FILE *))
     return rc;
 }
 
-static json_t *
-entry_read(struct cli *cli, const char *key, gboolean content, int *ret_fd)
+json_t *
+quarantine_ask(struct cli *cli, const char *key, int *ret_fd)
 {
     struct ask ask;
     json_t *answer = NULL;
     g_autofree char *error = NULL;
-    if (!connect_posternd(cli, &ask)) {
+    if (!entries_connect(cli, &ask)) {
         return NULL;
     }
-    json_t *request = json_pack("{s:s, s:s, s:b}", "op", "quarantine-show", "key", key, "content", content);
+    json_t *request = json_pack("{s:s, s:s, s:b}", "op", "quarantine-show", "key", key, "content",
+                                ret_fd != NULL);
     if (request == NULL) {
         cli_fail("that is no key");
     } else if (ask_call(&ask, request, -1, ANSWER_MS, &answer, ret_fd, &error) < 0) {
@@ -321,7 +363,7 @@ show(struct cli *cli, int argc, char **argv)
     if (raw && isatty(STDOUT_FILENO)) {
         return cli_fail("the message may harm a terminal; write it to a file: ... > FILE");
     }
-    json_t *answer = entry_read(cli, argv[1], raw || headers, &fd);
+    json_t *answer = quarantine_ask(cli, argv[1], raw || headers ? &fd : NULL);
     if (answer == NULL) {
         return CLI_ERROR;
     }
@@ -346,6 +388,9 @@ cli_quarantine(struct cli *cli, int argc, char **argv)
     static const struct cli_command commands[] = {
         {"list", "List what was kept", list},
         {"show", "Show one entry", show},
+        {"export", "Write kept messages to files", cli_quarantine_export},
+        {"release", "Deliver kept messages after all", cli_quarantine_release},
+        {"delete", "Delete kept messages", cli_quarantine_delete},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
 }

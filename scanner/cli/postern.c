@@ -10,7 +10,9 @@
 static const struct cli_command commands[] = {
     {"status", "What this node's scanner does now", cli_status},
     {"scan", "Scan files and directories", cli_scan},
-    {"quarantine", "list, show: what was kept", cli_quarantine},
+    {"quarantine", "list, show, export, release, delete: what was kept", cli_quarantine},
+    {"incidents", "What was found, what failed, who did what", cli_incidents},
+    {"top", "What passes now, and who sends it", cli_top},
     {"doctor", "Look for ways in which mail could pass unscanned", cli_doctor},
     {"prove", "Join the mail server's log with Postern's", cli_prove},
     {"config", "show, check: the configuration", cli_config},
