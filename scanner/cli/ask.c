@@ -67,26 +67,10 @@ answer_check(const struct ask *ask, json_t **ret_answer, json_t *answer, char **
     return -EBADE;
 }
 
-int
-ask_call(struct ask *ask, const json_t *request, int fd, int timeout_ms, json_t **ret_answer,
-         int *ret_fd, char **error_r)
+/* Returns RC, which is not 0, with a sentence. */
+static int
+ask_fail(const struct ask *ask, int rc, int timeout_ms, char **error_r)
 {
-    json_t *answer = NULL;
-    int got = -1;
-    int rc = request == NULL ? 0 : packet_send(ask->sock, request, fd);
-    /* A service that refuses a client says why and closes: that is worth reading. */
-    if (rc == 0 || rc == -EPIPE) {
-        rc = wait_answer(ask->sock, timeout_ms, &answer, ret_fd == NULL ? NULL : &got);
-    }
-    if (rc == 1) {
-        rc = answer_check(ask, ret_answer, answer, error_r);
-        if (rc == 0 && ret_fd != NULL) {
-            *ret_fd = got;
-        } else if (got >= 0) {
-            close(got);
-        }
-        return rc;
-    }
     if (rc == -ETIMEDOUT) {
         *error_r =
             g_strdup_printf("%s did not answer within %d s", ask->service, timeout_ms / 1000);
@@ -94,5 +78,40 @@ ask_call(struct ask *ask, const json_t *request, int fd, int timeout_ms, json_t 
         *error_r = g_strdup_printf("%s ended the connection%s%s", ask->service, rc < 0 ? ": " : "",
                                    rc < 0 ? g_strerror(-rc) : "");
     }
-    return rc == 0 ? -EPIPE : rc;
+    return rc;
+}
+
+int
+ask_send(struct ask *ask, const json_t *request, int fd, char **error_r)
+{
+    int rc = packet_send(ask->sock, request, fd);
+    /* A service that refuses a client says why and closes: that is worth reading. */
+    return rc == 0 || rc == -EPIPE ? 0 : ask_fail(ask, rc, 0, error_r);
+}
+
+int
+ask_receive(struct ask *ask, int timeout_ms, json_t **ret_answer, int *ret_fd, char **error_r)
+{
+    json_t *answer = NULL;
+    int got = -1;
+    int rc = wait_answer(ask->sock, timeout_ms, &answer, ret_fd == NULL ? NULL : &got);
+    if (rc <= 0) {
+        rc = ask_fail(ask, rc, timeout_ms, error_r);
+        return rc == 0 ? -EPIPE : rc;
+    }
+    rc = answer_check(ask, ret_answer, answer, error_r);
+    if (rc == 0 && ret_fd != NULL) {
+        *ret_fd = got;
+    } else if (got >= 0) {
+        close(got);
+    }
+    return rc;
+}
+
+int
+ask_call(struct ask *ask, const json_t *request, int fd, int timeout_ms, json_t **ret_answer,
+         int *ret_fd, char **error_r)
+{
+    int rc = request == NULL ? 0 : ask_send(ask, request, fd, error_r);
+    return rc < 0 ? rc : ask_receive(ask, timeout_ms, ret_answer, ret_fd, error_r);
 }

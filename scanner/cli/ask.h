@@ -26,4 +26,8 @@ void ask_close(struct ask *ask);
 int ask_call(struct ask *ask, const json_t *request, int fd, int timeout_ms, json_t **ret_answer,
              int *ret_fd, char **error_r);
 
+/* The two halves of ask_call(), for who waits for several services or connections at once. */
+int ask_send(struct ask *ask, const json_t *request, int fd, char **error_r);
+int ask_receive(struct ask *ask, int timeout_ms, json_t **ret_answer, int *ret_fd, char **error_r);
+
 #endif

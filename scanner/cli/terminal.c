@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 char *
@@ -34,6 +35,16 @@ char *
 terminal_size(guint64 bytes)
 {
     return g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+}
+
+size_t
+terminal_width(int fd)
+{
+    struct winsize size;
+    if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+        return size.ws_col;
+    }
+    return 80;
 }
 
 struct table {

@@ -17,6 +17,9 @@ char *terminal_time(gint64 unix_seconds);
 /* 1536 -> "1.5 KiB"; freed by g_free(). */
 char *terminal_size(guint64 bytes);
 
+/* Columns of the terminal FD; 80 when it is none. */
+size_t terminal_width(int fd);
+
 struct table;
 
 /* A table with these columns (NULL-terminated; kept). */

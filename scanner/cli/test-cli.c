@@ -91,14 +91,14 @@ test_scan(void **data)
     POSTERN(b, &r, "scan", clean);
     check(&r, 0, "/clean: clean\n", "");
     POSTERN(b, &r, "scan", clean, virus);
-    assert_non_null(strstr(r.out, "2 scanned: 1 clean, 1 infected, 0 not fully"));
+    assert_non_null(strstr(r.out, "Scanned files: 2\nInfected files: 1\nNot fully scanned: 0\n"));
     check(&r, 1, "/vi\\x0arus: infected (Test.Virus)\n", "");
     POSTERN(b, &r, "scan", locked);
     check(&r, 1, "/locked: not fully scanned (encrypted: ZIP archive)\n", "");
     POSTERN(b, &r, "scan", fail);
     check(&r, 2, "/fail: error (two workers died)\n", "");
     POSTERN(b, &r, "scan", fail, virus);
-    check(&r, 1, "1 error(s)", "");
+    check(&r, 1, "Errors: 1\n", "");
     POSTERN(b, &r, "scan", "/nonexistent", clean);
     check(&r, 2, "/nonexistent: error (No such file or directory)\n", "");
     POSTERN(b, &r, "scan", "/dev/null");
@@ -130,16 +130,108 @@ test_scan_tree(void **data)
     g_autofree char *two = put(b, "tree/deep/two", "VIRUS");
     POSTERN(b, &r, "scan", tree);
     assert_non_null(strstr(r.out, "/tree/deep/two: infected"));
-    check(&r, 1, "2 scanned: 1 clean, 1 infected", "");
-    POSTERN(b, &r, "scan", "--json", tree);
-    json_t *json = json_loads(r.out, 0, NULL);
-    assert_int_equal(json_array_size(json), 2);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(json, 0), "verdict")),
-                        "infected");
-    json_decref(json);
+    assert_non_null(strstr(r.out, "/tree/fifo: skipped (FIFO)\n"));
+    assert_non_null(strstr(r.out, "/tree/link: skipped (symbolic link)\n"));
+    check(&r, 1, "Scanned directories: 2\nScanned files: 2\nInfected files: 1\n", "");
+    POSTERN(b, &r, "scan", "--infected", "--no-summary", tree);
+    assert_true(g_str_has_suffix(r.out, "/tree/deep/two: infected (Test.Virus)\n"));
+    assert_ptr_equal(strchr(r.out, '\n') + 1, r.out + strlen(r.out));
     check(&r, 1, "", "");
-    POSTERN(b, &r, "scan", "--json", empty);
-    check(&r, 0, "[]\n", "");
+    POSTERN(b, &r, "scan", "--exclude", "tw?", tree);
+    check(&r, 0, "/tree/deep/two: skipped (excluded)\n", "");
+    POSTERN(b, &r, "scan", "--exclude", "*/deep", tree);
+    check(&r, 0, "/tree/deep: skipped (excluded)\n", "");
+    POSTERN(b, &r, "scan", link);
+    check(&r, 0, "/tree/link: clean", "link: a link that leads to /etc/passwd\n");
+    POSTERN(b, &r, "scan", empty);
+    check(&r, 0, "Scanned directories: 1\nScanned files: 0\n", "");
+}
+
+static json_t *
+line_of(const char *text, int n)
+{
+    g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+    assert_true(n < (int)g_strv_length(lines));
+    json_t *json = json_loads(lines[n], 0, NULL);
+    assert_non_null(json);
+    return json;
+}
+
+/* One object a line, whatever a file is called. */
+static void
+test_scan_json(void **data)
+{
+    struct bench *b = *data;
+    struct result r = {0};
+    g_autofree char *tree = g_build_filename(b->fixture->dir, "tree", NULL);
+    g_autofree char *link = g_build_filename(tree, "b", NULL);
+    assert_int_equal(g_mkdir_with_parents(tree, 0700), 0);
+    g_autofree char *one = put(b, "tree/a\nx", "VIRUS");
+    assert_int_equal(symlink("/etc/passwd", link), 0);
+    POSTERN(b, &r, "scan", "--json", tree);
+    json_t *file = line_of(r.out, 0);
+    json_t *skipped = line_of(r.out, 1);
+    json_t *last = line_of(r.out, 2);
+    assert_string_equal(json_string_value(json_object_get(file, "verdict")), "infected");
+    assert_string_equal(json_string_value(json_object_get(file, "path")), one);
+    assert_int_equal(json_integer_value(json_object_get(file, "size")), 5);
+    assert_string_equal(json_string_value(json_object_get(skipped, "skipped")), "symbolic link");
+    json_t *summary = json_object_get(last, "summary");
+    assert_int_equal(json_integer_value(json_object_get(summary, "infected")), 1);
+    assert_int_equal(json_integer_value(json_object_get(summary, "skipped")), 1);
+    json_decref(file);
+    json_decref(skipped);
+    json_decref(last);
+    check(&r, 1, "", "");
+}
+
+/* Several workers at once, and the output in order all the same. */
+static void
+test_scan_parallel(void **data)
+{
+    enum { FILES = 400 };
+    struct bench *b = *data;
+    struct result r = {0};
+    g_autofree char *tree = g_build_filename(b->fixture->dir, "tree", NULL);
+    assert_int_equal(g_mkdir_with_parents(tree, 0700), 0);
+    for (int i = 0; i < FILES; i++) {
+        g_autofree char *name = g_strdup_printf("tree/%03d", i);
+        g_autofree char *path = put(b, name, i % 7 == 0 ? "VIRUS" : "hello");
+    }
+    b->pool.hold = 4;
+    POSTERN(b, &r, "scan", "--jobs", "4", "--no-summary", tree);
+    assert_int_equal(b->pool.most, 4);
+    g_auto(GStrv) lines = g_strsplit(r.out, "\n", -1);
+    assert_int_equal(g_strv_length(lines), FILES + 1);
+    for (int i = 0; i < FILES; i++) {
+        g_autofree char *ending =
+            g_strdup_printf("/tree/%03d: %s", i, i % 7 == 0 ? "infected (Test.Virus)" : "clean");
+        assert_true(g_str_has_suffix(lines[i], ending));
+    }
+    check(&r, 1, "", "");
+    b->pool.hold = b->pool.most = 0;
+    POSTERN(b, &r, "scan", "-j", "1", tree);
+    assert_int_equal(b->pool.most, 1);
+    check(&r, 1, "Infected files: 58\n", "");
+}
+
+/* What the others hold of spool_memory is no error: a file waits for them. */
+static void
+test_scan_little_memory(void **data)
+{
+    struct bench *b = *data;
+    struct result r = {0};
+    g_autofree char *tree = g_build_filename(b->fixture->dir, "tree", NULL);
+    assert_int_equal(g_mkdir_with_parents(tree, 0700), 0);
+    for (int i = 0; i < 40; i++) {
+        g_autofree char *name = g_strdup_printf("tree/%03d", i);
+        g_autofree char *path = put(b, name, "hello");
+    }
+    guint64 limit = b->budget.limit;
+    b->budget.limit = 12;
+    POSTERN(b, &r, "scan", "--jobs", "6", tree);
+    b->budget.limit = limit;
+    check(&r, 0, "Scanned files: 40\nInfected files: 0\nNot fully scanned: 0\nErrors: 0\n", "");
 }
 
 static void
@@ -158,7 +250,7 @@ test_scan_large(void **data)
     check(&r, 0, "/large: clean", "");
     assert_int_equal(ftruncate(fd, 5001), 0);
     POSTERN(b, &r, "scan", file);
-    check(&r, 1, "/large: not fully scanned (limit: larger than message_size)", "");
+    check(&r, 1, "/large: not fully scanned (limit: larger than message_size = 5000)", "");
     close(fd);
 }
 
@@ -384,15 +476,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_manual),
-        T(test_usage),
-        T(test_config),
-        T(test_scan),
-        T(test_scan_tree),
-        T(test_scan_large),
-        T(test_scan_connection_lost),
-        T(test_quarantine),
-        T(test_status),
+        T(test_manual),        T(test_usage),
+        T(test_config),        T(test_scan),
+        T(test_scan_tree),     T(test_scan_json),
+        T(test_scan_parallel), T(test_scan_little_memory),
+        T(test_scan_large),    T(test_scan_connection_lost),
+        T(test_quarantine),    T(test_status),
         T(test_status_alone),
     };
     postern_prepare();

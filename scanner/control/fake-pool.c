@@ -71,6 +71,22 @@ on_scan(sd_event_source *source, void *data)
     return 0;
 }
 
+static void
+scan_end_soon(struct scan *scan)
+{
+    int rc = sd_event_add_defer(scan->pool->event, &scan->source, on_scan, scan);
+    g_assert(rc >= 0);
+}
+
+static void
+scan_hold(struct pool *pool, struct scan *scan)
+{
+    pool->held[pool->n_held++] = scan;
+    while (pool->running >= pool->hold && pool->n_held > 0) {
+        scan_end_soon(pool->held[--pool->n_held]);
+    }
+}
+
 struct scan *
 pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
 {
@@ -81,9 +97,11 @@ pool_scan(struct pool *pool, int fd, scan_done *done, void *data)
     pool->scans++;
     pool->running++;
     read_text(fd, scan->text, sizeof scan->text);
-    if (strstr(scan->text, "HANG") == NULL) {
-        int rc = sd_event_add_defer(pool->event, &scan->source, on_scan, scan);
-        g_assert(rc >= 0);
+    pool->most = MAX(pool->most, pool->running);
+    if (pool->hold > 0) {
+        scan_hold(pool, scan);
+    } else if (strstr(scan->text, "HANG") == NULL) {
+        scan_end_soon(scan);
     }
     return scan;
 }
