@@ -222,6 +222,13 @@ def test_every_reading_is_scanned(pool, kind):
                                                                      "encoding with a comment")
 
 
+@pytest.mark.parametrize("kind", [k for k in READINGS if "CR" not in k and "rubbish" not in k])
+def test_every_reading_is_read_as_leniently(pool, kind):
+    """libclamav's base64 decoder stops at the padding."""
+    twisted = ZIP64[:4] + b"==\r\n" + ZIP64[4:]
+    check(pool, READINGS[kind][1].replace(ZIP64, twisted), INFECTED)
+
+
 def test_harmless_defects(pool):
     """Defects alone are no reason to find anything."""
     for kind, (defect, data) in READINGS.items():
@@ -327,3 +334,72 @@ def test_signed(pool):
                             b"\r\nhello\r\n" + armored(b"\x88\x04", "SIGNATURE"), CLEAN))
     assert inline["1"].get("signed")
     assert not parts_of(pool.scan(mail(attachment(PLAIN))))["2"].get("signed")
+
+
+# Charsets: subject, body and file name
+
+WORDS = {
+    "utf-8": "gr\u00fc\u00dfe", "utf-7": "\u65e5\u672c\u8a9e", "utf-16": "\u65e5\u672c",
+    "utf-16be": "\u65e5\u672c", "us-ascii": "plain",
+    "iso-8859-1": "\u00e4\u00f6\u00fc", "iso-8859-2": "\u017elu\u0165", "iso-8859-3": "\u0109ap",
+    "iso-8859-4": "\u0101\u010d", "iso-8859-5": "\u041c\u0438\u0440", "iso-8859-6": "\u0645\u0644\u0641",
+    "iso-8859-7": "\u03b1\u03b2\u03b3", "iso-8859-8": "\u05e9\u05dc\u05d5\u05dd",
+    "iso-8859-9": "\u011fi\u015f", "iso-8859-13": "\u0101\u010d", "iso-8859-15": "\u20ac",
+    "koi8-r": "\u041f\u0440\u0438\u0432\u0435\u0442", "koi8-u": "\u0457\u0436\u0430",
+    "windows-1250": "\u017elu\u0165", "windows-1251": "\u041c\u0438\u0440",
+    "windows-1252": "\u20ac\u201e", "windows-1253": "\u03b1\u03b2", "windows-1254": "\u011f",
+    "windows-1255": "\u05e9\u05dc", "windows-1256": "\u0645\u0644", "windows-1257": "\u0101",
+    "windows-1258": "\u0111", "cp437": "\u00fc", "cp866": "\u041c\u0438\u0440",
+    "tis-620": "\u0e44\u0e17\u0e22", "big5": "\u7e41\u9ad4", "big5-hkscs": "\u7e41\u9ad4",
+    "gb2312": "\u6587\u4ef6", "gbk": "\u6587\u4ef6", "gb18030": "\u7b80\u4f53",
+    "iso-2022-jp": "\u65e5\u672c\u8a9e", "iso-2022-kr": "\ud55c\uad6d", "shift_jis": "\u65e5\u672c",
+    "euc-jp": "\u65e5\u672c", "euc-kr": "\ud55c\uad6d\uc5b4", "macintosh": "\u00e9"}
+PYTHON = {"tis-620": "tis_620", "macintosh": "mac_roman"}
+
+
+def percent(data):
+    return "".join(f"%{byte:02X}" for byte in data)
+
+
+def names_in(charset, data):
+    """Ways to write a file name in a header."""
+    half = len(data) // 2
+    word = base64.b64encode(data).decode()
+    return {
+        "RFC 2047 in a parameter": f'name="=?{charset}?B?{word}?="',
+        "RFC 2231": f"name*={charset}''{percent(data)}",
+        "RFC 2231 in pieces": f"name*0*={charset}''{percent(data[:half])};\r\n name*1*={percent(data[half:])}"}
+
+
+@pytest.mark.parametrize("charset", WORDS)
+def test_charset(pool, charset):
+    data = WORDS[charset].encode(PYTHON.get(charset, charset))
+    word = base64.b64encode(data)
+    for way, name in names_in(charset, data).items():
+        raw = (b"From: =?%s?B?%s?= <a@example.com>\r\nSubject: =?%s?Q?%s?=\r\nMIME-Version: 1.0\r\n"
+               b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; "
+               b"charset=%s\r\n\r\n%s\r\n--b\r\nContent-Type: text/html; charset=%s\r\n\r\n<html>"
+               b"<meta charset=%s><body>%s</body></html>\r\n--b\r\nContent-Type: text/x-odd; %s\r\n\r\n"
+               b"hello\r\n--b--\r\n") % ((charset.encode(), word, charset.encode(),
+                                        percent(data).replace("%", "=").encode())
+                                       + (charset.encode(), data) + (charset.encode(),) * 2
+                                       + (data, name.encode()))
+        facts = pool.scan(raw)
+        assert facts is not None, "the worker died"
+        assert facts["parts"][3]["filename"] == WORDS[charset], way
+        if b"\0" not in data:
+            assert verdict_of(facts) == CLEAN, why(facts)
+            check(pool, raw.replace(b"text/x-odd", b"application/octet-stream")
+                  .replace(b"hello", EICAR), INFECTED)
+
+
+@pytest.mark.parametrize("raw,shown", [
+    ("gr\u00fc\u00dfe.txt".encode(), "gr\u00fc\u00dfe.txt"),
+    ("gr\u00fc\u00dfe.txt".encode("latin-1"), "gr\u00fc\u00dfe.txt"),
+    ("\u041c\u0438\u0440.txt".encode("koi8-r"), None),
+    (b"\xff\xfe\x80\x81.txt", None)])
+def test_raw_8bit_names(pool, raw, shown):
+    facts = check(pool, HEAD + b'Content-Type: application/x-odd; name="' + raw + b'"\r\n\r\nhello',
+                  CLEAN)
+    name = facts["parts"][0]["filename"]
+    assert name.endswith(".txt") and shown in (None, name)
