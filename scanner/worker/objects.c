@@ -75,8 +75,16 @@ base_name(const char *name)
     return slash != NULL ? slash + 1 : name;
 }
 
-/* The name in full if the container told it, libclamav's shortened one, or NULL: what libclamav
- * calls a file that has none begins with "clamav-". */
+/* What libclamav calls a file that has no name: "clamav-...", for a document's streams 32 digits
+ * and a number. */
+static bool
+is_made_up(const char *name)
+{
+    size_t digits = strspn(name, "0123456789abcdef");
+    return g_str_has_prefix(name, "clamav-") || (digits == 32 && name[digits] == '_');
+}
+
+/* The name in full if the container told it, libclamav's shortened one, or NULL. */
 static char *
 name_of(const struct object *parent, const struct clam_layer *layer)
 {
@@ -85,7 +93,7 @@ name_of(const struct object *parent, const struct clam_layer *layer)
         (name == NULL || strcmp(base_name(parent->member), base_name(name)) == 0)) {
         name = parent->member;
     }
-    if (name == NULL || *name == '\0' || g_str_has_prefix(base_name(name), "clamav-")) {
+    if (name == NULL || *name == '\0' || is_made_up(base_name(name))) {
         return NULL;
     }
     return objects_name_decode(name, parent->is_zip);
@@ -106,6 +114,10 @@ describe(struct objects *objects, const struct object *parent, const struct obje
     }
     g_autofree char *hash = sha256 != NULL ? text_hex(sha256, 32) : NULL;
     g_autofree char *filename = name_of(parent, layer);
+    if (filename == NULL && hash != NULL &&
+        !g_hash_table_add(objects->seen, g_strconcat(parent->path, " ", hash, NULL))) {
+        return; /* libclamav goes over a document's streams more than once */
+    }
     g_autofree char *true_type = clam_true_type(layer->type);
     g_autofree char *path = g_strdup(object->path);
     char type[] = "";

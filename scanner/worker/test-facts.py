@@ -18,6 +18,7 @@ import zlib
 
 import pytest
 
+import office
 from chain import (CLEAN, EICAR, INFECTED, UNSCANNED, MODES, Engine, attachment, mail, verdict_of,
                    why, zipped)
 
@@ -264,6 +265,36 @@ def test_mail_in_an_archive_is_read_as_mail(pool):
     known = b"Received: by x; today\r\n" + inner
     for message in inner, known, b"X-Own: yes\r\n" + MIXED + TEXT + FILE + b"\r\n" + ZIP64 + END:
         check(pool, mail(attachment(zipped(message, "a.eml"), "a.zip")), INFECTED)
+
+
+# Macros
+
+def docm(project):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", b"<?xml version='1.0'?><Types></Types>")
+        archive.writestr("word/document.xml", b"<?xml version='1.0'?><document></document>")
+        if project:
+            archive.writestr("word/vbaProject.bin", project)
+    return out.getvalue()
+
+
+MACROS = {
+    "VBA": lambda yes: office.word(yes),
+    "Excel 4": lambda yes: office.excel4(yes),
+    "VBA in OOXML": lambda yes: docm(office.vba_project_bin() if yes else None),
+    "VBA in a ZIP": lambda yes: zipped(office.word(yes), "a.doc")}
+
+
+@pytest.mark.parametrize("kind", MACROS)
+def test_macros(pool, kind):
+    """A fact, no detection."""
+    for yes in True, False:
+        facts = check(pool, mail(attachment(PLAIN, "a.txt"), attachment(MACROS[kind](yes), "a.doc")),
+                      CLEAN)
+        parts = parts_of(facts)
+        assert parts["3"].get("macros", False) is yes
+        assert "macros" not in parts["2"]
 
 
 # OpenPGP
