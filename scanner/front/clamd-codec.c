@@ -134,13 +134,14 @@ clamd_request_parse(const char *bytes, gsize len, struct clamd_request *ret, gsi
     if (end == NULL && row == &unknown && is_beginning(bytes, text_len)) {
         return 0;
     }
-    *used = skip + size + (end != NULL ? 1 : 0);
+    gsize whole = skip + size + (end != NULL ? 1 : 0);
     if (row->command == CLAMD_FILDES) {
-        if (end == NULL || *used == len) {
+        if (end == NULL || whole == len) {
             return 0;
         }
-        *used += 1;
+        whole++;
     }
+    *used = whole;
     request_set(ret, row, bytes + skip, text_len);
     return 1;
 }

@@ -27,7 +27,6 @@ struct clamd_walk {
     char **roots;
     char *path;
     bool begun;
-    bool is_directory;
     GPtrArray *levels; /* of struct level *, the deepest last */
 };
 
@@ -165,19 +164,19 @@ error_text(int error)
 {
     switch (error) {
     case -EXDEV:
-        return "Path is not below a directory of clamd_paths";
+        return "Path is not below a directory of clamd_paths.";
     case -ELOOP:
-        return "Symbolic links are not followed";
+        return "Symbolic links are not followed.";
     case -EACCES:
     case -EPERM:
-        return "Access denied";
+        return "Access denied.";
     case -ENOENT:
     case -ENOTDIR:
-        return "File path check failure, no such file or directory";
+        return "File path check failure: No such file or directory.";
     case -ENOTSUP:
         return "Not supported file type";
     default:
-        return "File path check failure, it cannot be opened";
+        return "File path check failure: It cannot be opened.";
     }
 }
 
@@ -225,7 +224,6 @@ static void
 entry_file(struct clamd_entry *entry, int fd, const struct stat *st)
 {
     entry->size = (guint64)st->st_size;
-    entry->kind = CLAMD_ENTRY_EMPTY;
     if (entry->size == 0) {
         return;
     }
@@ -242,7 +240,7 @@ enter(struct clamd_walk *walk, int fd, struct clamd_entry *entry)
 {
     if (walk->levels->len > CLAMD_WALK_DEPTH) {
         entry->kind = CLAMD_ENTRY_ERROR;
-        entry->error = "Directory recursion limit reached";
+        entry->error = "Directory recursion limit reached.";
         return;
     }
     int dirfd = open_again(fd, O_DIRECTORY);
@@ -290,7 +288,6 @@ begin(struct clamd_walk *walk, struct clamd_entry *entry)
     entry->path = g_strdup(walk->path);
     int fd = walk->path[0] == '/' ? open_named(walk->roots, walk->path) : -EXDEV;
     visit(walk, fd, entry);
-    walk->is_directory = walk->levels->len > 0;
 }
 
 /* The next name of the deepest directory. */
@@ -318,9 +315,6 @@ advance(struct clamd_walk *walk, struct clamd_entry *entry)
         return; /* removed, or made a link, since */
     }
     visit(walk, fd, entry);
-    if (entry->kind == CLAMD_ENTRY_EMPTY) {
-        entry->kind = CLAMD_ENTRY_END;
-    }
 }
 
 void
@@ -344,10 +338,4 @@ clamd_entry_clear(struct clamd_entry *entry)
         entry->fd = -1;
     }
     g_clear_pointer(&entry->path, g_free);
-}
-
-bool
-clamd_walk_is_directory(const struct clamd_walk *walk)
-{
-    return walk->is_directory;
 }

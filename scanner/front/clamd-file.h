@@ -41,7 +41,6 @@ void clamd_walk_free(struct clamd_walk *walk);
 enum clamd_entry_kind {
     CLAMD_ENTRY_END,
     CLAMD_ENTRY_FILE,  /* a regular file, not empty: FD and SIZE */
-    CLAMD_ENTRY_EMPTY, /* the named one itself, a regular file without content */
     CLAMD_ENTRY_ERROR, /* something that could not be looked at: ERROR */
 };
 
@@ -60,8 +59,5 @@ struct clamd_entry {
 void clamd_walk_next(struct clamd_walk *walk, struct clamd_entry *ret);
 /* Frees what ENTRY holds. */
 void clamd_entry_clear(struct clamd_entry *entry);
-
-/* What was named is a directory; known after the first clamd_walk_next(). */
-bool clamd_walk_is_directory(const struct clamd_walk *walk);
 
 #endif

@@ -77,10 +77,10 @@ fail(struct clamd_item *item, int error)
 {
     struct clamd_verdict verdict;
     const char *text = error == -ENOTSUP     ? "Not a regular file"
-                       : error == -ETIMEDOUT ? "The file could not be read in time"
-                       : error == -EUCLEAN   ? "The file changed while it was read"
-                       : error == -EBUSY     ? "Too many files cannot be read now"
-                       : error == -ENOBUFS   ? "The memory for messages is in use, try again later"
+                       : error == -ETIMEDOUT ? "The file could not be read in time."
+                       : error == -EUCLEAN   ? "The file changed while it was read."
+                       : error == -EBUSY     ? "Too many files cannot be read now."
+                       : error == -ENOBUFS   ? "The memory for messages is in use, try again later."
                                              : g_strerror(-error);
     clamd_verdict_error(text, &verdict);
     finish(item, &verdict);

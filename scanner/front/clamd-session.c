@@ -126,7 +126,7 @@ answer_verdict(struct command *command, const char *path, const struct clamd_ver
     if (verdict->verdict == VERDICT_CLEAN) {
         clamd_answer(out, &command->tag, path, "OK");
     } else if (verdict->names == NULL) {
-        clamd_answer(out, &command->tag, path, "%s. ERROR", verdict->error);
+        clamd_answer(out, &command->tag, path, "%s ERROR", verdict->error);
     } else {
         guint n = command->command == CLAMD_ALLMATCHSCAN ? verdict->names->len : 1;
         for (guint i = 0; i < n; i++) {
@@ -167,13 +167,6 @@ on_tree_result(void *owner, const char *path, const struct clamd_verdict *verdic
     stream_flush(command->session->stream);
 }
 
-static void
-on_tree_empty(void *owner, const char *path)
-{
-    struct command *command = owner;
-    clamd_answer(stream_output(command->session->stream), &command->tag, path, "Empty file");
-}
-
 static gboolean
 on_tree_takes(void *owner)
 {
@@ -194,7 +187,6 @@ on_tree_ended(void *owner, gboolean clean)
 
 static const struct clamd_tree_ops tree_ops = {
     .result = on_tree_result,
-    .empty = on_tree_empty,
     .takes = on_tree_takes,
     .ended = on_tree_ended,
 };
@@ -479,7 +471,7 @@ on_input(void *data, const char *bytes, gsize len)
         return rc;
     }
     /* It came with the last byte, so what it could have belonged to has been read. */
-    if (s->fd >= 0 && at == len && s->state != STATE_END) {
+    if (s->fd >= 0 && at == len && s->state == STATE_COMMAND) {
         refuse(s, "PROTOCOL ERROR: ancillary data sent without FILDES.");
     }
     if (s->state != STATE_END) {

@@ -101,8 +101,6 @@ entry_take(struct clamd_tree *tree, struct clamd_entry *entry)
         g_hash_table_insert(tree->items, item, g_strdup(entry->path));
     } else if (entry->kind == CLAMD_ENTRY_ERROR) {
         error(tree, entry->path, entry->error);
-    } else if (entry->kind == CLAMD_ENTRY_EMPTY) {
-        tree->ops->empty(tree->owner, entry->path);
     } else if (entry->kind == CLAMD_ENTRY_END) {
         tree->over = TRUE;
     }
@@ -116,8 +114,8 @@ on_step(void *owner, void *data, int rc)
     tree->step = data;
     if (rc < 0) {
         error(tree, tree->path,
-              rc == -ETIMEDOUT ? "It could not be read in time"
-                               : "Too many files cannot be read now");
+              rc == -ETIMEDOUT ? "It could not be read in time."
+                               : "Too many files cannot be read now.");
         tree->over = TRUE;
     } else {
         entry_take(tree, &tree->step->entry);

@@ -15,8 +15,6 @@ struct clamd_tree;
 struct clamd_tree_ops {
     /* The verdict on one file, none of them clean; or an error at PATH. Both borrowed. */
     void (*result)(void *owner, const char *path, const struct clamd_verdict *verdict);
-    /* The named file is empty. */
-    void (*empty)(void *owner, const char *path);
     /* FALSE: nobody takes the results now; clamd_tree_continue() says when. */
     gboolean (*takes)(void *owner);
     /* The end, once; from the event loop. CLEAN: all was scanned and nothing found. */

@@ -34,8 +34,6 @@ plain_text(const char *text)
     for (char *p = copy; *p != '\0'; p++) {
         if (!g_ascii_isprint(*p)) {
             *p = '_';
-        } else if (*p == ':') {
-            *p = ',';
         }
     }
     return copy;

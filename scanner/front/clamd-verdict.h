@@ -23,10 +23,10 @@
 struct clamd_verdict {
     enum verdict verdict;
     GPtrArray *names; /* of char *: for FOUND, the most telling first; never empty then */
-    char *error;      /* for ERROR: a text without full stop; NULL otherwise */
+    char *error;      /* for ERROR; NULL otherwise */
 };
 
-/* OUTCOME is of pool.h. The texts are printable ASCII without blanks (names) or colons. */
+/* OUTCOME is of pool.h. All texts are printable ASCII, names without blanks and colons. */
 void clamd_verdict_of(const struct scan_outcome *outcome, struct clamd_verdict *ret);
 /* The verdict on what is larger than message_size: it is not even read. */
 void clamd_verdict_too_large(struct clamd_verdict *ret);
