@@ -166,6 +166,12 @@ daemon_options(const struct agent *agent)
     if (milter != NULL) {
         append_path(text, milter);
     }
+    for (char **listen = agent->settings->clamd_listen; *listen != NULL; listen++) {
+        if (g_str_has_prefix(*listen, "unix:/")) {
+            g_autofree char *clamd = g_path_get_dirname(*listen + strlen("unix:"));
+            append_path(text, clamd);
+        }
+    }
     return g_string_free(text, FALSE);
 }
 

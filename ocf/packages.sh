@@ -12,4 +12,5 @@ test_packages=(
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
     iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3 mandoc systemd-journal-remote
+    clamav-daemon clamdscan clamav-milter rspamd python3-pyclamd
 )

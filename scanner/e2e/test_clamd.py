@@ -62,7 +62,7 @@ def daemon(folder, files, eicar, signatures):
     one = instance.Instance(home, [eicar, *signatures], (
         f'clamd_listen = {{"unix:{home}/clamd.sock", "inet:127.0.0.1:{port}"}}\n'
         f'clamd_paths = {{"{files}"}}\nclamd_clients = 60\nclamd_socket_mode = "0666"\n'
-        'message_size = "16M"\nspool_memory = "64M"\nclient_timeout = 20\n'))
+        'message_size = "16M"\nspool_memory = "64M"\nclient_timeout = 10\n'))
     one.socket, one.port = str(home / "clamd.sock"), port
     yield one.start()
     one.stop()
@@ -505,7 +505,7 @@ def test_mail_goes_on_beside_multiscan(daemon, folder, files):
     many = files / "many"
     many.mkdir()
     for i in range(600):
-        (many / f"{i:05}.eml").write_bytes(mails.clean(f"{i}") * 20)
+        (many / f"{i:05}.eml").write_bytes(mails.clean(f"{i}", b"text\r\n" * 50))
     mta = postfix.Postfix(folder / "postfix-multiscan", f"unix:{daemon.dir}/milter.sock")
     mta.start()
     answer = []
