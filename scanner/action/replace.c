@@ -382,8 +382,9 @@ copy_range(const struct spool *from, guint64 at, guint64 end, struct spool *to)
 static int
 write_new(const struct replace_job *job, const GArray *cuts, struct spool *new)
 {
-    guint64 at = 0;
-    int rc = 0;
+    guint64 at = spool_body_from(job->original);
+    int rc = copy_range(job->original, 0, at, new);
+    spool_body_begins(new);
     for (guint i = 0; rc == 0 && i < cuts->len; i++) {
         const struct cut *cut = &g_array_index(cuts, struct cut, i);
         rc = copy_range(job->original, at, cut->part->from, new);

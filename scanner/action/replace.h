@@ -24,7 +24,7 @@ struct replace_job {
 };
 
 /*
- * Returns 0 with the new message, sealed; -ENODATA: nothing of substance would remain; -EBADMSG
+ * Returns 0 with the new message, sealed, its header the old one; -ENODATA: nothing of substance would remain; -EBADMSG
  * with *WHY_R (static): it cannot be cut; -ENOBUFS: no memory now, -EFBIG: it would grow over
  * SIZE_LIMIT; another -errno.
  */

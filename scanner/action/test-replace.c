@@ -108,6 +108,7 @@ make(struct bench *b)
 {
     assert_int_equal(replace_make(&b->job, &b->new, &b->why), 0);
     gsize size = (gsize)spool_size(b->new);
+    assert_int_equal(spool_body_from(b->new), strlen(HEAD));
     char *text = g_malloc0(size + 1);
     assert_int_equal(pread(spool_fd(b->new), text, size, 0), (ssize_t)size);
     return text;

@@ -300,20 +300,23 @@ milter_message_answer(GByteArray *out, const struct milter_marks *marks,
     }
 }
 
-/* Nothing of what was changed holds when the last answer is no "accept". */
+/* Without a body of ours the MTA would deliver the one that it has. */
 bool
 milter_message_send_body(GByteArray *out, const struct spool *replacement, guint64 *at)
 {
     g_autofree char *piece = g_malloc(BODY_PIECE);
+    guint64 begin = spool_body_from(replacement);
+    bool has_body = begin > 0 && begin < spool_size(replacement);
+    *at = MAX(*at, begin);
     gsize left = (gsize)(spool_size(replacement) - *at);
     ssize_t n =
         left == 0 ? 0 : pread(spool_fd(replacement), piece, MIN(left, BODY_PIECE), (off_t)*at);
-    if (n > 0) {
+    if (has_body && n > 0) {
         milter_encode(out, SMFIR_REPLBODY, piece, (gsize)n);
         *at += (guint64)n;
         return true;
     }
-    milter_encode(out, left == 0 ? SMFIR_ACCEPT : SMFIR_TEMPFAIL, NULL, 0);
+    milter_encode(out, has_body && left == 0 ? SMFIR_ACCEPT : SMFIR_TEMPFAIL, NULL, 0);
     return false;
 }
 

@@ -85,7 +85,8 @@ void milter_message_answer(GByteArray *out, const struct milter_marks *marks,
 
 /*
  * Adds a piece of REPLACEMENT's body from *AT, which it moves on; after the last one the answer
- * that ends it. Returns whether there is more to come.
+ * that ends it: "accept" when all of a body was sent, else 451, and nothing holds that was changed.
+ * *AT is 0 at first. Returns whether there is more to come.
  */
 bool milter_message_send_body(GByteArray *out, const struct spool *replacement, guint64 *at);
 

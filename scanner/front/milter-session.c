@@ -331,7 +331,7 @@ on_reply(void *data, const struct decision *decision)
                           agreed(s, SMFIP_HDR_LEADSPC));
     if (decision->action == ACTION_REPLACE) {
         s->replacement = transaction_take_replacement(transaction);
-        s->replacement_at = spool_body_from(s->replacement);
+        s->replacement_at = 0;
         s->progress = sd_event_source_disable_unref(s->progress);
     } else {
         reply_end(s);

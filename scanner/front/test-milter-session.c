@@ -287,6 +287,28 @@ test_replaced(void **state)
     MTA_EXPECT_EMPTY(SMFIR_ACCEPT);
 }
 
+/* A new message without a body would have the MTA deliver the old one. */
+static void
+test_replaced_by_nothing(void **state)
+{
+    struct decision decision = {.action = ACTION_REPLACE, .verdict = VERDICT_INFECTED};
+    (void)state;
+    connect_as_postfix();
+    for (int begins = 0; begins < 2; begins++) {
+        message_send();
+        t.replacement = spool_new(&t.budget, 100000);
+        assert_int_equal(spool_append(t.replacement, "A: b\r\n\r\n", 8), 0);
+        if (begins) {
+            spool_body_begins(t.replacement);
+        }
+        assert_int_equal(spool_seal(t.replacement), 0);
+        t.reply(t.reply_data, &decision);
+        MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern\0 clean");
+        MTA_EXPECT(SMFIR_ADDHEADER, "X-Postern-Action\0 replace");
+        MTA_EXPECT_EMPTY(SMFIR_TEMPFAIL);
+    }
+}
+
 static void
 test_tag_and_discard(void **state)
 {
@@ -360,6 +382,7 @@ main(void)
         TEST(test_client_goes_while_scanning),
         TEST(test_progress),
         TEST(test_replaced),
+        TEST(test_replaced_by_nothing),
         TEST(test_tag_and_discard),
         TEST(test_version_2),
         TEST(test_drain),

@@ -348,6 +348,7 @@ step_store(struct transaction *t)
 static enum progress
 step_reply(struct transaction *t)
 {
+    g_assert(t->decision.action != ACTION_REPLACE || t->replacement != NULL);
     if (t->reply != NULL) {
         t->reply(t->data, &t->decision);
     }
