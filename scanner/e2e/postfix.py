@@ -3,6 +3,7 @@
 import os
 import pathlib
 import pwd
+import shlex
 import smtplib
 import socket
 import subprocess
@@ -85,6 +86,16 @@ class Postfix:
         (self.dir / "conf/master.cf").write_text(MASTER.format(port=self.port) + services)
         (self.dir / "conf/main.cf").write_text(MAIN.format(
             dir=self.dir, uid=owner.pw_uid, gid=owner.pw_gid, milter=milter) + more)
+
+    def add_release_service(self):
+        """As docs/OPERATIONS.md tells administrators; returns the socket."""
+        manual = pathlib.Path(__file__).resolve().parents[2] / "docs/OPERATIONS.md"
+        lines = [shlex.split(line) for line in manual.read_text().splitlines()
+                 if line.startswith("    postconf -") and "postern-release" in line]
+        assert len(lines) > 5
+        for words in lines:
+            subprocess.run([words[0], "-c", self.dir / "conf", *words[1:]], check=True)
+        return self.dir / "queue/public/postern-release"
 
     def command(self, word):
         subprocess.run(["postfix", "-c", self.dir / "conf", word], check=True,
