@@ -35,14 +35,54 @@ add_common(GOptionContext *context, struct cli *cli)
     g_option_context_add_main_entries(context, common, NULL);
 }
 
+/* Of ENTRIES and the common options, the one that was most likely meant by an unknown one. */
+static const char *
+nearest_option(const GOptionEntry *entries, char **argv)
+{
+    static const char *const common[] = {"config", "dir", "json", "version", "help"};
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    for (; entries != NULL && entries->long_name != NULL; entries++) {
+        g_ptr_array_add(names, (void *)(uintptr_t)entries->long_name);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(common); i++) {
+        g_ptr_array_add(names, (void *)(uintptr_t)common[i]);
+    }
+    g_ptr_array_add(names, NULL);
+    for (char **word = argv + 1; *word != NULL && strcmp(*word, "--") != 0; word++) {
+        g_autofree char *name =
+            g_str_has_prefix(*word, "--") ? g_strndup(*word + 2, strcspn(*word + 2, "=")) : NULL;
+        if (name != NULL && !g_strv_contains((const char *const *)names->pdata, name)) {
+            return nearest_name(name, (const char *const *)names->pdata);
+        }
+    }
+    return NULL;
+}
+
+/* GOption has taken words out of ARGV before it met the wrong one, so BEFORE has them all. */
+static void
+say_wrong(const GError *error, const GOptionEntry *entries, char **before)
+{
+    g_autofree char *what = text_escape(error->message, 200);
+    const char *nearest = g_error_matches(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION)
+                              ? nearest_option(entries, before)
+                              : NULL;
+    if (nearest != NULL) {
+        cli_fail("%s; did you mean --%s?", what, nearest);
+    } else {
+        cli_fail("%s; try `%s --help`", what, g_get_prgname());
+    }
+}
+
 static gboolean
-parse(struct cli *cli, GOptionContext *context, const char *summary, int *argc, char ***argv)
+parse(struct cli *cli, GOptionContext *context, const GOptionEntry *entries, const char *summary,
+      int *argc, char ***argv)
 {
     g_autoptr(GError) error = NULL;
+    g_auto(GStrv) before = g_strdupv(*argv);
     g_option_context_set_summary(context, summary);
     add_common(context, cli);
     if (!g_option_context_parse(context, argc, argv, &error)) {
-        cli_fail("%s; try `postern --help`", error->message);
+        say_wrong(error, entries, before);
         return FALSE;
     }
     if (cli->config != NULL && cli->dir != NULL) {
@@ -60,7 +100,7 @@ cli_options(struct cli *cli, const GOptionEntry *entries, const char *usage, con
     if (entries != NULL) {
         g_option_context_add_main_entries(context, entries, NULL);
     }
-    if (!parse(cli, context, summary, argc, argv)) {
+    if (!parse(cli, context, entries, summary, argc, argv)) {
         return FALSE;
     }
     if (*usage == '\0' && *argc > 1) {
@@ -76,7 +116,7 @@ cli_first_options(struct cli *cli, const char *summary, int *argc, char ***argv)
 {
     g_autoptr(GOptionContext) context = g_option_context_new("COMMAND [ARGUMENT...]");
     g_option_context_set_strict_posix(context, TRUE);
-    return parse(cli, context, summary, argc, argv);
+    return parse(cli, context, NULL, summary, argc, argv);
 }
 
 char *

@@ -7,6 +7,8 @@
 
 #include "cli.h"
 
+static int help(struct cli *cli, int argc, char **argv);
+
 static const struct cli_command commands[] = {
     {"status", "What this node's scanner does now", cli_status},
     {"scan", "Scan files and directories", cli_scan},
@@ -17,7 +19,26 @@ static const struct cli_command commands[] = {
     {"prove", "Join the mail server's log with Postern's", cli_prove},
     {"config", "show, check: the configuration", cli_config},
     {"signatures", "add: install signatures on this node", cli_signatures},
+    {"help", "Help for a command: help COMMAND...", help},
 };
+
+/* "help quarantine show" is "quarantine show --help". */
+static int
+help(struct cli *cli, int argc, char **argv)
+{
+    static char name[] = "postern";
+    static char option[] = "--help";
+    g_autoptr(GPtrArray) words = g_ptr_array_new();
+    g_ptr_array_add(words, name);
+    for (int i = 1; i < argc; i++) {
+        g_ptr_array_add(words, argv[i]);
+    }
+    g_ptr_array_add(words, option);
+    g_ptr_array_add(words, NULL);
+    g_set_prgname(name);
+    return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), (int)words->len - 1,
+                        (char **)words->pdata);
+}
 
 static char *
 summary(void)
