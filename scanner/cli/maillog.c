@@ -10,6 +10,7 @@ struct source {
     struct maillog_line line;
     gboolean filled; /* line is the next one */
     gboolean ended;
+    gint64 first; /* time of its first line, 0 = none yet */
 };
 
 struct maillog {
@@ -80,10 +81,19 @@ source_fill(struct maillog *log, struct source *source, char **error_r)
         } else if (rc == 0) {
             source->ended = TRUE;
         } else {
+            source->first = source->first == 0 ? source->line.time : source->first;
             source->filled = source->line.time >= log->since;
         }
     }
     return 0;
+}
+
+/* At the moment of a rotation both files have lines of it; the one that began earlier goes first.
+ */
+static gboolean
+comes_before(const struct source *a, const struct source *b)
+{
+    return a->line.time != b->line.time ? a->line.time < b->line.time : a->first < b->first;
 }
 
 int
@@ -99,7 +109,7 @@ maillog_next(struct maillog *log, struct maillog_line *ret_line, char **error_r)
         if (rc < 0) {
             return rc;
         }
-        if (source->filled && (first == NULL || source->line.time < first->line.time)) {
+        if (source->filled && (first == NULL || comes_before(source, first))) {
             first = source;
         }
     }
