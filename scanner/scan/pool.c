@@ -7,6 +7,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "caches.h"
+#include "digest.h"
 #include "engine-link.h"
 #include "log.h"
 #include "packet.h"
@@ -33,6 +35,8 @@ struct pool {
     guint64 lost;
     pool_changed *changed; /* NULL: nobody watches */
     void *changed_data;
+    struct digester *digester;
+    struct caches caches;
 };
 
 struct worker {
@@ -42,6 +46,7 @@ struct worker {
     sd_event_source *io;
     struct scan *scan; /* NULL = idle */
     gint64 id;         /* of the scan that it was given */
+    struct voice voice;
 };
 
 struct scan {
@@ -56,6 +61,10 @@ struct scan {
     guint64 deadline_us; /* of the whole, queue and retry included */
     unsigned attempts;   /* workers lost so far */
     const char *trouble; /* known before a worker had it; said from the event loop */
+    struct digest *digest;
+    bool has_key;
+    guint8 key[LRU_KEY]; /* SHA-256 of the message */
+    struct facts *known; /* from the cache; said from the event loop */
 };
 
 static void dispatch(struct pool *pool);
@@ -64,6 +73,8 @@ static void
 scan_free(struct scan *scan)
 {
     sd_event_source_disable_unref(scan->timer);
+    digest_cancel(scan->digest);
+    facts_free(scan->known);
     g_free(scan);
 }
 
@@ -77,17 +88,24 @@ scan_finish(struct scan *scan, const struct facts *facts, const char *error)
                                    .worker = scan->by};
     scan_done *done = scan->done;
     void *data = scan->data;
+    g_autoptr(facts_t) known = g_steal_pointer(&scan->known);
     scan_free(scan);
     done(data, &outcome);
 }
 
 /* Ends it by its timer: the callback never comes from within pool_scan(). */
 static void
+scan_finish_soon(struct scan *scan)
+{
+    (void)sd_event_source_set_time(scan->timer, (guint64)g_get_monotonic_time());
+    (void)sd_event_source_set_enabled(scan->timer, SD_EVENT_ONESHOT);
+}
+
+static void
 scan_fail_soon(struct scan *scan, const char *trouble)
 {
     scan->trouble = trouble;
-    (void)sd_event_source_set_time(scan->timer, (guint64)g_get_monotonic_time());
-    (void)sd_event_source_set_enabled(scan->timer, SD_EVENT_ONESHOT);
+    scan_finish_soon(scan);
 }
 
 /* Its channel is closed and its number forgotten; whatever comes of it later is nobody's. */
@@ -97,6 +115,7 @@ worker_free(void *p)
     struct worker *worker = p;
     sd_event_source_disable_unref(worker->io);
     close(worker->sock);
+    g_free(worker->voice.era);
     g_free(worker);
 }
 
@@ -139,6 +158,7 @@ worker_lose(struct worker *worker, const char *why)
     struct pool *pool = worker->pool;
     gint64 number = worker->number;
     engine_link_kill(pool->link, number);
+    caches_distrust(&pool->caches, worker->number);
     struct scan *scan = worker_remove(worker);
     if (scan != NULL) {
         log_warning("worker %" G_GINT64_FORMAT ": lost in the middle of a scan: %s", number, why);
@@ -152,14 +172,15 @@ worker_lose(struct worker *worker, const char *why)
 
 /* The facts of a whole and fitting answer, else NULL. */
 static struct facts *
-answer_decode(const struct worker *worker, json_t *answer, bool *ret_retire)
+answer_decode(const struct worker *worker, json_t *answer, bool *ret_retire, json_t **ret_report)
 {
     json_int_t id;
     json_t *json;
     int retire;
+    *ret_report = NULL;
     if (worker->scan == NULL ||
-        json_unpack_ex(answer, NULL, JSON_STRICT, "{s:I, s:o, s:b}", "id", &id, "facts", &json,
-                       "retire", &retire) < 0 ||
+        json_unpack_ex(answer, NULL, JSON_STRICT, "{s:I, s:o, s:b, s?o}", "id", &id, "facts", &json,
+                       "retire", &retire, "parts", ret_report) < 0 ||
         id != worker->id) {
         return NULL;
     }
@@ -172,13 +193,20 @@ worker_answered(struct worker *worker, json_t *answer, bool is_gone)
 {
     struct pool *pool = worker->pool;
     bool retire = false;
-    g_autoptr(facts_t) facts = answer_decode(worker, answer, &retire);
+    json_t *report = NULL;
+    g_autoptr(facts_t) facts = answer_decode(worker, answer, &retire, &report);
     if (facts == NULL) {
         worker_lose(worker, "its answer is not one");
         return;
     }
     struct scan *scan = g_steal_pointer(&worker->scan);
     scan->worker = NULL;
+    if (is_gone && !retire) {
+        caches_distrust(&pool->caches, worker->number);
+    } else {
+        caches_remember(&pool->caches, &worker->voice, scan->has_key ? scan->key : NULL, facts,
+                        report);
+    }
     if (retire || is_gone) {
         (void)worker_remove(worker);
     } else {
@@ -188,6 +216,19 @@ worker_answered(struct worker *worker, json_t *answer, bool is_gone)
     scan_finish(scan, facts, NULL);
 }
 
+/* In the middle of a scan it asks whether a part is known; it waits for the answer. */
+static void
+worker_asked(struct worker *worker, json_t *question)
+{
+    struct pool *pool = worker->pool;
+    json_auto_t *answer =
+        worker->scan != NULL ? caches_answer(&pool->caches, &worker->voice, question) : NULL;
+    int rc = answer == NULL ? -EPROTO : packet_send(worker->sock, answer, -1);
+    if (rc < 0) {
+        worker_lose(worker, "its question is not one, or it does not take the answer");
+    }
+}
+
 /* IS_GONE: nothing will come any more that is not in the channel already. */
 static void
 worker_read(struct worker *worker, bool is_gone)
@@ -195,7 +236,11 @@ worker_read(struct worker *worker, bool is_gone)
     json_t *answer = NULL;
     int rc = packet_receive(worker->sock, &answer, NULL);
     if (rc == 1) {
-        worker_answered(worker, answer, is_gone);
+        if (!is_gone && g_strcmp0(json_string_value(json_object_get(answer, "op")), "known") == 0) {
+            worker_asked(worker, answer);
+        } else {
+            worker_answered(worker, answer, is_gone);
+        }
         json_decref(answer);
     } else if (rc == 0 || is_gone) {
         worker_lose(worker, "it has ended");
@@ -232,12 +277,14 @@ static int
 worker_give(struct worker *worker, struct scan *scan, int fd)
 {
     worker->id = ++worker->pool->last_id;
-    json_t *request = json_pack("{s:s, s:I}", "op", "scan", "id", (json_int_t)worker->id);
+    json_t *request = json_pack("{s:s, s:I, s:b}", "op", "scan", "id", (json_int_t)worker->id,
+                                "ask", part_cache_is_on(worker->pool->caches.parts));
     int rc = packet_send(worker->sock, request, fd);
     json_decref(request);
     if (rc == 0) {
         guint64 end_us = (guint64)g_get_monotonic_time() + worker->pool->timeout_us;
         (void)sd_event_source_set_time(scan->timer, MIN(end_us, scan->deadline_us));
+        part_talk_begin(&worker->voice.talk);
         worker->scan = scan;
         scan->worker = worker;
         scan->by = worker->number;
@@ -305,7 +352,8 @@ on_scan_time(sd_event_source *source, uint64_t now_us, void *data)
         return 0;
     }
     g_queue_remove(&scan->pool->queue, scan);
-    scan_finish(scan, NULL, scan->trouble != NULL ? scan->trouble : error_no_worker);
+    const char *error = scan->trouble != NULL ? scan->trouble : error_no_worker;
+    scan_finish(scan, scan->known, scan->known != NULL ? NULL : error);
     return 0;
 }
 
@@ -317,6 +365,7 @@ on_link_worker(void *data, gint64 number, int fd)
     worker->pool = pool;
     worker->number = number;
     worker->sock = fd;
+    worker->voice = (struct voice){.worker = number, .era = g_strdup(pool->caches.era)};
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || g_hash_table_contains(pool->workers, &number) ||
         sd_event_add_io(pool->event, &worker->io, fd, EPOLLIN, on_worker_io, worker) < 0) {
         log_err("worker %" G_GINT64_FORMAT ": cannot be used", number);
@@ -340,6 +389,7 @@ on_link_gone(void *data, gint64 number)
     if (worker->scan != NULL) {
         worker_read(worker, true);
     } else {
+        caches_distrust(&pool->caches, worker->number);
         (void)worker_remove(worker);
     }
 }
@@ -375,7 +425,9 @@ static void
 on_link_changed(void *data)
 {
     struct pool *pool = data;
-    if (!engine_link_is_attached(pool->link)) {
+    bool is_attached = engine_link_is_attached(pool->link);
+    caches_engine_changed(&pool->caches, is_attached ? engine_link_state(pool->link) : NULL);
+    if (!is_attached) {
         drop_workers(pool);
         finish_queue(pool, error_engine_lost);
     } else if (!pool_ready(pool)) {
@@ -401,7 +453,11 @@ pool_new(sd_event *event, const struct settings *settings, struct pool **ret_poo
     pool->workers = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, worker_free);
     g_queue_init(&pool->idle);
     g_queue_init(&pool->queue);
-    int rc = engine_link_new(event, settings->engine_dir, &link_ops, pool, &pool->link);
+    caches_init(&pool->caches, settings);
+    int rc = digester_new(event, &pool->digester);
+    if (rc >= 0) {
+        rc = engine_link_new(event, settings->engine_dir, &link_ops, pool, &pool->link);
+    }
     if (rc < 0) {
         pool_free(pool);
         return rc;
@@ -420,6 +476,8 @@ pool_free(struct pool *pool)
     g_queue_clear(&pool->idle);
     g_queue_clear(&pool->queue);
     g_hash_table_unref(pool->workers);
+    digester_free(pool->digester);
+    caches_clear(&pool->caches);
     sd_event_unref(pool->event);
     g_free(pool);
 }
@@ -432,6 +490,39 @@ make_room(struct pool *pool, gint64 avoid)
     if (worker != NULL && worker->scan == NULL && g_hash_table_size(pool->workers) == 1) {
         engine_link_kill(pool->link, avoid);
         (void)worker_remove(worker);
+    }
+}
+
+static void
+enqueue(struct scan *scan)
+{
+    struct pool *pool = scan->pool;
+    if (pool_ready(pool)) {
+        make_room(pool, scan->avoid);
+        g_queue_push_tail(&pool->queue, scan);
+        dispatch(pool);
+    } else {
+        scan_fail_soon(scan, error_not_ready);
+    }
+}
+
+/* KEY is NULL when the message could not be read: whoever scans it will say why. */
+static void
+on_digest(void *data, const guint8 *key)
+{
+    struct scan *scan = data;
+    struct pool *pool = scan->pool;
+    scan->digest = NULL;
+    if (key != NULL) {
+        memcpy(scan->key, key, LRU_KEY);
+        scan->has_key = true;
+        scan->known =
+            verdict_cache_get(pool->caches.verdicts, key, g_get_monotonic_time(), &scan->by);
+    }
+    if (scan->known != NULL) {
+        scan_finish_soon(scan);
+    } else {
+        enqueue(scan);
     }
 }
 
@@ -456,12 +547,11 @@ pool_scan_by_another(struct pool *pool, int fd, gint64 avoid, scan_done *done, v
     int rc = sd_event_add_time(pool->event, &scan->timer, CLOCK_MONOTONIC, scan->deadline_us, 1000,
                                on_scan_time, scan);
     g_assert(rc >= 0);
-    if (pool_ready(pool)) {
-        make_room(pool, avoid);
-        g_queue_push_tail(&pool->queue, scan);
-        dispatch(pool);
+    /* What is scanned a second time is scanned. */
+    if (pool_ready(pool) && avoid < 0 && verdict_cache_is_on(pool->caches.verdicts)) {
+        scan->digest = digest_start(pool->digester, fd, on_digest, scan);
     } else {
-        scan_fail_soon(scan, error_not_ready);
+        enqueue(scan);
     }
     return scan;
 }
@@ -505,8 +595,10 @@ json_t *
 pool_status(const struct pool *pool)
 {
     json_t *engine = engine_link_state(pool->link);
-    return json_pack("{s:O?, s:b, s:i, s:i, s:i, s:I, s:I}", "engine", engine, "ready",
+    return json_pack("{s:O?, s:b, s:i, s:i, s:i, s:I, s:I, s:o, s:o}", "engine", engine, "ready",
                      pool_ready(pool), "workers", (int)g_hash_table_size(pool->workers), "idle",
                      (int)pool->idle.length, "queued", (int)pool->queue.length, "scans",
-                     (json_int_t)pool->scans, "lost", (json_int_t)pool->lost);
+                     (json_int_t)pool->scans, "lost", (json_int_t)pool->lost, "verdict_cache",
+                     verdict_cache_status(pool->caches.verdicts), "part_cache",
+                     part_cache_status(pool->caches.parts));
 }

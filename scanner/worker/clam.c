@@ -51,8 +51,7 @@ on_layer(int fd, const char *type, const char **ancestors, size_t parent_size, c
         .size = size,
         .derived = (attributes & LAYER_ATTRIBUTES_NORMALIZED) != 0,
     };
-    clam->sink->enter(clam->sink->data, &layer);
-    return CL_CLEAN;
+    return clam->sink->enter(clam->sink->data, &layer) ? CL_BREAK : CL_CLEAN;
 }
 
 static cl_error_t

@@ -24,6 +24,7 @@ struct layer {
     unsigned announced; /* members that libclamav should have shown */
     guint64 announced_bytes;
     unsigned encrypted; /* members that it cannot */
+    bool known;         /* whole and clean, as others found */
 };
 
 static struct layer *
@@ -200,6 +201,12 @@ layers_enter(struct layers *layers, const struct clam_layer *seen, const char *p
 }
 
 void
+layers_known(struct layers *layers)
+{
+    top(layers)->known = true;
+}
+
+void
 layers_member(struct layers *layers, const struct clam_member *member)
 {
     struct layer *layer = top(layers);
@@ -220,7 +227,9 @@ layers_leave(struct layers *layers)
 {
     const struct layer *layer = top(layers);
     if (layer != NULL) {
-        judge(layers, layer);
+        if (!layer->known) {
+            judge(layers, layer);
+        }
         g_array_set_size(layers->stack, layers->stack->len - 1);
     }
 }

@@ -32,6 +32,8 @@ void layers_begin(struct layers *layers, struct facts *facts, guint64 file_limit
 /* PATH: the MIME path of the leaf that this layer is, NULL = whatever its parent belongs to. It
  * must live as long as the layer. */
 void layers_enter(struct layers *layers, const struct clam_layer *layer, const char *path);
+/* The layer just entered is known to be clean: nobody opens it, and nobody need to. */
+void layers_known(struct layers *layers);
 void layers_member(struct layers *layers, const struct clam_member *member);
 void layers_leave(struct layers *layers);
 /* The MIME path of the innermost layer. */

@@ -8,6 +8,7 @@
 
 #include "faultguard.h"
 #include "inflated.h"
+#include "known.h"
 #include "layers.h"
 #include "mime.h"
 #include "objects.h"
@@ -84,7 +85,7 @@ look_into_mail(struct scan *scan, const struct clam_layer *layer, const char *pa
     }
 }
 
-static void
+static bool
 on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
@@ -100,8 +101,13 @@ on_enter(void *data, const struct clam_layer *layer)
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, hashed ? sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
+    if (known_enter(layer, leaf != NULL ? leaf->path : NULL, sha256)) {
+        layers_known(&scan->layers);
+        return true;
+    }
     look_into_mail(scan, layer, path);
     inflated_add(&scan->inflated, layer, path);
+    return false;
 }
 
 static void
@@ -289,6 +295,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
     };
+    known_begin(scan.facts);
     faultguard_start();
     scan.leaves = mime_parse(data, len, scan.facts);
     scan.inflated = (struct inflated){
