@@ -87,7 +87,7 @@ clamd_file_copy(int fd, guint64 size)
         return -errno;
     }
     int rc = copy_content(fd, memory, size);
-    if (rc == 0 && fcntl(memory, F_ADD_SEALS, SEALS) < 0) {
+    if (rc == 0 && (fcntl(memory, F_ADD_SEALS, SEALS) < 0 || lseek(memory, 0, SEEK_SET) < 0)) {
         rc = -errno;
     }
     if (rc < 0) {
