@@ -364,6 +364,10 @@ def held(daemon):
     return status(daemon)["spool"]["used"]
 
 
+def connections(daemon):
+    return sum(one["connections"] for one in status(daemon)["clamd"]["listeners"])
+
+
 def is_unhurt(daemon):
     assert ask(daemon.socket, stream(mails.EICAR)) == b"stream: Test.Eicar.UNOFFICIAL FOUND\0"
     wait_for(lambda: held(daemon) == 0, "the memory comes back")
@@ -407,6 +411,7 @@ def test_slow_clients_wait_alone(daemon):
     assert closed == 10
     for sock in socks + more:
         sock.close()
+    wait_for(lambda: connections(daemon) == 0, "the connections end")
     is_unhurt(daemon)
 
 
@@ -532,7 +537,7 @@ def test_shutdown_by_root(daemon):
     """Ends cleanly; who started it (here ./dev run) starts it again."""
     pid = daemon.pid("posternd")
     assert ask(daemon.socket, b"zSHUTDOWN\0") == b""
-    wait_for(lambda: daemon.pid("posternd") != pid and
-             daemon.postern("status", check=False).returncode == 0, "the next posternd")
-    assert any("posternd ended with 0" in line for line in daemon.log)
+    wait_for(lambda: any("posternd ended with 0" in line for line in daemon.log), "its end")
+    wait_for(lambda: daemon.postern("status", check=False).returncode == 0, "the next posternd")
+    assert daemon.pid("posternd") != pid
     is_unhurt(daemon)

@@ -111,38 +111,64 @@ chomped(const char *text, gsize len)
     return len;
 }
 
+/* Where the command's text begins and ends, and what it takes up with its prefix and end. */
+struct frame {
+    const char *text;
+    gsize len;
+    gsize whole;
+    bool open; /* plain, and without a line end so far */
+};
+
+/* Returns 1, 0 (more is needed), or -EMSGSIZE. */
+static int
+frame_find(const char *bytes, gsize len, const struct clamd_request *request, struct frame *ret)
+{
+    gsize skip = request->plain ? 0 : 1;
+    const char *end = memchr(bytes, request->terminator, MIN(len, CLAMD_COMMAND_MAX));
+    if (end == NULL && len >= CLAMD_COMMAND_MAX) {
+        return -EMSGSIZE;
+    }
+    if (end == NULL && !request->plain) {
+        return 0;
+    }
+    ret->open = end == NULL;
+    ret->whole = ret->open ? len : (gsize)(end - bytes) + 1;
+    ret->text = bytes + skip;
+    ret->len = (ret->open ? len : (gsize)(end - bytes)) - skip;
+    if (request->terminator == '\n') {
+        ret->len = chomped(ret->text, ret->len);
+    }
+    return 1;
+}
+
 int
 clamd_request_parse(const char *bytes, gsize len, struct clamd_request *ret, gsize *used)
 {
+    struct frame frame;
     if (len == 0) {
         return 0;
     }
-    bool prefixed = bytes[0] == 'z' || bytes[0] == 'n';
-    gsize skip = prefixed ? 1 : 0;
-    ret->plain = !prefixed;
+    ret->plain = bytes[0] != 'z' && bytes[0] != 'n';
     ret->terminator = bytes[0] == 'z' ? '\0' : '\n';
-    const char *end = memchr(bytes, ret->terminator, MIN(len, CLAMD_COMMAND_MAX));
-    if (end == NULL && (prefixed || len >= CLAMD_COMMAND_MAX)) {
-        return len >= CLAMD_COMMAND_MAX ? -EMSGSIZE : 0;
+    int rc = frame_find(bytes, len, ret, &frame);
+    if (rc != 1) {
+        return rc;
     }
-    gsize size = (end != NULL ? (gsize)(end - bytes) : len) - skip;
-    gsize text_len = bytes[0] == 'z' ? size : chomped(bytes + skip, size);
-    const struct row *row = row_of(bytes + skip, text_len);
-    if (row != &unknown && ret->plain && !row->plain) {
+    const struct row *row = row_of(frame.text, frame.len);
+    if (ret->plain && !row->plain) {
         row = &unknown;
     }
-    if (end == NULL && row == &unknown && is_beginning(bytes, text_len)) {
+    if (frame.open && row == &unknown && is_beginning(frame.text, frame.len)) {
         return 0;
     }
-    gsize whole = skip + size + (end != NULL ? 1 : 0);
     if (row->command == CLAMD_FILDES) {
-        if (end == NULL || whole == len) {
+        if (frame.open || frame.whole == len) {
             return 0;
         }
-        whole++;
+        frame.whole++;
     }
-    *used = whole;
-    request_set(ret, row, bytes + skip, text_len);
+    *used = frame.whole;
+    request_set(ret, row, frame.text, frame.len);
     return 1;
 }
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "clamd-session.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "clamd-codec.h"
 #include "clamd-info.h"
+#include "clamd-peer.h"
 #include "clamd-tree.h"
 #include "log.h"
 #include "stream.h"
@@ -37,7 +36,7 @@ struct clamd_session {
     gboolean starved; /* waits for memory */
     GQueue commands;  /* of struct command *, under way */
     char *peer;
-    gboolean is_root; /* on a unix socket */
+    bool is_root; /* on a unix socket */
 };
 
 /* A command that is not answered at once. */
@@ -529,27 +528,6 @@ static const struct stream_ops stream_ops = {
     .sent = on_sent,
 };
 
-static void
-peer_of(struct clamd_session *s, int fd)
-{
-    struct sockaddr_storage addr = {0};
-    socklen_t len = sizeof addr;
-    struct ucred cred;
-    socklen_t cred_len = sizeof cred;
-    char text[INET6_ADDRSTRLEN] = "?";
-    (void)getpeername(fd, (struct sockaddr *)&addr, &len);
-    if (addr.ss_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &((struct sockaddr_in *)&addr)->sin_addr, text, sizeof text);
-    } else if (addr.ss_family == AF_INET6) {
-        (void)inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&addr)->sin6_addr, text, sizeof text);
-    } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0) {
-        s->is_root = cred.uid == 0;
-        s->peer = g_strdup_printf("uid %u, pid %d", (unsigned)cred.uid, (int)cred.pid);
-        return;
-    }
-    s->peer = g_strdup(text);
-}
-
 int
 clamd_session_new(struct clamd_services *services, int fd, clamd_session_ended *ended, void *data,
                   struct clamd_session **ret)
@@ -562,7 +540,7 @@ clamd_session_new(struct clamd_services *services, int fd, clamd_session_ended *
     s->fd = -1;
     s->tag.terminator = '\n';
     g_queue_init(&s->commands);
-    peer_of(s, fd);
+    s->peer = clamd_peer_name(fd, &s->is_root);
     int rc = stream_new(services->event, fd, idle * G_USEC_PER_SEC, CLAMD_COMMAND_MAX, &stream_ops,
                         s, &s->stream);
     if (rc < 0) {
