@@ -3,8 +3,11 @@
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import struct
+import subprocess
+import threading
 import time
 
 import pytest
@@ -12,6 +15,8 @@ import pytest
 import instance
 import mails
 import postfix
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 CHROOTED = """\
 127.0.0.1:{port} inet n - y - - smtpd -o cleanup_service_name=jailed
@@ -175,6 +180,60 @@ def test_connection_flood(postern, mta):
     for sock in flood:
         sock.close()
     wait_for(lambda: mta.send(mails.clean("after the connections"))[0] == 250, "it serves again")
+
+
+# Version, actions, steps: what libmilter's headers have for it, and the least that is enough.
+OFFERS = [(2, 0x3f, 0x7f), (2, 0x13, 0), (3, 0x3f, 0x7f), (4, 0x3f, 0x3ff), (5, 0x7f, 0xfff),
+          (6, 0x1ff, 0x1fffff), (6, 0x13, 0)]
+
+
+@pytest.mark.parametrize("version, actions, steps", OFFERS)
+def test_miltertest(postern, version, actions, steps):
+    subprocess.run(["miltertest", "-w", "-D", f"SOCKET=unix:{postern.dir}/milter.sock",
+                    "-D", f"VERSION={version}", "-D", f"ACTIONS={actions}", "-D", f"STEPS={steps}",
+                    "-D", "EICAR=" + mails.EICAR.decode(), "-s", HERE / "milter.lua"], check=True,
+                   timeout=60)
+    for name, verdict in (("clean", "clean"), ("bad", "infected")):
+        name = f"Qlua.{name}.{version}: message-id=<lua.{name}.{version}@client.test>"
+        wait_for(lambda name=name: any(name in line for line in postern.log), name)
+        line = [line for line in postern.log if name in line][-1]
+        assert f" user=jo direction=submission from=a@client.test rcpts=1 " in line
+        assert f" verdict={verdict} " in line
+
+
+def test_stop_accounts_for_all(postern, mta):
+    """Ended while infected mail comes in: what heard 550 is kept, the rest heard 451."""
+    replies, stop = {}, threading.Event()
+
+    def client(number):
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            subject = f"stop {number} {turn}"
+            replies[subject] = mta.send(mails.with_attachment(subject, mails.EICAR))[0]
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        before = sum(code == 550 for code in replies.values())
+        wait_for(lambda before=before: sum(code == 550 for code in replies.values()) > before + 3,
+                 "mail is kept")
+        pid = postern.pid("posternd")
+        began = time.monotonic()
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda pid=pid: not pathlib.Path(f"/proc/{pid}").exists(), "it ends")
+        assert time.monotonic() - began < 5
+    stop.set()
+    for thread in threads:
+        thread.join()
+    wait_for(lambda: mta.send(mails.clean("after the stops"))[0] == 250, "it serves again")
+    assert set(replies.values()) <= {550, 451}
+    kept = {row["subject"] for row in postern.json("quarantine", "list")}
+    assert not {subject for subject, code in replies.items() if code == 550} - kept
+    mta.drain()
+    assert not [subject for subject in mta.delivered() if subject.startswith("stop ")]
 
 
 def test_chrooted_postfix(folder, signatures):
