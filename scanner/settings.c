@@ -3,6 +3,9 @@
 #include "settings.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sched.h>
@@ -46,13 +49,10 @@ static char *parse_error;
 static int lines[N_ROWS]; /* where a setting stands; 0 = nowhere */
 
 /* What a running posternd asks for each time that it needs it, beside all of KIND_ACTION. */
-static const char *const live[] = {"message_size",
-                                   "spool_memory",
-                                   "client_timeout",
-                                   "clients",
-                                   "poison_strikes",
-                                   "poison_age",
-                                   NULL};
+static const char *const live[] = {"message_size",     "submission_clients", "clamd_clients",
+                                   "state_low_water",  "quarantine_days",    "quarantine_size",
+                                   "quarantine_quota", "spool_memory",       "clients",
+                                   "poison_strikes",   "poison_age",         NULL};
 
 /* As libconfuse says it; there is no other way to know which name it was. */
 static const char unknown_option[] = "no such option '%s'";
@@ -177,7 +177,8 @@ check_action(cfg_t *cfg, const struct row *row, const char *value)
     enum action action;
     g_autofree char *allowed = action_set_text((unsigned)row->high);
     if (!action_parse(value, &action)) {
-        const char *near = nearest_name(value, action_words);
+        g_auto(GStrv) words = g_strsplit(allowed, ", ", 0);
+        const char *near = nearest_name(value, (const char *const *)words);
         cfg_error(cfg, "%s = %s: must be one of %s%s%s%s", row->name, value, allowed,
                   near != NULL ? "; did you mean " : "", near != NULL ? near : "",
                   near != NULL ? "?" : "");
@@ -374,6 +375,80 @@ settings_from(cfg_t *cfg, const char *path, char **error_r)
     return g_steal_pointer(&settings);
 }
 
+/* Where a comment at the start of P ends, its line end not included; P when there is none. */
+static char *
+comment_end(char *p, bool at_word)
+{
+    if (*p == '#' || (at_word && g_str_has_prefix(p, "//"))) {
+        return p + strcspn(p, "\n");
+    }
+    if (at_word && g_str_has_prefix(p, "/*")) {
+        char *end = strstr(p + 2, "*/");
+        return end == NULL ? p + strlen(p) : end + 2;
+    }
+    return p;
+}
+
+static char *
+quoted_end(char *p)
+{
+    char quote = *p++;
+    while (*p != '\0' && *p != quote) {
+        p += *p == '\\' && p[1] != '\0' ? 2 : 1;
+    }
+    return *p == '\0' ? p : p + 1;
+}
+
+/* libconfuse 3.3 counts the line of a comment three times: without comments it counts well. */
+static void
+comments_blank(char *text)
+{
+    bool at_word = true;
+    for (char *p = text; *p != '\0';) {
+        char *end = comment_end(p, at_word);
+        for (char *c = p; c < end; c++) {
+            *c = *c == '\n' ? '\n' : ' ';
+        }
+        if (end > p) {
+            p = end;
+            continue;
+        }
+        at_word = strchr(" \t\r\n,={}()", *p) != NULL;
+        p = *p == '"' || *p == '\'' ? quoted_end(p) : p + 1;
+    }
+}
+
+/* Returns what cfg_parse() does; CFG_FILE_ERROR with errno. */
+static int
+parse(cfg_t *cfg, const char *path)
+{
+    g_autofree char *raw = NULL;
+    g_autoptr(GError) error = NULL;
+    gsize len;
+    if (!g_file_get_contents(path, &raw, &len, &error)) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC); /* for errno: GError has its own numbers */
+        if (fd >= 0) {
+            close(fd);
+            errno = EIO;
+        }
+        return CFG_FILE_ERROR;
+    }
+    if (strlen(raw) != len) {
+        parse_error = g_strdup_printf("%s: is no text: it has a byte 0", path);
+        return CFG_PARSE_ERROR;
+    }
+    g_autofree char *text = g_strconcat(raw, g_str_has_suffix(raw, "\n") ? NULL : "\n", NULL);
+    comments_blank(text);
+    FILE *file = fmemopen(text, strlen(text), "r");
+    if (file == NULL) {
+        return CFG_FILE_ERROR;
+    }
+    cfg->filename = strdup(path);
+    int rc = cfg_parse_fp(cfg, file);
+    fclose(file);
+    return rc;
+}
+
 struct settings *
 settings_load(const char *path, char **error_r)
 {
@@ -394,7 +469,7 @@ settings_load(const char *path, char **error_r)
     }
     settings_rule_checks(cfg);
     struct settings *settings = NULL;
-    int rc = cfg_parse(cfg, path);
+    int rc = parse(cfg, path);
     if (rc == CFG_SUCCESS) {
         settings = settings_from(cfg, path, error_r);
     } else if (rc == CFG_FILE_ERROR) {
@@ -473,12 +548,16 @@ is_live(const struct row *row)
 }
 
 static void
-value_take(struct settings *current, const struct settings *fresh, const struct row *row)
+value_take(struct settings *current, struct settings *fresh, const struct row *row)
 {
     void *to = (char *)current + row->offset;
-    const void *from = (const char *)fresh + row->offset;
-    g_assert(row->kind != KIND_STRING && row->kind != KIND_LIST);
-    if (row->kind == KIND_ACTION) {
+    void *from = (char *)fresh + row->offset;
+    g_assert(row->kind != KIND_STRING);
+    if (row->kind == KIND_LIST) {
+        char **old = *(char ***)to;
+        *(char ***)to = *(char ***)from;
+        *(char ***)from = old;
+    } else if (row->kind == KIND_ACTION) {
         *(int *)to = *(const int *)from;
     } else {
         *(guint64 *)to = *(const guint64 *)from;

@@ -39,7 +39,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(settings_t, settings_free)
 /*
  * Takes over into CURRENT what FRESH has otherwise and what a running posternd can change; the
  * rest stays in FRESH. CHANGED is told of each difference, IS_TAKEN false: it needs a restart.
- * Texts that somebody may have borrowed from CURRENT are never among what is taken.
+ * Texts and lists that are borrowed beyond a call are not among what is taken.
  */
 typedef void settings_changed(const char *name, const char *old, const char *fresh, bool is_taken,
                               void *data);

@@ -97,6 +97,9 @@ test_settings_nearest(void **state)
         {"scan_timeout = 2m\n", "not a number of seconds between 1 and 240; did you mean 120?"},
         {"\n\nstate_storage = \"share\"\n", ".conf:3: state_storage = share: must be exclusive or "
                                             "shared; did you mean shared?"},
+        {"# one\n# two \"\n// three\nengine_user = \"a#b//c\" # d\nworkers = 3 // e\n/* f\n g */\n"
+         "state_dir = \"/*x\"\nmilter_listen = {\n \"unix:/x\",\n \"inet:h:1\"}\nworkerz = 3\n",
+         ".conf:12: there is no setting 'workerz'"},
         {"\nmessage_size = \"1G\"\n", ".conf:2: message_size is larger than spool_memory"},
     };
     (void)state;

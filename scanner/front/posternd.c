@@ -25,6 +25,7 @@
 #include "memory.h"
 #include "milter.h"
 #include "pool.h"
+#include "reload.h"
 #include "role.h"
 #include "releaser.h"
 #include "settings.h"
@@ -181,31 +182,6 @@ on_milter_status(void *data)
     return self->milter != NULL ? milter_status(self->milter) : NULL;
 }
 
-/* Signals are blocked before the storage thread starts, so that they reach the loop alone. */
-static int
-event_new(struct posternd *self, char **error_r)
-{
-    sigset_t ours;
-    sigemptyset(&ours);
-    sigaddset(&ours, SIGTERM);
-    sigaddset(&ours, SIGINT);
-    (void)signal(SIGPIPE, SIG_IGN);
-    int rc = sigprocmask(SIG_BLOCK, &ours, NULL) < 0 ? -errno : sd_event_default(&self->event);
-    if (rc >= 0) {
-        rc = sd_event_add_signal(self->event, NULL, SIGTERM, on_signal, self);
-    }
-    if (rc >= 0) {
-        rc = sd_event_add_signal(self->event, NULL, SIGINT, on_signal, self);
-    }
-    if (rc >= 0) {
-        rc = sd_event_set_watchdog(self->event, true);
-    }
-    if (rc < 0) {
-        *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
-    }
-    return rc;
-}
-
 /* The engine's part of the memory has become known, or another. */
 static void
 memory_share(void *data)
@@ -224,6 +200,48 @@ memory_share(void *data)
         log_warning("memory is short: one message of message_size fits, nothing beside it; raise "
                     "memory, or lower workers, scan_size or message_size");
     }
+}
+
+static int
+on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
+{
+    struct posternd *self = data;
+    (void)source;
+    (void)info;
+    if (self->drain == NULL && reload_run(self->config, self->settings, self->storage)) {
+        limits_set(self->settings);
+        memory_share(self);
+    }
+    return 0;
+}
+
+/* Signals are blocked before the storage thread starts, so that they reach the loop alone. */
+static int
+event_new(struct posternd *self, char **error_r)
+{
+    sigset_t ours;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGHUP);
+    (void)signal(SIGPIPE, SIG_IGN);
+    int rc = sigprocmask(SIG_BLOCK, &ours, NULL) < 0 ? -errno : sd_event_default(&self->event);
+    if (rc >= 0) {
+        rc = sd_event_add_signal(self->event, NULL, SIGTERM, on_signal, self);
+    }
+    if (rc >= 0) {
+        rc = sd_event_add_signal(self->event, NULL, SIGINT, on_signal, self);
+    }
+    if (rc >= 0) {
+        rc = sd_event_add_signal(self->event, NULL, SIGHUP, on_reload, self);
+    }
+    if (rc >= 0) {
+        rc = sd_event_set_watchdog(self->event, true);
+    }
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
+    }
+    return rc;
 }
 
 /* The state, and those who work in it beside the mail. */
