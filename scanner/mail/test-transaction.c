@@ -31,6 +31,7 @@ static struct {
     struct spool *replacement;
     struct transaction *transaction;
     guint64 strikes;
+    int incidents;
     strikes_done *struck;
     void *strike_data;
     char *replied; /* "accept" or the reply */
@@ -134,6 +135,14 @@ strikes_add(struct strikes *strikes, const char *body_hash, int fd, strikes_done
     assert_true(fd >= 0 && strlen(body_hash) == 64);
     fake.struck = done;
     fake.strike_data = data;
+}
+
+void
+ledger_incident(struct ledger *ledger, const struct incident *incident)
+{
+    (void)ledger;
+    assert_int_equal(incident->kind, INCIDENT_STRIKE);
+    fake.incidents++;
 }
 
 static struct counters counters;
@@ -362,6 +371,7 @@ test_strike(void **state)
     fake.struck(fake.strike_data, 0, 2);
     assert_memory_equal(fake.replied, "451 4.", 6);
     assert_int_equal(counters.struck, 1);
+    assert_int_equal(fake.incidents, 1);
     assert_int_equal(counters.tempfailed, 1);
     assert_null(fake.work);
 }

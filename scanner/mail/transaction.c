@@ -44,7 +44,7 @@ struct transaction {
     const struct scan_outcome *outcome; /* valid in DECIDE and JUDGE only */
     struct facts *facts;                /* what goes with a kept copy */
     struct decision decision;
-    int store_error; /* 0, or why there is no copy */
+    int store_error;           /* 0, or why there is no copy */
     gint64 worker;             /* that has scanned the message */
     struct spool *replacement; /* the message without the parts at fault */
     gint64 begin_us;
@@ -279,6 +279,20 @@ log_strike(const struct transaction *t, guint64 count, bool is_poison)
 }
 
 static void
+record_strike(const struct transaction *t, guint64 count)
+{
+    const struct envelope *e = t->envelope;
+    g_autofree char *detail = g_strdup_printf("strike %" G_GUINT64_FORMAT, count);
+    const struct incident incident = {.kind = INCIDENT_STRIKE,
+                                      .queue_id = e->queue_id,
+                                      .sender = e->sender,
+                                      .client = e->client_addr,
+                                      .uid = INCIDENT_NOBODY,
+                                      .detail = detail};
+    ledger_incident(t->services->ledger, &incident);
+}
+
+static void
 on_struck(void *data, int result, guint64 count)
 {
     struct transaction *t = data;
@@ -290,6 +304,7 @@ on_struck(void *data, int result, guint64 count)
     } else {
         bool is_poison = strikes_are_enough(t->services->strikes, count);
         log_strike(t, count, is_poison);
+        record_strike(t, count);
         if (is_poison) {
             poison(t, count);
         }
