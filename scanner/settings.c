@@ -14,6 +14,7 @@
 #include "nearest.h"
 #include "networks.h"
 #include "settings-rule.h"
+#include "settings-text.h"
 #include "text.h"
 
 enum kind {
@@ -375,49 +376,6 @@ settings_from(cfg_t *cfg, const char *path, char **error_r)
     return g_steal_pointer(&settings);
 }
 
-/* Where a comment at the start of P ends, its line end not included; P when there is none. */
-static char *
-comment_end(char *p, bool at_word)
-{
-    if (*p == '#' || (at_word && g_str_has_prefix(p, "//"))) {
-        return p + strcspn(p, "\n");
-    }
-    if (at_word && g_str_has_prefix(p, "/*")) {
-        char *end = strstr(p + 2, "*/");
-        return end == NULL ? p + strlen(p) : end + 2;
-    }
-    return p;
-}
-
-static char *
-quoted_end(char *p)
-{
-    char quote = *p++;
-    while (*p != '\0' && *p != quote) {
-        p += *p == '\\' && p[1] != '\0' ? 2 : 1;
-    }
-    return *p == '\0' ? p : p + 1;
-}
-
-/* libconfuse 3.3 counts the line of a comment three times: without comments it counts well. */
-static void
-comments_blank(char *text)
-{
-    bool at_word = true;
-    for (char *p = text; *p != '\0';) {
-        char *end = comment_end(p, at_word);
-        for (char *c = p; c < end; c++) {
-            *c = *c == '\n' ? '\n' : ' ';
-        }
-        if (end > p) {
-            p = end;
-            continue;
-        }
-        at_word = strchr(" \t\r\n,={}()", *p) != NULL;
-        p = *p == '"' || *p == '\'' ? quoted_end(p) : p + 1;
-    }
-}
-
 /* Returns what cfg_parse() does; CFG_FILE_ERROR with errno. */
 static int
 parse(cfg_t *cfg, const char *path)
@@ -438,7 +396,7 @@ parse(cfg_t *cfg, const char *path)
         return CFG_PARSE_ERROR;
     }
     g_autofree char *text = g_strconcat(raw, g_str_has_suffix(raw, "\n") ? NULL : "\n", NULL);
-    comments_blank(text);
+    settings_text_blank(text);
     FILE *file = fmemopen(text, strlen(text), "r");
     if (file == NULL) {
         return CFG_FILE_ERROR;
