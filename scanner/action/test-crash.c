@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sendfile.h>
@@ -18,6 +20,8 @@
 #include <unistd.h>
 #include <sqlite3.h>
 
+#include "release.h"
+#include "retention.h"
 #include "test-fixture.h"
 
 #define CRASHED 99
@@ -60,6 +64,7 @@ note(char letter)
 WRAP(int, fsync, 'f', (int fd), (fd))
 WRAP(int, renameat, 'r', (int from, const char *a, int to, const char *b), (from, a, to, b))
 WRAP(ssize_t, sendfile, 's', (int to, int from, off_t *offset, size_t n), (to, from, offset, n))
+WRAP(int, unlinkat, 'u', (int dirfd, const char *name, int flags), (dirfd, name, flags))
 WRAP(int, sqlite3_step, '\0', (sqlite3_stmt * statement), (statement))
 WRAP(int, sqlite3_exec, strcmp(sql, "COMMIT") == 0 ? 'C' : '\0',
      (sqlite3 * db, const char *sql, int (*each)(void *, int, char **, char **), void *data,
@@ -155,6 +160,148 @@ test_every_moment_of_recovery(void **data)
     }
 }
 
+/* Runs WHAT on an opened state in a child that ends at its n-th step. TRUE: it got to its end. */
+static gboolean
+run_in_child(struct fixture *f, int crash_at, int (*what)(struct state *))
+{
+    int status = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        struct state *state = fixture_open(f);
+        steps_left = crash_at;
+        _exit(what(state) == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == CRASHED);
+    return WEXITSTATUS(status) == 0;
+}
+
+static char *
+the_key(struct state *state)
+{
+    json_t *rows = NULL;
+    assert_int_equal(fixture_list(state, 0, 10, &rows), 0);
+    char *key = g_strdup(json_string_value(json_object_get(json_array_get(rows, 0), "key")));
+    json_decref(rows);
+    return key;
+}
+
+static int
+delete_it(struct state *state)
+{
+    g_autofree char *key = the_key(state);
+    g_autofree char *deleted = NULL;
+    return retention_delete(state, key, 0, &deleted);
+}
+
+static int
+expire_it(struct state *state)
+{
+    gboolean more = FALSE;
+    return retention_step(state, g_get_real_time() / G_USEC_PER_SEC + 100 * 86400, &more);
+}
+
+/* Whole or gone, the row and the file together; and what was answered stays so. */
+static void
+check_gone(int (*what)(struct state *), gboolean lose_db)
+{
+    int moments[2] = {0, 0};
+    gboolean done = FALSE;
+    for (int n = 1; !done; n++) {
+        void *fresh = NULL;
+        assert_true(n < MAX_STEPS);
+        fixture_setup(&fresh);
+        struct fixture *f = fresh;
+        (void)store_in_child(f, 0);
+        done = run_in_child(f, n, what);
+        if (lose_db) {
+            g_autofree char *db = g_build_filename(f->dir, "state/state.db", NULL);
+            g_autofree char *wal = g_strconcat(db, "-wal", NULL);
+            assert_int_equal(unlink(db), 0);
+            (void)unlink(wal);
+        }
+        struct state *state = fixture_open(f);
+        gboolean there = fixture_attempts(state, "one") == 1;
+        assert_int_equal(fixture_missing(state), 0);
+        assert_int_equal(fixture_files(f, ""), there ? 1 : 0);
+        assert_false(done && there);
+        moments[there]++;
+        assert_int_equal(fixture_store(state, "one", "Q2"), 0);
+        state_close(state);
+        fixture_teardown(&fresh);
+    }
+    assert_true(moments[0] >= 4);
+    assert_true(moments[1] >= 4);
+}
+
+static void
+test_every_moment_of_deletion(void **data)
+{
+    (void)data;
+    check_gone(delete_it, FALSE);
+    check_gone(delete_it, TRUE);
+}
+
+static void
+test_every_moment_of_expiry(void **data)
+{
+    (void)data;
+    check_gone(expire_it, FALSE);
+}
+
+/* "Sent" is what the mail server knows; the account must never say less than it. */
+static int
+release_it(struct state *state)
+{
+    struct release_ticket *ticket = NULL;
+    g_autofree char *key = the_key(state);
+    int rc = release_begin(state, key, NULL, 0, &ticket);
+    if (rc < 0) {
+        return rc;
+    }
+    if (creat("sent", 0600) < 0) {
+        return -EIO;
+    }
+    rc = release_end(state, ticket, SMTP_ACCEPTED, "250 ok", FALSE, 0);
+    release_ticket_free(ticket);
+    return rc;
+}
+
+static void
+test_every_moment_of_release(void **data)
+{
+    (void)data;
+    int moments[3] = {0, 0, 0}; /* kept, releasing, released */
+    gboolean done = FALSE;
+    for (int n = 1; !done; n++) {
+        void *fresh = NULL;
+        json_t *rows = NULL;
+        assert_true(n < MAX_STEPS);
+        fixture_setup(&fresh);
+        struct fixture *f = fresh;
+        (void)store_in_child(f, 0);
+        (void)unlink("sent");
+        done = run_in_child(f, n, release_it);
+        gboolean sent = unlink("sent") == 0;
+        struct state *state = fixture_open(f);
+        assert_int_equal(fixture_list(state, 0, 10, &rows), 0);
+        const char *is = json_string_value(json_object_get(json_array_get(rows, 0), "state"));
+        int moment = strcmp(is, "kept") == 0 ? 0 : strcmp(is, "releasing") == 0 ? 1 : 2;
+        assert_false(sent && moment == 0);
+        assert_false(!sent && moment == 2);
+        assert_true(!done || moment == 2);
+        moments[moment]++;
+        json_decref(rows);
+        state_close(state);
+        fixture_teardown(&fresh);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_true(moments[i] >= 2);
+    }
+}
+
 /* A crash of the machine, unlike one of the process, shows only in the order of the calls. */
 static void
 test_order(void **data)
@@ -180,6 +327,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_order, fixture_setup, fixture_teardown),
         cmocka_unit_test(test_every_moment),
         cmocka_unit_test(test_every_moment_of_recovery),
+        cmocka_unit_test(test_every_moment_of_deletion),
+        cmocka_unit_test(test_every_moment_of_expiry),
+        cmocka_unit_test(test_every_moment_of_release),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
