@@ -176,7 +176,8 @@ export_run(struct export *e, int argc, char **argv)
     }
     int rc = CLI_OK;
     for (int i = 1; i < argc; i++) {
-        rc = MAX(rc, export_one(e, argv[i]));
+        int one = export_one(e, argv[i]);
+        rc = MAX(rc, one);
     }
     return rc;
 }
