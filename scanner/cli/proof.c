@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "proof-message.h"
 #include "verdict-line.h"
 
 #define DAEMON_TAG "posternd"
@@ -10,41 +11,6 @@
 #define DISORDER (10 * G_USEC_PER_SEC)
 /* A crash takes the lines of what was under way; then systemd starts posternd anew. */
 #define CRASH_WINDOW (120 * G_USEC_PER_SEC)
-#define PARENTS_MAX 16
-
-struct message {
-    guint refs;
-    char id[QUEUE_ID_MAX];
-    gint64 begin;
-    gint64 queued; /* time of the first line of qmgr, 0 = none */
-    gint64 closed; /* 0 = open */
-    guint64 smtpd;
-    guint64 cleanup;
-    gboolean received; /* by smtpd */
-    gboolean local;    /* by pickup */
-    gboolean cleaned;
-    gboolean rejected;
-    gboolean internal;
-    gboolean discarded;
-    gboolean by_rule; /* discarded by Postfix's own rules */
-    gboolean delivered;
-    gboolean bounced;
-    gboolean deferred;
-    gboolean held;
-    gboolean requeued;
-    gboolean deleted;
-    gboolean reported;
-    char *instance;
-    char *message_id;
-    char *from;
-    char *source;
-    char *service;
-    char *verdict;
-    char *action;
-    char *hint;
-    struct message *parent; /* a reference */
-    struct message *older;  /* with the same id; not a reference */
-};
 
 /* A process of Postfix could not speak to a milter. */
 struct trouble {
@@ -64,63 +30,6 @@ struct proof {
     guint64 refused_temporary;
     guint64 refused_lasting;
 };
-
-static const char *const state_names[] = {
-    [PROOF_RECORDED] = "recorded", [PROOF_UNRECORDED] = "unrecorded", [PROOF_CONTRARY] = "contrary",
-    [PROOF_INTERNAL] = "internal", [PROOF_RELEASED] = "released",     [PROOF_EARLIER] = "earlier",
-    [PROOF_REFUSED] = "refused",   [PROOF_GIVEN_UP] = "given up",
-};
-static const char *const outcome_names[] = {
-    [PROOF_QUEUED] = "queued",     [PROOF_DELIVERED] = "delivered", [PROOF_DEFERRED] = "deferred",
-    [PROOF_BOUNCED] = "bounced",   [PROOF_HELD] = "held",           [PROOF_DISCARDED] = "discarded",
-    [PROOF_REQUEUED] = "requeued", [PROOF_DELETED] = "deleted",     [PROOF_NOT_TAKEN] = "not taken",
-};
-static const char *const cause_names[] = {
-    [PROOF_NO_CAUSE] = NULL,
-    [PROOF_BYPASSED] = "bypassed",
-    [PROOF_CRASH] = "crash",
-    [PROOF_NOT_SEEN] = "not seen",
-};
-
-const char *
-proof_state_name(enum proof_state state)
-{
-    return state_names[state];
-}
-
-const char *
-proof_outcome_name(enum proof_outcome outcome)
-{
-    return outcome_names[outcome];
-}
-
-const char *
-proof_cause_name(enum proof_cause cause)
-{
-    return cause_names[cause];
-}
-
-static struct message *
-message_ref(struct message *m)
-{
-    m->refs++;
-    return m;
-}
-
-static void
-message_unref(struct message *m)
-{
-    while (m != NULL && --m->refs == 0) {
-        struct message *parent = m->parent;
-        char *const texts[] = {m->instance, m->message_id, m->from,   m->source,
-                               m->service,  m->verdict,    m->action, m->hint};
-        for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
-            g_free(texts[i]);
-        }
-        g_free(m);
-        m = parent;
-    }
-}
 
 static void
 trouble_free(void *p)
@@ -189,46 +98,6 @@ message_forget(struct proof *proof, struct message *m)
     message_unref(m);
 }
 
-/* Own, or that of the message which it was before. */
-static const struct message *
-judged(const struct message *m)
-{
-    for (int i = 0; m != NULL && i < PARENTS_MAX; i++, m = m->parent) {
-        if (m->verdict != NULL) {
-            return m;
-        }
-    }
-    return NULL;
-}
-
-static enum proof_outcome
-outcome_of(const struct message *m)
-{
-    const struct {
-        gboolean holds;
-        enum proof_outcome outcome;
-    } order[] = {
-        {m->delivered, PROOF_DELIVERED}, {m->discarded, PROOF_DISCARDED},
-        {m->bounced, PROOF_BOUNCED},     {m->requeued, PROOF_REQUEUED},
-        {m->deleted, PROOF_DELETED},     {m->held, PROOF_HELD},
-        {m->deferred, PROOF_DEFERRED},   {m->queued != 0, PROOF_QUEUED},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(order); i++) {
-        if (order[i].holds) {
-            return order[i].outcome;
-        }
-    }
-    return PROOF_NOT_TAKEN;
-}
-
-/* Postern said that nobody should get it. */
-static gboolean
-is_refusal(const char *action)
-{
-    static const char *const refusals[] = {"quarantine", "reject", "tempfail", "discard", NULL};
-    return action != NULL && g_strv_contains(refusals, action);
-}
-
 static enum proof_state state_of(const struct proof *proof, const struct message *m, int depth);
 
 static enum proof_state
@@ -252,13 +121,13 @@ state_without_verdict(const struct proof *proof, const struct message *m, int de
 static enum proof_state
 state_of(const struct proof *proof, const struct message *m, int depth)
 {
-    const struct message *judge = judged(m);
-    enum proof_outcome outcome = outcome_of(m);
+    const struct message *judge = message_judged(m);
+    enum proof_outcome outcome = message_outcome(m);
     if (outcome == PROOF_NOT_TAKEN) {
-        return m->rejected || (m->verdict != NULL && is_refusal(m->action)) ? PROOF_REFUSED
+        return m->rejected || (m->verdict != NULL && message_is_refused(m)) ? PROOF_REFUSED
                                                                             : PROOF_GIVEN_UP;
     }
-    if (judge == m && is_refusal(m->action) && outcome != PROOF_DISCARDED) {
+    if (judge == m && message_is_refused(m) && outcome != PROOF_DISCARDED) {
         return PROOF_CONTRARY;
     }
     if (judge != NULL) {
@@ -289,10 +158,10 @@ cause_of(const struct proof *proof, const struct message *m)
 static void
 message_report(struct proof *proof, struct message *m)
 {
-    const struct message *judge = judged(m);
+    const struct message *judge = message_judged(m);
     struct proof_message view = {
         .state = state_of(proof, m, 0),
-        .outcome = outcome_of(m),
+        .outcome = message_outcome(m),
         .time = m->begin,
         .queue_id = m->id,
         .instance = m->instance,
@@ -338,7 +207,7 @@ expire(struct proof *proof, gint64 now)
     while ((m = g_queue_peek_head(&proof->ages)) != NULL &&
            m->begin + (gint64)PROOF_PATIENCE * G_USEC_PER_SEC < now) {
         g_queue_pop_head(&proof->ages);
-        if (!m->reported && m->closed == 0 && outcome_of(m) == PROOF_NOT_TAKEN) {
+        if (!m->reported && m->closed == 0 && message_outcome(m) == PROOF_NOT_TAKEN) {
             message_report(proof, m);
         }
         message_unref(m);

@@ -35,7 +35,7 @@ def options(*words):
 
 def leaves():
     for command in commands():
-        below = commands(command)
+        below = commands(command) if command != "help" else []
         yield from ((command, word) for word in below) if below else ((command,),)
 
 
