@@ -268,7 +268,7 @@ clam_scan(struct clam *clam, const unsigned char *data, size_t len, unsigned tim
     /* All matches: a limit that is hit must not end the search for what else is in there. */
     struct cl_scan_options options = {
         .general = CL_SCAN_GENERAL_ALLMATCHES | CL_SCAN_GENERAL_HEURISTICS,
-        .parse = ~0U,
+        .parse = sink->plain ? ~(uint32_t)CL_SCAN_PARSE_MAIL : ~0U,
         .heuristic = CL_SCAN_HEURISTIC_EXCEEDS_MAX | CL_SCAN_HEURISTIC_ENCRYPTED_ARCHIVE |
                      CL_SCAN_HEURISTIC_ENCRYPTED_DOC | CL_SCAN_HEURISTIC_MACROS,
     };

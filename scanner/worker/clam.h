@@ -43,6 +43,7 @@ struct clam_member {
 #define CLAM_MACROS "Heuristics.OLE2.ContainsMacros"
 struct clam_sink {
     bool (*enter)(void *data, const struct clam_layer *layer); /* true: it need not be scanned */
+    bool plain; /* mails are searched as they are, and not taken apart */
     void (*leave)(void *data, const char *alert);
     void (*member)(void *data, const struct clam_member *member);
     void (*found)(void *data, const char *name);

@@ -6,6 +6,7 @@
 #include <gmime/gmime.h>
 
 #include "base64.h"
+#include "bounds.h"
 #include "defects.h"
 #include "entity.h"
 #include "inline.h"
@@ -407,6 +408,11 @@ static void
 walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
           unsigned depth)
 {
+    const char *too_much = bounds_exceeded(data, len);
+    if (too_much != NULL) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, too_much, path);
+        return;
+    }
     struct source *outer = walk->source;
     const char *boundary = g_steal_pointer(&walk->boundary);
     struct source source = {

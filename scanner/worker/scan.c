@@ -6,6 +6,7 @@
 #include <glib.h>
 #include <openssl/evp.h>
 
+#include "bounds.h"
 #include "faultguard.h"
 #include "inflated.h"
 #include "known.h"
@@ -24,6 +25,7 @@ struct scan {
     GPtrArray *leaves; /* of struct mime_leaf * */
     gint64 deadline_us;
     bool stopped;         /* the time is up */
+    bool plain;           /* a mail that is more than its parsers bear */
     bool taken_for_mail;  /* libclamav says that the object is one */
     const char *path;     /* of the object that is being scanned */
     struct layers layers; /* its containers */
@@ -85,6 +87,22 @@ look_into_mail(struct scan *scan, const struct clam_layer *layer, const char *pa
     }
 }
 
+/* A mail or page somewhere inside that libclamav must not take apart. */
+static bool
+is_too_much(const struct scan *scan, const struct clam_layer *layer)
+{
+    const char *too_much = NULL;
+    if (layer->data != NULL && !scan->plain && g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0) {
+        too_much = bounds_exceeded(layer->data, layer->size);
+    } else if (layer->data != NULL && g_strcmp0(layer->type, "CL_TYPE_MAIL") != 0) {
+        too_much = bounds_exceeded_by_html(layer->data, layer->size);
+    }
+    if (too_much != NULL) {
+        facts_add_unscanned(scan->facts, CAUSE_LIMIT, too_much, layers_path(&scan->layers));
+    }
+    return too_much != NULL;
+}
+
 static bool
 on_enter(void *data, const struct clam_layer *layer)
 {
@@ -103,6 +121,9 @@ on_enter(void *data, const struct clam_layer *layer)
     layers_enter(&scan->layers, layer, path);
     if (known_enter(layer, leaf != NULL ? leaf->path : NULL, sha256)) {
         layers_known(&scan->layers);
+        return true;
+    }
+    if (is_too_much(scan, layer)) {
         return true;
     }
     look_into_mail(scan, layer, path);
@@ -168,6 +189,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
 {
     const struct clam_sink sink = {
         .enter = on_enter,
+        .plain = scan->plain,
         .leave = on_leave,
         .member = on_member,
         .found = on_found,
@@ -210,7 +232,7 @@ scan_as_mail(struct scan *scan, const unsigned char *data, size_t len, const cha
 {
     static const char line[] = "From postern\n";
     const size_t line_len = sizeof line - 1;
-    if (scan->stopped || !reading_is_mail(data, len)) {
+    if (scan->stopped || scan->plain || !reading_is_mail(data, len)) {
         return;
     }
     g_autofree unsigned char *mbox = g_malloc(line_len + len);
@@ -294,6 +316,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
         .facts = facts_new(),
         .seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
         .deadline_us = start + (gint64)orders_scan_ms(orders) * 1000,
+        .plain = reading_is_mail(data, len) && bounds_exceeded(data, len) != NULL,
     };
     known_begin(scan.facts);
     faultguard_start();

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +23,7 @@
 #define CHANNEL 3
 #define PROC 4
 #define TMPDIR 5
+#define TRIM_EVERY 16
 #define SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK)
 
 static _Noreturn void
@@ -146,6 +148,7 @@ struct life {
     bool retired;
 };
 
+<<<<<<< HEAD
 /* posternd answers at once; when it does not, it ends this process with the scan's deadline. */
 static struct facts *
 ask_posternd(void *data, const char *key)
@@ -159,6 +162,16 @@ ask_posternd(void *data, const char *key)
     return json_is_true(json_object_get(reply, "known"))
                ? facts_from_json(json_object_get(reply, "facts"))
                : NULL;
+=======
+/* Between two mails, when nobody waits: what the last ones left free goes back, or a worker keeps
+ * the heap of the largest mail it has seen. */
+static void
+return_memory(const struct life *life)
+{
+    if (life->scans % TRIM_EVERY == 0) {
+        malloc_trim(0);
+    }
+>>>>>>> ae50b84 (A mail that is more than its parsers bear is not given to them)
 }
 
 /* Returns 0 or -errno: then the channel is of no more use. */
@@ -179,7 +192,13 @@ handle(const struct worker *worker, struct life *life, json_t *request, int fd)
     life->retired = life->scans >= worker->orders->worker_scans ||
                     g_get_monotonic_time() >= life->end_us || facts->faults->len > 0 ||
                     !facts->complete;
+<<<<<<< HEAD
     return answer(facts, id, life->retired, parts);
+=======
+    int rc = answer(facts, id, life->retired);
+    return_memory(life);
+    return rc;
+>>>>>>> ae50b84 (A mail that is more than its parsers bear is not given to them)
 }
 
 static void
