@@ -7,6 +7,9 @@ build_packages=(
     libssl-dev libseccomp-dev libmilter-dev zlib1g-dev
 )
 test_packages=(
+    arc arj brotli bzip2 cpio dosfstools gcab genisoimage jlha-utils lrzip lzip lzop fp-utils-3.2.2
+    mtools msitools ncompress nsis plzip python3-docx python3-odf python3-openpyxl python3-pikepdf
+    python3-pil python3-reportlab python3-xlwt qemu-utils rpm squashfs-tools wimtools zpaq
     git libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind
     openssl xz-utils zstd lz4 postfix swaks miltertest clamav clamav-testfiles python3 python3-pytest zip p7zip-full
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
