@@ -189,7 +189,8 @@ explain_clone(int error)
     const char *advice = error == ENOSPC ? "; raise the sysctl user.max_user_namespaces"
                          : error == EPERM
                              ? "; user namespaces are forbidden here (sysctl "
-                               "kernel.unprivileged_userns_clone, AppArmor or a container)"
+                               "kernel.unprivileged_userns_clone, AppArmor or a container); "
+                               "allow them, or give the unit CAP_SYS_ADMIN in a drop-in"
                              : "";
     return g_strdup_printf("the zygote's namespaces cannot be made: %s%s", g_strerror(error),
                            advice);
