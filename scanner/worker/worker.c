@@ -148,7 +148,6 @@ struct life {
     bool retired;
 };
 
-<<<<<<< HEAD
 /* posternd answers at once; when it does not, it ends this process with the scan's deadline. */
 static struct facts *
 ask_posternd(void *data, const char *key)
@@ -162,7 +161,8 @@ ask_posternd(void *data, const char *key)
     return json_is_true(json_object_get(reply, "known"))
                ? facts_from_json(json_object_get(reply, "facts"))
                : NULL;
-=======
+}
+
 /* Between two mails, when nobody waits: what the last ones left free goes back, or a worker keeps
  * the heap of the largest mail it has seen. */
 static void
@@ -171,7 +171,6 @@ return_memory(const struct life *life)
     if (life->scans % TRIM_EVERY == 0) {
         malloc_trim(0);
     }
->>>>>>> ae50b84 (A mail that is more than its parsers bear is not given to them)
 }
 
 /* Returns 0 or -errno: then the channel is of no more use. */
@@ -192,13 +191,9 @@ handle(const struct worker *worker, struct life *life, json_t *request, int fd)
     life->retired = life->scans >= worker->orders->worker_scans ||
                     g_get_monotonic_time() >= life->end_us || facts->faults->len > 0 ||
                     !facts->complete;
-<<<<<<< HEAD
-    return answer(facts, id, life->retired, parts);
-=======
-    int rc = answer(facts, id, life->retired);
+    int rc = answer(facts, id, life->retired, parts);
     return_memory(life);
     return rc;
->>>>>>> ae50b84 (A mail that is more than its parsers bear is not given to them)
 }
 
 static void
