@@ -68,6 +68,10 @@ test_settings_refused(void **state)
     check_refused("workers = \n", ":2:");
     check_refused("state_storage = \"both\"\n", "must be exclusive or shared");
     check_refused("message_size = \"1G\"\n", "spool_memory");
+    check_refused("clamd_listen = {\"3310\"}\n", "clamd_listen = 3310: must be unix:/PATH");
+    check_refused("clamd_paths = {\"srv\"}\n", "must begin with /");
+    check_refused("clamd_socket_mode = \"0066\"\n", "must be an octal mode");
+    check_refused("clamd_socket_mode = \"rw\"\n", "must be an octal mode");
     check_refused("milter_listen = {\"tcp:25\"}\n", "must be unix:/PATH");
     assert_null(settings_load("/nonexistent/postern.conf", &error));
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
