@@ -366,9 +366,10 @@ passed_check(char **error_r)
     if (left == NULL) {
         return 0;
     }
-    *error_r = g_strdup_printf("systemd has passed %s, which is in none of milter_listen, "
-                               "submission_listen and clamd_listen: make the .socket unit and the configuration agree",
-                               left);
+    *error_r = g_strdup_printf(
+        "systemd has passed %s, which is in none of milter_listen, "
+        "submission_listen and clamd_listen: make the .socket unit and the configuration agree",
+        left);
     return -EINVAL;
 }
 
