@@ -99,6 +99,7 @@ facts_new(void)
     facts->faults = g_ptr_array_new_with_free_func(g_free);
     facts->defects = g_ptr_array_new_with_free_func(g_free);
     facts->parts = g_ptr_array_new_with_free_func(part_free);
+    facts->by_path = g_hash_table_new(g_str_hash, g_str_equal);
     return facts;
 }
 
@@ -112,6 +113,7 @@ facts_free(struct facts *facts)
     g_ptr_array_unref(facts->unscanned);
     g_ptr_array_unref(facts->faults);
     g_ptr_array_unref(facts->defects);
+    g_hash_table_unref(facts->by_path);
     g_ptr_array_unref(facts->parts);
     g_free(facts);
 }
@@ -144,13 +146,7 @@ part_list_add(GPtrArray **list, const char *text)
 struct part *
 facts_find_part(const struct facts *facts, const char *path)
 {
-    for (guint i = 0; i < facts->parts->len; i++) {
-        struct part *part = g_ptr_array_index(facts->parts, i);
-        if (strcmp(part->path, path) == 0) {
-            return part;
-        }
-    }
-    return NULL;
+    return g_hash_table_lookup(facts->by_path, path);
 }
 
 /* Calls MARK for the part at PATH and for what it lies in: "1.2/3/1", "1.2/3", "1.2". */
@@ -324,6 +320,9 @@ facts_add_part(struct facts *facts, const struct part *part)
     copy->limits = part_list_copy(part->limits);
     copy->defects = part_list_copy(part->defects);
     g_ptr_array_add(facts->parts, copy);
+    if (!g_hash_table_contains(facts->by_path, copy->path)) {
+        g_hash_table_insert(facts->by_path, copy->path, copy);
+    }
     return copy;
 }
 
@@ -351,8 +350,9 @@ part_weight(const struct part *part)
 
 /* Drops half of the parts of the least weight that there is, from the end. */
 static bool
-shorten_parts(GPtrArray *parts)
+shorten_parts(struct facts *facts)
 {
+    GPtrArray *parts = facts->parts;
     int least = G_MAXINT;
     guint of_least = 0;
     for (guint i = 0; i < parts->len; i++) {
@@ -363,7 +363,11 @@ shorten_parts(GPtrArray *parts)
     }
     guint drop = (of_least + 1) / 2;
     for (guint i = parts->len; i-- > 0 && drop > 0;) {
-        if (part_weight(g_ptr_array_index(parts, i)) == least) {
+        const struct part *part = g_ptr_array_index(parts, i);
+        if (part_weight(part) == least) {
+            if (g_hash_table_lookup(facts->by_path, part->path) == part) {
+                g_hash_table_remove(facts->by_path, part->path);
+            }
             g_ptr_array_remove_index(parts, i);
             drop--;
         }
@@ -374,7 +378,7 @@ shorten_parts(GPtrArray *parts)
 bool
 facts_shorten(struct facts *facts)
 {
-    if (shorten_parts(facts->parts)) {
+    if (shorten_parts(facts)) {
         return true;
     }
     if (drop_repeated_cause(facts->unscanned)) {

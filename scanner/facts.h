@@ -86,6 +86,7 @@ struct facts {
     GPtrArray *defects;    /* of char *: what is wrong with the MIME structure, over all parts */
     GPtrArray *parts;      /* of struct part *, at most FACTS_PARTS_MAX */
     guint64 parts_total;   /* how many there were */
+    GHashTable *by_path;   /* for facts_find_part() */
 };
 
 struct facts *facts_new(void);

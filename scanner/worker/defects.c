@@ -61,10 +61,11 @@ defect_bytes(const unsigned char *data, size_t len)
     const unsigned char *end = data + len;
     bytes.nul = memchr(data, '\0', len) != NULL;
     look_at_cr(data, len, &bytes);
-    for (const unsigned char *line = data; line < end && !bytes.long_line;) {
+    for (const unsigned char *line = data; line < end;) {
         const unsigned char *eol = memchr(line, '\n', (size_t)(end - line));
         const unsigned char *stop = eol != NULL ? eol : end;
-        bytes.long_line = stop - line > LINE_MAX_LENGTH + 1;
+        bytes.long_line |= stop - line > LINE_MAX_LENGTH + 1;
+        bytes.delimiters += stop - line > 2 && line[0] == '-' && line[1] == '-';
         line = stop + 1;
     }
     return bytes;

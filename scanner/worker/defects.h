@@ -35,6 +35,7 @@ const char *defect_of_warning(GMimeParserWarning warning, bool *ret_structural);
 
 struct defect_bytes {
     bool nul, bare_cr, lf_cr, long_line;
+    size_t delimiters; /* lines that begin with "--" */
 };
 /* One pass over all bytes. */
 struct defect_bytes defect_bytes(const unsigned char *data, size_t len);

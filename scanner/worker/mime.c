@@ -31,12 +31,18 @@ struct source {
     struct warnings warnings;
 };
 
+/* Lines that could be delimiters: GMime needs 1.3 KB for each part. */
+#define DELIMITERS_MAX 500000
+/* Entities that other readings look at. */
+#define ENTITIES_MAX (10 * MIME_LEAVES_MAX)
+
 struct walk {
     struct facts *facts;
     struct leaves leaves;
     struct source *source; /* the innermost */
     const char *boundary;  /* of the multipart around, NULL = none */
     unsigned signatures;   /* around the part */
+    unsigned entities;     /* seen by other readings */
     bool odd;              /* programs disagree about which parts there are */
 };
 
@@ -287,6 +293,11 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     GMimeObject *object = GMIME_OBJECT(part);
     GMimeDataWrapper *content = g_mime_part_get_content(part);
     struct mime_leaf *leaf = NULL;
+    if (walk->facts->parts->len >= FACTS_PARTS_MAX && leaves_are_full(&walk->leaves)) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", path);
+        walk->facts->parts_total++;
+        return;
+    }
     if (content != NULL) {
         leaf = leaf_add(walk, path, entity_content(content, true));
     }
@@ -455,7 +466,8 @@ add_headless_body(struct walk *walk, const unsigned char *data, size_t len)
     }
 }
 
-static void
+/* Returns false when there is too much to take apart. */
+static bool
 look_at_bytes(struct walk *walk, const unsigned char *data, size_t len)
 {
     struct defect_bytes bytes = defect_bytes(data, len);
@@ -475,6 +487,11 @@ look_at_bytes(struct walk *walk, const unsigned char *data, size_t len)
             walk->odd |= defects[i].structural;
         }
     }
+    if (bytes.delimiters > DELIMITERS_MAX) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", "");
+        return false;
+    }
+    return true;
 }
 
 static void
@@ -484,7 +501,7 @@ on_entity(void *data, GByteArray *entity, bool blank)
     if (!blank) {
         facts_add_defect(walk->facts, DEFECT_NO_BLANK_LINE, walk->leaves.another);
     }
-    if (leaves_are_full(&walk->leaves)) {
+    if (leaves_are_full(&walk->leaves) || ++walk->entities > ENTITIES_MAX) {
         facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", walk->leaves.another);
     } else {
         walk_mail(walk, entity->data, entity->len, "", 0);
@@ -519,8 +536,9 @@ mime_parse(const unsigned char *data, size_t len, struct facts *facts)
     struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves_list_new(), room)};
     unsigned before = complaints;
     if (reading_is_mail(data, len)) {
-        look_at_bytes(&walk, data, len);
-        walk_mail(&walk, data, len, "", 0);
+        if (look_at_bytes(&walk, data, len)) {
+            walk_mail(&walk, data, len, "", 0);
+        }
     } else {
         add_headless_body(&walk, data, len);
     }
@@ -541,6 +559,10 @@ mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArr
     struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves, room)};
     unsigned before = complaints;
     leaves_read_again(&walk.leaves, path);
+    if (defect_bytes(data, len).delimiters > DELIMITERS_MAX) {
+        facts_add_unscanned(facts, CAUSE_LIMIT, "number of MIME parts", path);
+        return;
+    }
     walk_mail(&walk, data, len, path, 0);
     add_inline(&walk, data, len, path);
     if (walk.odd) {
