@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """More mail at once than memory: 451 before DATA, nobody killed, every message accounted for."""
 import os
+import pathlib
 import socket
 import subprocess
 import threading
@@ -72,14 +73,21 @@ class Watch(threading.Thread):
 
     def __init__(self, postern):
         super().__init__(daemon=True)
-        self.postern, self.over, self.done, self.most = postern, [], threading.Event(), 0
+        self.postern, self.over, self.done = postern, [], threading.Event()
+        self.most, self.private = 0, 0
 
     def run(self):
         while not self.done.wait(0.1):
             spool = self.postern.json("status")["posternd"]["spool"]
             self.most = max(self.most, spool["used"])
+            self.private = max(self.private, private_kb(self.postern.pid("posternd")))
             if spool["used"] > spool["limit"]:
                 self.over.append(spool)
+
+
+def private_kb(pid):
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
 
 
 def status(postern):
@@ -118,6 +126,7 @@ def test_storm(postern, mta):
     assert {client.command for client in refused} == {"MAIL"}
     assert not watch.over
     assert watch.most >= 3 * SIZE
+    assert watch.private < 60 * 1024  # a body is in the spool, and nowhere else
     mta.drain()
     assert sorted(mta.delivered()) == sorted(f"storm {client.number}" for client in sent)
     check_quiet(postern, pids)
