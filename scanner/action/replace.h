@@ -24,9 +24,9 @@ struct replace_job {
 };
 
 /*
- * Returns 0 with the new message, sealed, its header the old one; -ENODATA: nothing of substance would remain; -EBADMSG
- * with *WHY_R (static): it cannot be cut; -ENOBUFS: no memory now, -EFBIG: it would grow over
- * SIZE_LIMIT; another -errno.
+ * Returns 0 with the new message, sealed, its header the old one; -ENODATA: nothing of substance
+ * would remain; -EBADMSG with *WHY_R (static): it cannot be cut; -ENOBUFS: no memory now, -EFBIG:
+ * it would grow over SIZE_LIMIT; another -errno.
  */
 int replace_make(const struct replace_job *job, struct spool **ret_new, const char **why_r);
 

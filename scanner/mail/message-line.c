@@ -64,6 +64,12 @@ message_line(const struct message_line *m)
     append_text(line, "reason", m->reason != NULL && *m->reason != '\0' ? m->reason : NULL,
                 2 * FIELD_MAX);
     append_text(line, "action", m->action, FIELD_MAX);
+    if (m->rule != NULL) {
+        append_text(line, "rule", m->rule, FIELD_MAX);
+    }
+    if (m->key != NULL) {
+        append_text(line, "key", m->key, FIELD_MAX);
+    }
     append_number(line, "scan_ms", m->scan_us / 1000);
     append_number(line, "store_ms", m->store_us / 1000);
     append_number(line, "total_ms", m->total_us / 1000);

@@ -531,14 +531,16 @@ test_message_line(void **state)
                                   .verdict = "not fully scanned",
                                   .reason = "",
                                   .action = "quarantine",
+                                  .rule = "the boss",
+                                  .key = "0123",
                                   .scan_us = 12345,
                                   .total_us = 20000};
     g_autofree char *line = message_line(&record);
     assert_string_equal(
         line, "4XyZ: message-id=\"<1@x> verdict=clean\\x0d\\x0aforged: line \\x22q\\x22\" "
               "client=unknown[192.0.2.1] user=- direction=inbound from=\"\" rcpts=1 size=7 "
-              "verdict=\"not fully scanned\" reason=- action=quarantine scan_ms=12 store_ms=0 "
-              "total_ms=20");
+              "verdict=\"not fully scanned\" reason=- action=quarantine rule=\"the boss\" "
+              "key=0123 scan_ms=12 store_ms=0 total_ms=20");
 }
 
 int

@@ -74,6 +74,8 @@ log_end(const struct transaction *t, const char *verdict, const char *action)
         .verdict = verdict,
         .reason = t->decision.reason,
         .action = action,
+        .rule = t->decision.rule,
+        .key = t->decision.key,
         .scan_us = (guint64)t->scan_us,
         .store_us = (guint64)t->store_us,
         .total_us = (guint64)(g_get_monotonic_time() - t->begin_us),
@@ -356,6 +358,9 @@ static enum progress
 step_store(struct transaction *t)
 {
     t->store_us = g_get_monotonic_time();
+    if (t->decision.key == NULL) {
+        t->decision.key = quarantine_key(t->envelope, spool_body_hash(t->spool));
+    }
     storage_submit(t->services->storage, store_work, on_stored, t);
     return WAIT;
 }
