@@ -5,11 +5,11 @@
 
 static const char *const names[INCIDENT_KINDS] = {
     [INCIDENT_INFECTED] = "infected", [INCIDENT_UNSCANNED] = "not fully scanned",
-    [INCIDENT_ERROR] = "error",       [INCIDENT_WORKER] = "worker lost",
-    [INCIDENT_STRIKE] = "strike",     [INCIDENT_REFUSED] = "not kept",
-    [INCIDENT_SHOW] = "show",         [INCIDENT_EXPORT] = "export",
-    [INCIDENT_RELEASE] = "release",   [INCIDENT_DELETE] = "delete",
-    [INCIDENT_EXPIRY] = "expiry",     [INCIDENT_START] = "start",
+    [INCIDENT_ERROR] = "error",       [INCIDENT_STRIKE] = "strike",
+    [INCIDENT_REFUSED] = "not kept",  [INCIDENT_SHOW] = "show",
+    [INCIDENT_EXPORT] = "export",     [INCIDENT_RELEASE] = "release",
+    [INCIDENT_DELETE] = "delete",     [INCIDENT_EXPIRY] = "expiry",
+    [INCIDENT_START] = "start",
 };
 
 const char *

@@ -22,7 +22,6 @@ enum incident_kind {
     INCIDENT_INFECTED,
     INCIDENT_UNSCANNED, /* not fully scanned */
     INCIDENT_ERROR,     /* a scan gave no verdict */
-    INCIDENT_WORKER,    /* a worker was lost */
     INCIDENT_STRIKE,    /* a message took two workers down */
     INCIDENT_REFUSED,   /* the quarantine did not take a message */
     INCIDENT_SHOW,      /* somebody looked at what is known of a kept message */
