@@ -118,12 +118,12 @@ list(struct incidents *i, struct ask *ask)
     g_autofree char *error = NULL;
     gint64 next = 0;
     json_t *request = request_of(i, i->limit, &error);
-    i->table = table_new(titles);
+    i->table = i->cli->json ? NULL : table_new(titles);
     int rc = request == NULL ? -1 : entries_walk(ask, request, row_show, i, &next, &error);
-    if (rc == 0 && i->cli->json) {
-        json_stream_end(&i->stream);
-    } else {
+    if (i->table != NULL) {
         table_print(i->table, stdout);
+    } else if (rc == 0) {
+        json_stream_end(&i->stream);
     }
     return rc < 0 ? cli_fail("%s", error) : CLI_OK;
 }

@@ -350,8 +350,8 @@ test_show(void **data)
     send_text(sock, "{\"op\":\"quarantine-list\"}");
     json_t *list = receive(b, sock, NULL);
     const json_t *row = json_array_get(json_object_get(list, "rows"), 0);
-    json_t *request =
-        json_pack("{s:s, s:b, s:O}", "op", "quarantine-show", "content", 1, "key", json_object_get(row, "key"));
+    json_t *request = json_pack("{s:s, s:b, s:O}", "op", "quarantine-show", "content", 1, "key",
+                                json_object_get(row, "key"));
     assert_int_equal(packet_send(sock, request, -1), 0);
     json_t *answer = receive(b, sock, &fd);
     assert_true(json_equal(json_object_get(json_object_get(answer, "meta"), "key"),
