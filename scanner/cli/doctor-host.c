@@ -278,7 +278,10 @@ check_memory(struct doctor *d)
     }
     guint64 total = (guint64)info.totalram * info.mem_unit;
     g_autofree char *size = terminal_size(total);
-    if (d->settings->spool_memory > total / 2) {
+    if (d->settings->memory > total) {
+        doctor_add(d, DOCTOR_PROBLEM, "host.memory", "memory", "lower it, or set it to 0",
+                   "it is more than this host's %s: processes are killed when it is used", size);
+    } else if (d->settings->spool_memory > total / 2) {
         doctor_add(d, DOCTOR_WARNING, "host.memory", "spool_memory", "lower it, or add memory",
                    "more than half of this host's %s may be taken by messages in progress", size);
     } else {

@@ -82,6 +82,22 @@ same_inet(const char *mta, const char *ours)
            g_strv_contains(local + 4, listen);
 }
 
+/* Both kinds of milter sockets: NULL-terminated, to be freed by g_free(); the texts are borrowed.
+ */
+static char **
+sockets_of(const struct settings *settings)
+{
+    char *const *const lists[] = {settings->milter_listen, settings->submission_listen};
+    GPtrArray *all = g_ptr_array_new();
+    for (size_t i = 0; i < G_N_ELEMENTS(lists); i++) {
+        for (char *const *address = lists[i]; address != NULL && *address != NULL; address++) {
+            g_ptr_array_add(all, *address);
+        }
+    }
+    g_ptr_array_add(all, NULL);
+    return (char **)g_ptr_array_free(all, FALSE);
+}
+
 static gboolean
 is_ours(const struct doctor *doctor, const struct milter_chain *chain, const char *address)
 {
@@ -89,7 +105,8 @@ is_ours(const struct doctor *doctor, const struct milter_chain *chain, const cha
         return TRUE;
     }
     g_autofree char *path = is_unix(address) ? path_outside(chain, address) : NULL;
-    for (char **listen = doctor->settings->milter_listen; *listen != NULL; listen++) {
+    g_autofree char **sockets = sockets_of(doctor->settings);
+    for (char **listen = sockets; *listen != NULL; listen++) {
         const char *socket = *listen + strlen("unix:");
         if (path == NULL ? g_str_has_prefix(*listen, "inet:") && same_inet(address, *listen)
                          : is_unix(*listen) &&
@@ -108,7 +125,8 @@ is_meant(const struct doctor *doctor, const struct milter_chain *chain, const ch
         return FALSE;
     }
     const char *path = strchr(address, ':') + 1;
-    for (char **listen = doctor->settings->milter_listen; *listen != NULL; listen++) {
+    g_autofree char **sockets = sockets_of(doctor->settings);
+    for (char **listen = sockets; *listen != NULL; listen++) {
         const char *socket = *listen + strlen("unix:");
         g_autofree char *name = g_path_get_basename(socket);
         g_autofree char *mounted = g_build_filename("/postern", name, NULL);

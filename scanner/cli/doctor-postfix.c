@@ -55,7 +55,7 @@ check_release(struct doctor *d, const struct postfix *p, const struct postfix_se
                    "released from the quarantine");
     } else {
         doctor_add(d, DOCTOR_PROBLEM, "postfix.release", where,
-                   "make it a private unix service, as docs/OPERATIONS.md shows",
+                   "make it a unix service, as docs/OPERATIONS.md shows",
                    "released mail comes in here without Postern, but the service listens on the "
                    "network, so that anybody who reaches it passes the scanner");
     }
@@ -285,8 +285,38 @@ check_protocol(struct doctor *d, const struct postfix *p)
                "%s: with an old protocol header values are not passed byte for byte", text);
 }
 
+/* The service's socket is where posternd looks for it, in public/ or private/ of the queue. */
+static gboolean
+is_release_socket(const struct doctor *d, const struct postfix *p, const struct postfix_service *s)
+{
+    g_autofree char *path = g_build_filename(postfix_get(p, NULL, "queue_directory"),
+                                             s->is_private ? "private" : "public", s->name, NULL);
+    return strcmp(s->command, "smtpd") == 0 && strcmp(s->type, "unix") == 0 &&
+           strcmp(path, d->settings->release_socket) == 0;
+}
+
+/* Only where the socket is said to be in this instance's queue. */
+static void
+check_release_service(struct doctor *d, const struct postfix *p)
+{
+    const char *queue = postfix_get(p, NULL, "queue_directory");
+    if (!g_str_has_prefix(d->settings->release_socket, queue)) {
+        return;
+    }
+    for (guint i = 0; i < p->services->len; i++) {
+        if (is_release_socket(d, p, g_ptr_array_index(p->services, i))) {
+            return;
+        }
+    }
+    g_autofree char *where = g_strdup_printf("%s/master.cf", p->dir);
+    doctor_add(d, DOCTOR_WARNING, "postfix.no-release", where,
+               "add it, as \"Releasing\" in docs/OPERATIONS.md shows",
+               "no service listens at %s (release_socket): what was kept cannot be released",
+               d->settings->release_socket);
+}
+
 static void (*const instance_checks[])(struct doctor *d, const struct postfix *p) = {
-    check_size, check_nul, check_internal, check_maps, check_protocol,
+    check_size, check_nul, check_internal, check_maps, check_protocol, check_release_service,
 };
 
 static void

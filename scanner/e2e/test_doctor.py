@@ -150,11 +150,10 @@ FINE_CASES = {
                                     OTHER + "\n  -o content_filter="),
     "release": ("", "postern-release unix - - n - - smtpd -o smtpd_milters="),
     "signer behind": ("smtpd_milters = unix:{socket}, inet:localhost:8891", ""),
-    "chroot": ("smtpd_milters = unix:/m.sock\nnon_smtpd_milters = unix:{socket}", ""),
 }
 
 
-@pytest.mark.parametrize("case", ["reinjection behind a filter", "release", "signer behind"])
+@pytest.mark.parametrize("case", FINE_CASES)
 def test_fine(host, case):
     main, master = FINE_CASES[case]
     host.add(main.format(socket=host.socket))
@@ -226,6 +225,7 @@ def test_settings(host, tmp_path):
             low + '\nstate_storage = "shared"': ("warning", "state.storage"),
             'state_low_water = "900G"': ("problem", "state.room"),
             low + "\nid_base = 65300": ("problem", "host.id-base"),
+            low + '\nmemory = "900G"': ("problem", "host.memory"),
             low + '\nspool_memory = "900G"': ("warning", "host.memory")}.items():
         assert finding not in fine
         assert finding in other_settings(host, tmp_path, low, new)
@@ -283,6 +283,69 @@ def test_not_root(host):
                          capture_output=True, text=True, check=False)
     assert run.returncode in (1, 2), run
     assert "run this as root" in run.stdout
+
+
+def test_submission_socket(host, tmp_path):
+    """A socket of its own for submission services is Postern too."""
+    conf = tmp_path / "postern.conf"
+    text = (host.postern.dir / "postern.conf").read_text()
+    host.add(SUBMISSION + "\n  -o smtpd_milters=unix:/run/x/submission.sock", "master.cf")
+    assert ("problem", "postfix.smtpd-milters") in host.findings("postfix")
+    conf.write_text(text + '\nsubmission_listen = {"unix:/run/x/submission.sock"}\n')
+    found = host.findings("postfix", "--config", conf)
+    assert ("problem", "postfix.smtpd-milters") not in found
+
+
+def test_release_service(host, mta, tmp_path):
+    conf = tmp_path / "postern.conf"
+    queue = mta.dir / "queue"
+    text = "".join(line for line in (host.postern.dir / "postern.conf").open()
+                   if not line.startswith("release_socket"))
+    conf.write_text(text + f'\nrelease_socket = "{queue}/public/postern-out"\n')
+    assert host.findings("postfix", "--config", conf) == {("warning", "postfix.no-release")}
+    host.add("postern-out unix n - n - - smtpd -o smtpd_milters=", "master.cf")
+    assert host.findings("postfix", "--config", conf) == set()
+
+
+SYSTEMCTL = """#!/bin/sh
+cat <<TXT
+LoadState={load}
+LogRateLimitIntervalUSec={limit}
+OOMPolicy={oom}
+NeedDaemonReload={reload}
+NoNewPrivileges=yes
+Delegate=yes
+UnitFileState={enabled}
+DropInPaths={dropin}
+TXT
+"""
+UNIT = {"load": "loaded", "limit": "0", "oom": "continue", "reload": "no", "enabled": "static",
+        "dropin": "/run/systemd/system/x.d/50.conf"}
+UNIT_CASES = {
+    "well": ({}, None),
+    "rate limit": ({"limit": "30s"}, ("warning", "unit.rate-limit")),
+    "oom": ({"oom": "stop"}, ("warning", "unit.oom-policy")),
+    "reload": ({"reload": "yes"}, ("warning", "unit.reload")),
+    "drop-in": ({"dropin": "/etc/systemd/system/x.d/my.conf"}, ("warning", "unit.drop-in")),
+    "missing": ({"load": "not-found"}, ("warning", "unit.missing")),
+    "enabled": ({"enabled": "enabled"}, ("problem", "unit.enabled")),
+}
+
+
+@pytest.mark.parametrize("case", UNIT_CASES)
+def test_units(host, tmp_path, case):
+    """systemd's answers are a stand-in's: there is none where tests run."""
+    change, expected = UNIT_CASES[case]
+    tool = tmp_path / "systemctl"
+    tool.write_text(SYSTEMCTL.format(**{**UNIT, **change}))
+    tool.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    if case == "enabled":
+        env["CIB_file"] = "/nonexistent"
+    _, report = host.doctor("host", env=env)
+    found = {(f["level"], f["id"]) for f in report["findings"]
+             if f["id"].startswith("unit.") and f["level"] != "ok"}
+    assert found == ({expected} if expected else set())
 
 
 @pytest.mark.parametrize("words, text", [
