@@ -5,19 +5,24 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <jansson.h>
 
 #include "ask.h"
+#include "manifest.h"
 #include "terminal.h"
 #include "text.h"
 
 #define ANSWER_MS 5000
+#define WAIT_US 200000
+#define DAY 86400
 
 struct report {
     json_t *posternd; /* NULL: no answer; then the error says why */
     json_t *engine;
     char *posternd_error;
     char *engine_error;
+    gint64 signatures; /* Unix seconds of the newest signature file on this node; 0 = unknown */
 };
 
 static const char *
@@ -116,6 +121,41 @@ print_counters(const json_t *counters)
     putchar('\n');
 }
 
+/* A passive node does not have the state mounted, and not everybody may look. */
+static void
+print_state_dir(const json_t *p)
+{
+    struct statvfs fs;
+    const char *raw = text_of(p, "state_dir");
+    g_autofree char *dir = text_escape(raw, 300);
+    g_autofree char *room = NULL;
+    if (raw != NULL && statvfs(raw, &fs) == 0) {
+        g_autofree char *size = terminal_size((guint64)fs.f_bavail * fs.f_frsize);
+        room = g_strdup_printf(", %s free", size);
+    }
+    line("State", "%s%s, epoch %" G_GINT64_FORMAT, dir, room == NULL ? "" : room,
+         number_of(p, "epoch"));
+}
+
+static void
+print_spool(const json_t *spool)
+{
+    g_autofree char *used = terminal_size((guint64)number_of(spool, "used"));
+    g_autofree char *limit = terminal_size((guint64)number_of(spool, "limit"));
+    line("Memory", "%s of %s for messages in progress", used, limit);
+}
+
+static void
+print_age(gint64 newest)
+{
+    gint64 days = (g_get_real_time() / G_USEC_PER_SEC - newest) / DAY;
+    g_autofree char *when = terminal_time(newest);
+    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT " day(s) old", days);
+    g_autofree char *word =
+        terminal_colour(days >= MANIFEST_OLD_DAYS ? COLOUR_DOUBT : COLOUR_GOOD, text);
+    line("", "%s (installed on this node; newest file %s)", word, when);
+}
+
 static void
 print_posternd(const json_t *p)
 {
@@ -125,12 +165,12 @@ print_posternd(const json_t *p)
     gboolean ready = json_is_true(json_object_get(p, "ready"));
     g_autofree char *since = terminal_time(number_of(p, "since"));
     g_autofree char *version = text_escape(text_of(p, "version"), 40);
-    g_autofree char *dir = text_escape(text_of(p, "state_dir"), 300);
     g_autofree char *word =
         terminal_colour(ready ? COLOUR_GOOD : COLOUR_DOUBT,
                         ready ? "serving" : "answering 451 (no verdict can be given)");
     line("Service", "%s, version %s, since %s", word, version, since);
-    line("State", "%s, epoch %" G_GINT64_FORMAT, dir, number_of(p, "epoch"));
+    print_state_dir(p);
+    print_spool(json_object_get(p, "spool"));
     line("Queue",
          "%" G_GINT64_FORMAT " waiting, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " workers idle",
          number_of(pool, "queued"), number_of(pool, "idle"), number_of(pool, "workers"));
@@ -163,6 +203,7 @@ report_make(const struct settings *settings, struct report *report)
 {
     g_autofree char *engine = g_build_filename(settings->engine_dir, "engine.sock", NULL);
     report->posternd = ask_status("posternd", settings->control_socket, &report->posternd_error);
+    report->signatures = manifest_newest(settings->signatures_dir);
     report->engine = ask_status("postern-engine", engine, &report->engine_error);
     if (report->engine == NULL) {
         json_t *pool = json_object_get(report->posternd, "pool");
@@ -178,6 +219,7 @@ report_clear(struct report *report)
     json_decref(report->engine);
     g_free(report->posternd_error);
     g_free(report->engine_error);
+    *report = (struct report){0};
 }
 
 static gboolean
@@ -189,8 +231,9 @@ is_ready(const struct report *report)
 static void
 print_json(const struct report *report)
 {
-    json_t *all = json_pack("{s:b, s:O?, s:O?}", "ready", is_ready(report), "posternd",
-                            report->posternd, "engine", report->engine);
+    json_t *all =
+        json_pack("{s:b, s:O?, s:O?, s:I}", "ready", is_ready(report), "posternd", report->posternd,
+                  "engine", report->engine, "signatures_time", (json_int_t)report->signatures);
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(all);
@@ -201,6 +244,10 @@ print_text(const struct report *report)
 {
     if (report->engine != NULL) {
         print_engine(report->engine);
+        if (report->signatures != 0 &&
+            !json_is_true(json_object_get(report->engine, "test_only"))) {
+            print_age(report->signatures);
+        }
     } else {
         line("Engine", "%s", report->engine_error);
     }
@@ -212,16 +259,35 @@ print_text(const struct report *report)
     }
 }
 
+/* Looks again until this node serves, for up to SECONDS. */
+static void
+report_wait(const struct settings *settings, struct report *report, int seconds)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
+    report_make(settings, report);
+    while (!is_ready(report) && g_get_monotonic_time() < until) {
+        g_usleep(WAIT_US);
+        report_clear(report);
+        report_make(settings, report);
+    }
+}
+
 int
 cli_status(struct cli *cli, int argc, char **argv)
 {
     struct report report = {0};
     int rc = CLI_ERROR;
-    if (!cli_options(cli, NULL, "", "Prints what this node's scanner does now.", &argc, &argv) ||
+    int seconds = 0;
+    const GOptionEntry entries[] = {
+        {"wait", 'w', 0, G_OPTION_ARG_INT, &seconds,
+         "Wait so many seconds at most until this node serves", "SECONDS"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!cli_options(cli, entries, "", "Prints what this node's scanner does now.", &argc, &argv) ||
         cli_settings(cli) == NULL) {
         return CLI_ERROR;
     }
-    report_make(cli_settings(cli), &report);
+    report_wait(cli_settings(cli), &report, seconds);
     if (report.posternd == NULL && report.engine == NULL) {
         cli_fail("%s; %s", report.posternd_error, report.engine_error);
     } else {

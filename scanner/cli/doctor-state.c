@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <linux/magic.h>
 
+#include "manifest.h"
 #include "terminal.h"
 
 /* Not in every linux/magic.h: fs/ocfs2, fs/gfs2 and fs/smb of the kernel. */
@@ -22,7 +23,6 @@
 #define MAGIC_CEPH 0x00c36400
 
 #define DAY 86400
-#define OLD_DAYS 3
 #define STALE_DAYS 14
 #define LEAST_INODES 1000
 
@@ -217,28 +217,12 @@ check_test_only(struct doctor *d)
     }
 }
 
-/* Updates change some file every day, so the newest tells how old the set is. */
-static gint64
-newest(const json_t *manifest)
-{
-    gint64 time = 0;
-    size_t i;
-    json_t *file;
-    json_array_foreach(json_object_get(manifest, "files"), i, file)
-    {
-        time = MAX(time, json_integer_value(json_object_get(file, "time")));
-    }
-    return time;
-}
-
 static void
 check_age(struct doctor *d)
 {
     g_autofree char *path =
         g_build_filename(d->settings->signatures_dir, "current", "manifest.json", NULL);
-    json_t *manifest = json_load_file(path, 0, NULL);
-    gint64 time = newest(manifest);
-    json_decref(manifest);
+    gint64 time = manifest_newest(d->settings->signatures_dir);
     if (time == 0) {
         doctor_add(d, DOCTOR_PROBLEM, "signatures.none", d->settings->signatures_dir,
                    "postern signatures add PATH...",
@@ -246,9 +230,9 @@ check_age(struct doctor *d)
         return;
     }
     gint64 days = (g_get_real_time() / G_USEC_PER_SEC - time) / DAY;
-    enum doctor_level level = days >= STALE_DAYS ? DOCTOR_PROBLEM
-                              : days >= OLD_DAYS ? DOCTOR_WARNING
-                                                 : DOCTOR_OK;
+    enum doctor_level level = days >= STALE_DAYS          ? DOCTOR_PROBLEM
+                              : days >= MANIFEST_OLD_DAYS ? DOCTOR_WARNING
+                                                          : DOCTOR_OK;
     doctor_add(d, level, "signatures.age", path,
                level == DOCTOR_OK ? NULL : "update them: freshclam, then postern signatures add",
                "the newest file is %" G_GINT64_FORMAT " day(s) old%s", days,

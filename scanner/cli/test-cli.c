@@ -394,8 +394,12 @@ test_status(void **data)
     assert_non_null(strstr(r.out, "epoch 1"));
     assert_non_null(strstr(r.out, "unix:/m.sock, 3 connection(s)"));
     check(&r, 0, "serving", "");
-    b->pool.ready = false;
+    POSTERN(b, &r, "status", "--wait", "30");
+    check(&r, 0, " for messages in progress\n", "");
     POSTERN(b, &r, "status");
+    check(&r, 0, " free, epoch 1\n", "");
+    b->pool.ready = false;
+    POSTERN(b, &r, "status", "--wait", "1");
     check(&r, 1, "answering 451", "");
     POSTERN(b, &r, "status", "--json");
     json_t *json = json_loads(r.out, 0, NULL);
