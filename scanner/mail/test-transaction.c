@@ -94,13 +94,6 @@ storage_submit(struct storage *storage, storage_work *work, storage_done *done, 
 }
 
 void
-ledger_incident(struct ledger *ledger, const struct incident *incident)
-{
-    (void)ledger;
-    assert_int_equal(incident->kind, INCIDENT_STRIKE);
-}
-
-void
 ledger_message(struct ledger *ledger, const struct ledger_message *message)
 {
     (void)ledger;
