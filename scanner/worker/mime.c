@@ -472,14 +472,14 @@ look_at_bytes(struct walk *walk, const unsigned char *data, size_t len)
 {
     struct defect_bytes bytes = defect_bytes(data, len);
     const struct {
-        bool is;
         const char *name;
+        bool is;
         bool structural;
     } defects[] = {
-        {bytes.nul, DEFECT_NUL, true},
-        {bytes.bare_cr && !bytes.lf_cr, DEFECT_BARE_CR, true},
-        {bytes.lf_cr, DEFECT_LF_CR, true},
-        {bytes.long_line, DEFECT_LONG_LINE, false},
+        {DEFECT_NUL, bytes.nul, true},
+        {DEFECT_BARE_CR, bytes.bare_cr && !bytes.lf_cr, true},
+        {DEFECT_LF_CR, bytes.lf_cr, true},
+        {DEFECT_LONG_LINE, bytes.long_line, false},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(defects); i++) {
         if (defects[i].is) {

@@ -168,6 +168,19 @@ child_path(struct objects *objects, struct object *parent)
     return path;
 }
 
+/* OBJECT lies in PARENT, or is another reading of it. */
+static void
+place_in(struct objects *objects, struct object *parent, struct object *object,
+         const struct clam_layer *layer, const unsigned char *sha256)
+{
+    bool reading = is_reading(parent, layer);
+    object->path = reading ? parent->path : child_path(objects, parent);
+    object->depth = parent->depth + (reading ? 0 : 1);
+    if (!reading) {
+        describe(objects, parent, object, layer, sha256);
+    }
+}
+
 const char *
 objects_enter(struct objects *objects, const struct clam_layer *layer, const struct mime_leaf *leaf,
               const char *path, const unsigned char *sha256)
@@ -186,12 +199,7 @@ objects_enter(struct objects *objects, const struct clam_layer *layer, const str
         .is_zip = layer->type != NULL && strstr(layer->type, "ZIP") != NULL,
     };
     if (parent != NULL && leaf == NULL) {
-        bool reading = is_reading(parent, layer);
-        object.path = reading ? parent->path : child_path(objects, parent);
-        object.depth = parent->depth + (reading ? 0 : 1);
-        if (!reading) {
-            describe(objects, parent, &object, layer, sha256);
-        }
+        place_in(objects, parent, &object, layer, sha256);
     } else if (leaf != NULL || object.path[0] != '\0') {
         set_true_type(objects, object.path, layer->type);
     }

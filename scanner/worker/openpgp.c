@@ -191,7 +191,7 @@ look_at_packet(const struct packet *packet, size_t room, unsigned depth, bool *r
         *ret_more = version >= 2 && version <= 6;
         return OPENPGP_NONE;
     case TAG_MARKER:
-        *ret_more = body->len == 3 && memcmp(body->data, "PGP", 3) == 0;
+        *ret_more = true;
         return OPENPGP_NONE;
     case TAG_SEIPD:
     case TAG_AEAD:
