@@ -112,8 +112,10 @@ open_doors(struct milter *milter, char *const *addresses, bool submission, char 
         door->submission = submission;
         door->address = g_strdup(*address);
         g_ptr_array_add(milter->doors, door);
-        int rc = listener_new(milter->services.event, *address, on_accepted, door, &door->listener,
-                              error_r);
+        const struct listener_options options = {
+            .setting = submission ? "submission_listen" : "milter_listen", .address = *address};
+        int rc = listener_open(milter->services.event, &options, on_accepted, door, &door->listener,
+                               error_r);
         if (rc < 0) {
             return rc;
         }

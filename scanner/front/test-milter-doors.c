@@ -4,6 +4,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -58,8 +60,17 @@ unix_connect(void)
 static void
 on_accepted(void *data, int fd)
 {
+    int domain = 0;
+    int no_delay = 0;
+    socklen_t len = sizeof domain;
     assert_ptr_equal(data, &d);
     d.accepted++;
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len), 0);
+    if (domain != AF_UNIX) {
+        len = sizeof no_delay;
+        assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, &len), 0);
+        assert_int_equal(no_delay, 1);
+    }
     close(fd);
 }
 
@@ -224,6 +235,31 @@ doors_open(void)
 }
 
 static void
+test_submission_door(void **state)
+{
+    struct milter *milter = NULL;
+    g_autofree char *error = NULL;
+    static char wrong[] = "inet:127.0.0.1:99999999";
+    char *inbound[] = {NULL};
+    char *submission[] = {d.address, NULL};
+    char *unusable[] = {wrong, NULL};
+    (void)state;
+    t.settings.milter_listen = inbound;
+    t.settings.submission_listen = unusable;
+    assert_int_equal(milter_new(t.event, &t.settings, &t.transaction, &t.budget, &milter, &error),
+                     -EINVAL);
+    assert_non_null(strstr(error, "submission_listen = inet:127.0.0.1:99999999"));
+    t.settings.submission_listen = submission;
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(milter_new(t.event, &t.settings, &t.transaction, &t.budget, &milter, &error),
+                     0);
+    json_t *status = milter_status(milter);
+    assert_true(json_is_true(json_object_get(json_array_get(status, 0), "submission")));
+    json_decref(status);
+    milter_free(milter);
+}
+
+static void
 test_too_many_clients(void **state)
 {
     int fds[3];
@@ -283,7 +319,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_unix_socket),       TEST(test_stale_socket),  TEST(test_inet),
         TEST(test_addresses_refused), TEST(test_no_descriptor), TEST(test_too_many_clients),
-        TEST(test_drain_all),
+        TEST(test_submission_door),   TEST(test_drain_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
