@@ -15,6 +15,7 @@
 #include "objects.h"
 #include "readings.h"
 #include "tmpdir.h"
+#include "visits.h"
 
 #define FAULTS_MAX 16
 
@@ -32,34 +33,11 @@ struct scan {
     struct objects objects;
     struct inflated inflated;
     GHashTable *seen; /* paths of objects */
+    bool postpone;    /* the object is a mail: not now if libclamav does not take it for one */
+    bool postponed;
+    GHashTable *inner; /* SHA-256 (GBytes) of what is in the mail; NULL = neither kept nor asked */
+    bool again;        /* what is in INNER has been scanned */
 };
-
-/* The leaf that consists of exactly these bytes, of several the first that was not shown yet;
- * *RET_HASHED: SHA256 is theirs. */
-static struct mime_leaf *
-find_leaf(const struct scan *scan, const struct clam_layer *layer, unsigned char sha256[32],
-          bool *ret_hashed)
-{
-    struct mime_leaf *found = NULL;
-    for (guint i = 0; layer->data != NULL && i < scan->leaves->len; i++) {
-        struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
-        if (leaf->size != layer->size) {
-            continue;
-        }
-        if (!*ret_hashed) {
-            EVP_Digest(layer->data, layer->size, sha256, NULL, EVP_sha256(), NULL);
-            *ret_hashed = true;
-        }
-        if (memcmp(leaf->sha256, sha256, sizeof leaf->sha256) == 0) {
-            leaf->visited = true;
-            found = found == NULL || found->shown ? leaf : found;
-        }
-    }
-    if (found != NULL) {
-        found->shown = true;
-    }
-    return found;
-}
 
 static bool
 is_text(const char *type)
@@ -103,13 +81,47 @@ is_too_much(const struct scan *scan, const struct clam_layer *layer)
     return too_much != NULL;
 }
 
+/* Of a mail that is scanned in two ways: scanned the first time, and needed not again. */
+static bool
+is_repeated(const struct scan *scan, const struct clam_layer *layer, const unsigned char sha256[32])
+{
+    if (scan->inner == NULL || layer->level == 0) {
+        return false;
+    }
+    GBytes *key = g_bytes_new(sha256, 32);
+    bool repeated = scan->again && g_hash_table_contains(scan->inner, key);
+    g_hash_table_add(scan->inner, key);
+    return repeated;
+}
+
+/* Returns true when the layer need not be scanned, because it has been. */
+static bool
+may_pass(struct scan *scan, const struct clam_layer *layer, const struct mime_leaf *leaf,
+         unsigned char sha256[32], bool hashed)
+{
+    if (layer->level == 0 && scan->postpone && g_strcmp0(layer->type, "CL_TYPE_MAIL") != 0) {
+        scan->postponed = true;
+        return true;
+    }
+    if (layer->derived || layer->data == NULL || (leaf == NULL && scan->inner == NULL)) {
+        return known_enter(layer, NULL, NULL);
+    }
+    if (!hashed) {
+        EVP_Digest(layer->data, layer->size, sha256, NULL, EVP_sha256(), NULL);
+    }
+    /* In this order: who passes as known must be remembered for the second time too. */
+    return is_repeated(scan, layer, sha256) ||
+           known_enter(layer, leaf != NULL ? leaf->path : NULL, sha256);
+}
+
 static bool
 on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
     unsigned char sha256[32];
     bool hashed = false;
-    struct mime_leaf *leaf = layer->derived ? NULL : find_leaf(scan, layer, sha256, &hashed);
+    struct mime_leaf *leaf =
+        layer->derived ? NULL : visits_find(scan->leaves, layer, sha256, &hashed);
     if (g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0) {
         scan->taken_for_mail |= layer->level == 0;
         if (leaf != NULL) {
@@ -119,7 +131,7 @@ on_enter(void *data, const struct clam_layer *layer)
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, hashed ? sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
-    if (known_enter(layer, leaf != NULL ? leaf->path : NULL, sha256)) {
+    if (may_pass(scan, layer, leaf, sha256, hashed)) {
         layers_known(&scan->layers);
         return true;
     }
@@ -241,14 +253,27 @@ scan_as_mail(struct scan *scan, const unsigned char *data, size_t len, const cha
     scan_bytes(scan, mbox, line_len + len, path);
 }
 
+/*
+ * When libclamav does not take a mail for one, it is scanned as a mail first, and then as what it
+ * is taken for: what is inside is scanned the first time only.
+ */
 static void
 scan_message(struct scan *scan, const unsigned char *data, size_t len)
 {
-    scan->taken_for_mail = false;
+    scan->postponed = false;
+    scan->postpone = !scan->plain && reading_is_mail(data, len);
     scan_bytes(scan, data, len, "");
-    if (!scan->taken_for_mail) {
-        scan_as_mail(scan, data, len, "");
+    scan->postpone = false;
+    if (!scan->postponed || scan->stopped) {
+        return;
     }
+    scan->inner =
+        g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify)g_bytes_unref, NULL);
+    scan_as_mail(scan, data, len, "");
+    scan->again = true;
+    scan_bytes(scan, data, len, "");
+    scan->again = false;
+    g_clear_pointer(&scan->inner, g_hash_table_unref);
 }
 
 /* The leaves become more while they are scanned: mails in archives. */
@@ -321,6 +346,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     known_begin(scan.facts);
     faultguard_start();
     scan.leaves = mime_parse(data, len, scan.facts);
+    visits_prepare(scan.leaves, scan.facts);
     scan.inflated = (struct inflated){
         .leaves = scan.leaves,
         .facts = scan.facts,
