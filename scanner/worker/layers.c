@@ -7,6 +7,7 @@
 #include "container.h"
 #include "hidden.h"
 #include "members.h"
+#include "pdf.h"
 #include "streams.h"
 
 /* libclamav does not scan files of up to 5 bytes, so it never shows them. */
@@ -192,6 +193,11 @@ layers_enter(struct layers *layers, const struct clam_layer *seen, const char *p
     }
     if (seen->data != NULL && !seen->derived) {
         recognise(&layer, seen, layers->file_limit);
+    }
+    if (g_strcmp0(seen->type, "CL_TYPE_PDF") == 0 && seen->data != NULL &&
+        pdf_hides_files(seen->data, seen->size)) {
+        facts_add_unscanned(layers->facts, CAUSE_ENCRYPTED, "file attached to an encrypted PDF",
+                            layer.path);
     }
     if (is_cut_off(layers, seen)) {
         facts_add_unscanned(layers->facts, CAUSE_LIMIT, "file cut off at scan_file_size",

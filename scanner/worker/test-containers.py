@@ -202,8 +202,8 @@ DOCUMENTS = {
     "pdf": (FOUND, docs.pdf()), "pdf, plain objects": (FOUND, docs.pdf("disable")),
     "pdf, linearized": (FOUND, docs.pdf(linearize=True)),
     "pdf, password": (ENCRYPTED, docs.pdf(user="secret")),
-    "pdf, AES without password": (FOUND, docs.pdf(user="")),
-    "pdf, RC4 without password": (FOUND, docs.pdf(user="", R=3, aes=False, metadata=False)),
+    "pdf, AES without password": (ENCRYPTED, docs.pdf(user="")),
+    "pdf, RC4 without password": (ENCRYPTED, docs.pdf(user="", R=3, aes=False, metadata=False)),
     "pdf, hexadecimal": (FOUND, docs.pdf_filtered(b"/ASCIIHexDecode", lambda data:
                                                   data.hex().encode() + b">")),
     "pdf, base 85": (FOUND, docs.pdf_filtered(b"/ASCII85Decode", lambda data:

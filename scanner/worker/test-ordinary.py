@@ -89,6 +89,15 @@ def report(**options):
     return make
 
 
+def restricted(_):
+    """Anybody may read it, nobody may print it."""
+    import pikepdf
+    with pikepdf.open(io.BytesIO(report()(None))) as document:
+        out = io.BytesIO()
+        document.save(out, encryption=pikepdf.Encryption(owner="o", user=""))
+        return out.getvalue()
+
+
 def picture(kind):
     def make(_):
         from PIL import Image
@@ -147,7 +156,7 @@ FILES = {
         "word", "document"),
     "docx with xlsx": lambda _: docs.office("word", "document", xlsx(None)),
     "pdf": report(), "pdf, compressed": report(pageCompression=1),
-    "pdf, encrypted without password": lambda data: docs.pdf(user="")(data),
+    "pdf, encrypted without password": restricted,
     "pdf with a file": docs.pdf(), "pdf with a file, plain": docs.pdf("disable"),
     "pdf, linearized": docs.pdf(linearize=True),
     "rtf": lambda _: b"{\\rtf1\\ansi Hello \\par World}", "rtf with an object": docs.rtf,
