@@ -496,6 +496,20 @@ def test_control_is_for_root(daemon, command):
     assert daemon.pid("posternd") == pid
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is heard")
+def test_reload_reads_the_configuration(daemon):
+    path = daemon.dir / "postern.conf"
+    text = path.read_text()
+    try:
+        path.write_text(text + "client_timeout = nonsense\n")
+        assert b"the configuration stays as it was" in ask(daemon.socket, b"nRELOAD\n")
+        path.write_text(text)
+        assert ask(daemon.socket, b"nRELOAD\n") == b"RELOADING\n"
+    finally:
+        path.write_text(text)
+    is_unhurt(daemon)
+
+
 def test_clients_that_leave_cost_no_worker(daemon):
     before = status(daemon)["pool"]["lost"]
     for _ in range(30):

@@ -202,16 +202,23 @@ memory_share(void *data)
     }
 }
 
+static bool
+reload(struct posternd *self)
+{
+    if (self->drain != NULL || !reload_run(self->config, self->settings, self->storage)) {
+        return false;
+    }
+    limits_set(self->settings);
+    memory_share(self);
+    return true;
+}
+
 static int
 on_reload(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
 {
-    struct posternd *self = data;
     (void)source;
     (void)info;
-    if (self->drain == NULL && reload_run(self->config, self->settings, self->storage)) {
-        limits_set(self->settings);
-        memory_share(self);
-    }
+    (void)reload(data);
     return 0;
 }
 
@@ -324,6 +331,13 @@ is_clustered(void)
     return g_file_test(ROLE_DIR "/role", G_FILE_TEST_EXISTS);
 }
 
+/* The configuration; signatures are the engine's, which takes new ones by itself. */
+static char *
+on_clamd_reload(void *data)
+{
+    return reload(data) ? NULL : g_strdup("the configuration stays as it was, see the log");
+}
+
 /* Not at once: the session that asked is still being worked on. */
 static char *
 on_clamd_shutdown(void *data)
@@ -341,7 +355,8 @@ on_clamd_shutdown(void *data)
 static int
 clamd_open(struct posternd *self, char **error_r)
 {
-    const struct clamd_controls controls = {.shutdown = on_clamd_shutdown, .data = self};
+    const struct clamd_controls controls = {
+        .reload = on_clamd_reload, .shutdown = on_clamd_shutdown, .data = self};
     return clamd_new(self->event, self->settings, self->pool, &self->budget, &controls,
                      &self->clamd, error_r);
 }
