@@ -171,7 +171,7 @@ bounds_exceeded_by_html(const unsigned char *data, size_t len)
     const unsigned char *end = data + len;
     unsigned links = 0;
     for (const unsigned char *p = data;
-         (p = memmem(p, (size_t)(end - p), mark, sizeof mark - 1)) != NULL; p++) {
+         p < end && (p = memmem(p, (size_t)(end - p), mark, sizeof mark - 1)) != NULL; p++) {
         links += p > data && strchr("=\"'( ", p[-1]) != NULL;
         if (links > BOUNDS_LINKS) {
             return "number of data: links";

@@ -214,7 +214,7 @@ magic_matches(const struct magic *magic, const unsigned char *data, size_t len)
 const struct container *
 container_detect(const unsigned char *data, size_t len, const char *clam_type)
 {
-    for (size_t i = 0; i < sizeof magics / sizeof magics[0]; i++) {
+    for (size_t i = 0; len > 0 && i < sizeof magics / sizeof magics[0]; i++) {
         if (magic_matches(&magics[i], data, len)) {
             return &magics[i].container;
         }

@@ -86,7 +86,7 @@ hidden_find(const unsigned char *data, size_t len)
         {has_lha, {"self-extracting LHA archive", false, SURVEY_NONE}},
         {has_tar, {"tar archive behind other content", false, SURVEY_NONE}},
     };
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+    for (size_t i = 0; len > 0 && i < G_N_ELEMENTS(kinds); i++) {
         if (kinds[i].is_there(data, len)) {
             return &kinds[i].container;
         }

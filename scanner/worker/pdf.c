@@ -11,7 +11,8 @@
 static const unsigned char *
 find(const unsigned char *from, const unsigned char *end, const char *text)
 {
-    return memmem(from, (size_t)(end - from), text, strlen(text));
+    return from != NULL && from < end ? memmem(from, (size_t)(end - from), text, strlen(text))
+                                      : NULL;
 }
 
 static bool
@@ -46,7 +47,7 @@ pdf_hides_files(const unsigned char *data, size_t len)
 {
     static const char mark[] = "/EmbeddedFile";
     const unsigned char *end = data + len;
-    if (len == 0 || find(data, end, "/Encrypt") == NULL) {
+    if (find(data, end, "/Encrypt") == NULL) {
         return false;
     }
     for (const unsigned char *p = data; (p = find(p, end, mark)) != NULL; p++) {

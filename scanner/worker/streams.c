@@ -131,6 +131,9 @@ streams_bzip2(const unsigned char *data, size_t len)
     static const char block[] = "1AY&SY";
     const unsigned char *end = data + len;
     const unsigned char *p = data + MIN(len, 4);
+    if (len == 0) {
+        return false;
+    }
     /* Streams begin at a byte, and 72 bits do not come about by chance. */
     while ((p = memmem(p, (size_t)(end - p), block, sizeof block - 1)) != NULL) {
         if (p - data >= 8 && memcmp(p - 4, "BZh", 3) == 0 && p[-1] >= '1' && p[-1] <= '9') {
