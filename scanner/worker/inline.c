@@ -173,15 +173,58 @@ take_binhex(const struct line *line, GByteArray *out)
     return line->len < 2 || line->text[line->len - 1] != ':';
 }
 
+/* RFC 5545 3.8.1.1, RFC 2426 3.7.2: what a calendar shows as attached, and a card's key. */
+static bool
+starts_property(const struct line *line)
+{
+    static const char *const names[] = {"ATTACH;", "KEY;"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        size_t len = strlen(names[i]);
+        if (line->len > len && g_ascii_strncasecmp((const char *)line->text, names[i], len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Lines are folded anywhere: the whole property is put together first. */
+static bool
+take_property(const struct line *line, GByteArray *out)
+{
+    bool folded = line->len > 0 && (line->text[0] == ' ' || line->text[0] == '\t');
+    if (out->len > 0 && !folded) {
+        return false;
+    }
+    g_byte_array_append(out, line->text + folded, (guint)(line->len - folded));
+    return true;
+}
+
+static void
+finish_property(GByteArray *out)
+{
+    const guint8 *colon = memchr(out->data, ':', out->len);
+    g_autofree char *head =
+        colon != NULL ? g_ascii_strdown((const char *)out->data, colon - out->data) : NULL;
+    g_autoptr(GByteArray) text = g_byte_array_new();
+    if (head != NULL && strstr(head, ";encoding=b") != NULL) {
+        g_byte_array_append(text, colon + 1, (guint)(out->data + out->len - colon - 1));
+    }
+    g_byte_array_set_size(out, 0);
+    base64_decode(text->data, text->len, out);
+}
+
 static const struct kind {
     bool (*starts)(const struct line *line);
     /* Returns false at the end. */
     bool (*take)(const struct line *line, GByteArray *out);
+    /* If there is one, take() gets the first line too, and this makes the file of what it took. */
+    void (*finish)(GByteArray *out);
 } kinds[] = {
-    {starts_uuencode, take_uuencode},
-    {starts_base64, take_base64},
-    {starts_yenc, take_yenc},
-    {starts_binhex, take_binhex},
+    {starts_uuencode, take_uuencode, NULL},
+    {starts_base64, take_base64, NULL},
+    {starts_yenc, take_yenc, NULL},
+    {starts_binhex, take_binhex, NULL},
+    {starts_property, take_property, finish_property},
 };
 
 static const struct kind *
@@ -206,7 +249,14 @@ inline_find(const unsigned char *text, size_t len, inline_found *found, void *da
     while (more || content != NULL) {
         /* The beginning of a file ends the one before it: its end may be missing on purpose. */
         const struct kind *next = more ? kind_of(&line) : NULL;
+        /* But a property is a line like any other to those. */
+        if (next != NULL && next->finish != NULL && content != NULL && kind->finish == NULL) {
+            next = NULL;
+        }
         bool ends = content != NULL && (!more || next != NULL || !kind->take(&line, content));
+        if (ends && kind->finish != NULL) {
+            kind->finish(content);
+        }
         if (ends && content->len > 0) {
             found(data, g_steal_pointer(&content));
         } else if (ends) {
@@ -215,6 +265,9 @@ inline_find(const unsigned char *text, size_t len, inline_found *found, void *da
         if (next != NULL) {
             kind = next;
             content = g_byte_array_new();
+            if (kind->finish != NULL) {
+                (void)kind->take(&line, content);
+            }
         }
         more = more && line_read(&reader, &line);
     }

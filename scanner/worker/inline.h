@@ -5,8 +5,9 @@
 /*
  * Files in the middle of text, as mail carried them before MIME and mail programs still show them
  * as attachments: uuencode (POSIX uuencode(1), also its base64 form), yEnc (yenc-draft 1.3) and
- * BinHex 4.0 (RFC 1741). libclamav decodes some of these, but only in what it takes for a mail,
- * and it does not take a mail for one whose first header it does not know.
+ * BinHex 4.0 (RFC 1741); and the files in calendars (RFC 5545) and cards (RFC 2426). libclamav
+ * decodes some of these, but only in what it takes for a mail, and it does not take a mail for one
+ * whose first header it does not know.
  */
 
 #include <stddef.h>

@@ -215,6 +215,7 @@ DOCUMENTS = {
         b"[/ASCII85Decode/FlateDecode]", lambda data: base64.a85encode(zlib.compress(data)) + b"~>")),
     "pdf, crypt filter": (FOUND, docs.pdf_filtered(b"[/Crypt/FlateDecode]", zlib.compress)),
     "rtf": (FOUND, docs.rtf), "tnef": (FOUND, docs.tnef), "onenote": (FOUND, docs.onenote),
+    "calendar": (FOUND, docs.calendar), "vcard": (FOUND, docs.vcard),
     "chm": (UNSUPPORTED, made.chm),
     "html, link": (FOUND, link(b'<a href="URI">x</a>')),
     "html, image": (FOUND, link(b'<img src="URI">')),
