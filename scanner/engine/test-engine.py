@@ -311,6 +311,14 @@ def test_workers_are_confined(engine, pool):
 
 
 @needs_root
+def test_the_loader_is_confined(engine, pool):
+    """Signatures come over the network: who parses them has a jail and a filter, too."""
+    [zygote] = engine.processes()["postern-zygote"]
+    status = pathlib.Path(f"/proc/{zygote}/status").read_text()
+    assert "Seccomp:\t2\n" in status and "NoNewPrivs:\t1\n" in status
+
+
+@needs_root
 def test_temporary_directories_are_empty_between_scans(engine, pool):
     pool.scan(mail(attachment(zipped(EICAR), "a.zip")))
     for pid in engine.processes()["postern-worker"]:

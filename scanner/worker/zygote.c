@@ -30,6 +30,7 @@
 #include "eicar.h"
 #include "hugepages.h"
 #include "jail.h"
+#include "loader.h"
 #include "orders.h"
 #include "packet.h"
 #include "sandbox.h"
@@ -141,7 +142,7 @@ confine(struct zygote *zygote)
     if (jail_drop_capabilities() < 0) {
         fail("the capabilities cannot be given up");
     }
-    if (sandbox_new(&zygote->sandbox, &error) < 0) {
+    if (sandbox_new(&zygote->sandbox, &error) < 0 || loader_confine(&error) < 0) {
         fail(error);
     }
 }
