@@ -238,37 +238,59 @@ kind_of(const struct line *line)
     return NULL;
 }
 
+static GByteArray *
+begin(const struct kind *kind, const struct line *line)
+{
+    GByteArray *content = g_byte_array_new();
+    if (kind->finish != NULL) {
+        (void)kind->take(line, content);
+    }
+    return content;
+}
+
+static void
+end(const struct kind *kind, GByteArray *content, inline_found *found, void *data)
+{
+    if (kind->finish != NULL) {
+        kind->finish(content);
+    }
+    if (content->len > 0) {
+        found(data, content);
+    } else {
+        g_byte_array_unref(content);
+    }
+}
+
+/* The beginning of a file ends the one before it: its end may be missing on purpose. But a property
+ * is a line like any other to uuencode and the like. */
+static const struct kind *
+next_kind(const struct kind *current, const struct line *line)
+{
+    const struct kind *next = kind_of(line);
+    bool passes =
+        next != NULL && next->finish != NULL && current != NULL && current->finish == NULL;
+    return passes ? NULL : next;
+}
+
 void
 inline_find(const unsigned char *text, size_t len, inline_found *found, void *data)
 {
     struct reader reader = {.next = text, .end = text + len};
-    const struct kind *kind = NULL;
+    const struct kind *kind = NULL; /* of the file that is being read, CONTENT */
     GByteArray *content = NULL;
     struct line line;
-    bool more = line_read(&reader, &line);
-    while (more || content != NULL) {
-        /* The beginning of a file ends the one before it: its end may be missing on purpose. */
-        const struct kind *next = more ? kind_of(&line) : NULL;
-        /* But a property is a line like any other to those. */
-        if (next != NULL && next->finish != NULL && content != NULL && kind->finish == NULL) {
-            next = NULL;
-        }
-        bool ends = content != NULL && (!more || next != NULL || !kind->take(&line, content));
-        if (ends && kind->finish != NULL) {
-            kind->finish(content);
-        }
-        if (ends && content->len > 0) {
-            found(data, g_steal_pointer(&content));
-        } else if (ends) {
-            g_clear_pointer(&content, g_byte_array_unref);
+    while (line_read(&reader, &line)) {
+        const struct kind *next = next_kind(kind, &line);
+        if (kind != NULL && (next != NULL || !kind->take(&line, content))) {
+            end(kind, content, found, data);
+            kind = NULL;
         }
         if (next != NULL) {
             kind = next;
-            content = g_byte_array_new();
-            if (kind->finish != NULL) {
-                (void)kind->take(&line, content);
-            }
+            content = begin(kind, &line);
         }
-        more = more && line_read(&reader, &line);
+    }
+    if (kind != NULL) {
+        end(kind, content, found, data);
     }
 }
