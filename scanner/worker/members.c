@@ -63,14 +63,17 @@ members_is_tar_header(const unsigned char *block)
     uint64_t claimed;
     int64_t sum = (int64_t)TAR_SUM_LEN * ' ';
     int64_t signed_sum = sum;
+    /* Most blocks are none, and end here. */
+    if (block[0] == '\0' || !tar_octal(block + TAR_SUM, TAR_SUM_LEN, &claimed)) {
+        return false;
+    }
     for (size_t i = 0; i < TAR_BLOCK; i++) {
         if (i < TAR_SUM || i >= TAR_SUM + TAR_SUM_LEN) {
             sum += block[i];
             signed_sum += (int8_t)block[i];
         }
     }
-    return tar_octal(block + TAR_SUM, TAR_SUM_LEN, &claimed) && block[0] != '\0' &&
-           ((int64_t)claimed == sum || (int64_t)claimed == signed_sum);
+    return (int64_t)claimed == sum || (int64_t)claimed == signed_sum;
 }
 
 /* Names, attributes and labels of other members. */
