@@ -85,6 +85,7 @@ path_below(const char *path, const char *from)
 static struct facts *
 describe(const char *path)
 {
+    char nothing[] = "";
     struct facts *inside = facts_new();
     inside->complete = true;
     for (guint i = 0; i < known.facts->parts->len; i++) {
@@ -99,7 +100,7 @@ describe(const char *path)
         copy.from = copy.body_from = copy.to = 0;
         copy.detections = copy.limits = copy.defects = NULL;
         if (*below == '\0') {
-            copy.type = (char[]){""};
+            copy.type = nothing;
             copy.filename = NULL;
             copy.signed_ = false;
         }
