@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "caches.h"
 #include "digest.h"
 #include "engine-link.h"
@@ -170,44 +171,25 @@ worker_lose(struct worker *worker, const char *why)
     dispatch(pool);
 }
 
-/* The facts of a whole and fitting answer, else NULL. */
-static struct facts *
-answer_decode(const struct worker *worker, json_t *answer, bool *ret_retire, json_t **ret_report)
-{
-    json_int_t id;
-    json_t *json;
-    int retire;
-    *ret_report = NULL;
-    if (worker->scan == NULL ||
-        json_unpack_ex(answer, NULL, JSON_STRICT, "{s:I, s:o, s:b, s?o}", "id", &id, "facts", &json,
-                       "retire", &retire, "parts", ret_report) < 0 ||
-        id != worker->id) {
-        return NULL;
-    }
-    *ret_retire = retire;
-    return facts_from_json(json);
-}
-
 static void
 worker_answered(struct worker *worker, json_t *answer, bool is_gone)
 {
     struct pool *pool = worker->pool;
-    bool retire = false;
-    json_t *report = NULL;
-    g_autoptr(facts_t) facts = answer_decode(worker, answer, &retire, &report);
-    if (facts == NULL) {
+    struct answer said = {0};
+    if (worker->scan == NULL || !answer_decode(answer, worker->id, &said)) {
         worker_lose(worker, "its answer is not one");
         return;
     }
+    g_autoptr(facts_t) facts = said.facts;
     struct scan *scan = g_steal_pointer(&worker->scan);
     scan->worker = NULL;
-    if (is_gone && !retire) {
+    if (is_gone && !said.retire) {
         caches_distrust(&pool->caches, worker->number);
     } else {
         caches_remember(&pool->caches, &worker->voice, scan->has_key ? scan->key : NULL, facts,
-                        report);
+                        said.parts);
     }
-    if (retire || is_gone) {
+    if (said.retire || is_gone) {
         (void)worker_remove(worker);
     } else {
         g_queue_push_head(&pool->idle, worker);

@@ -16,211 +16,7 @@
 #include <glib/gstdio.h>
 
 #include "packet.h"
-#include "pool.h"
-
-#define GIVE_UP_US (10 * G_TIME_SPAN_SECOND)
-
-static struct {
-    char *dir;
-    char *path;
-    sd_event *event;
-    int listener;
-    int sock; /* the pool's connection; -1 = none */
-    struct settings settings;
-    struct pool *pool;
-} t;
-
-struct result {
-    int calls;
-    bool has_facts;
-    bool lost;
-    char *error;
-    guint detections;
-    gint64 worker;
-};
-
-static void
-on_done(void *data, const struct scan_outcome *outcome)
-{
-    struct result *result = data;
-    result->calls++;
-    result->has_facts = outcome->facts != NULL;
-    result->lost = outcome->lost;
-    result->worker = outcome->worker;
-    result->error = g_strdup(outcome->error);
-    result->detections = outcome->facts != NULL ? outcome->facts->detections->len : 0;
-}
-
-/* Lets the loop run until FD can be read. */
-static void
-run_until_readable(int fd)
-{
-    struct pollfd wait = {.fd = fd, .events = POLLIN};
-    gint64 end = g_get_monotonic_time() + GIVE_UP_US;
-    while (poll(&wait, 1, 0) == 0) {
-        assert_true(g_get_monotonic_time() < end);
-        assert_true(sd_event_run(t.event, 20000) >= 0);
-    }
-}
-
-static void
-run_until_done(const struct result *result)
-{
-    gint64 end = g_get_monotonic_time() + GIVE_UP_US;
-    while (result->calls == 0) {
-        assert_true(g_get_monotonic_time() < end);
-        assert_true(sd_event_run(t.event, 20000) >= 0);
-    }
-}
-
-static void
-run_until_ready(bool ready)
-{
-    gint64 end = g_get_monotonic_time() + GIVE_UP_US;
-    while (pool_ready(t.pool) != ready) {
-        assert_true(g_get_monotonic_time() < end);
-        assert_true(sd_event_run(t.event, 20000) >= 0);
-    }
-}
-
-static void
-check_result(struct result *result, const char *error, bool lost)
-{
-    run_until_done(result);
-    assert_int_equal(result->calls, 1);
-    if (error == NULL) {
-        assert_true(result->has_facts);
-    } else {
-        assert_false(result->has_facts);
-        assert_string_equal(result->error, error);
-    }
-    assert_int_equal(result->lost, lost);
-    g_clear_pointer(&result->error, g_free);
-}
-
-static void
-engine_send(json_t *object, int fd)
-{
-    assert_int_equal(packet_send(t.sock, object, fd), 0);
-    json_decref(object);
-}
-
-static void
-engine_expect(const char *op, gint64 worker)
-{
-    json_t *got = NULL;
-    run_until_readable(t.sock);
-    assert_int_equal(packet_receive(t.sock, &got, NULL), 1);
-    assert_string_equal(json_string_value(json_object_get(got, "op")), op);
-    assert_int_equal(json_integer_value(json_object_get(got, "worker")), worker);
-    json_decref(got);
-}
-
-static void
-engine_accept(const char *state)
-{
-    run_until_readable(t.listener);
-    t.sock = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
-    assert_true(t.sock >= 0);
-    engine_expect("status", 0);
-    engine_send(json_pack("{s:b, s:s}", "ok", 1, "state", state), -1);
-    engine_expect("attach", 0);
-    engine_send(json_pack("{s:b}", "ok", 1), -1);
-}
-
-static void
-engine_close(void)
-{
-    close(t.sock);
-    t.sock = -1;
-}
-
-/* Hands out a worker; returns its end of the channel. */
-static int
-engine_worker(gint64 number)
-{
-    int pair[2];
-    assert_int_equal(packet_pair(pair), 0);
-    engine_send(json_pack("{s:s, s:I}", "event", "worker", "worker", (json_int_t)number), pair[0]);
-    close(pair[0]);
-    return pair[1];
-}
-
-static int
-message(const char *text)
-{
-    int fd = memfd_create("test", MFD_CLOEXEC);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    return fd;
-}
-
-/* Takes the scan that a worker was given; returns its id. */
-static json_int_t
-worker_take(int worker, const char *text)
-{
-    json_t *request = NULL;
-    int fd = -1;
-    char got[64] = "";
-    run_until_readable(worker);
-    assert_int_equal(packet_receive(worker, &request, &fd), 1);
-    assert_string_equal(json_string_value(json_object_get(request, "op")), "scan");
-    assert_true(fd >= 0);
-    assert_int_equal(read(fd, got, sizeof got), (ssize_t)strlen(text)); /* its own offset */
-    assert_string_equal(got, text);
-    assert_int_equal(write(fd, "x", 1), -1);
-    close(fd);
-    json_int_t id = json_integer_value(json_object_get(request, "id"));
-    json_decref(request);
-    return id;
-}
-
-static void
-worker_answer(int worker, json_int_t id, const char *detection, bool retire)
-{
-    g_autoptr(facts_t) facts = facts_new();
-    facts->complete = true;
-    if (detection != NULL) {
-        facts_add_detection(facts, detection);
-    }
-    json_t *answer =
-        json_pack("{s:I, s:o, s:b}", "id", id, "facts", facts_to_json(facts), "retire", retire);
-    assert_int_equal(packet_send(worker, answer, -1), 0);
-    json_decref(answer);
-}
-
-static int
-setup(void **state)
-{
-    (void)state;
-    memset(&t, 0, sizeof t);
-    t.dir = g_dir_make_tmp("postern-XXXXXX", NULL);
-    t.path = g_build_filename(t.dir, "engine.sock", NULL);
-    t.sock = -1;
-    t.settings.engine_dir = t.dir;
-    t.settings.scan_timeout = 20;
-    t.listener = packet_listen(t.path, 0600);
-    assert_true(t.listener >= 0);
-    assert_true(sd_event_new(&t.event) >= 0);
-    assert_int_equal(pool_new(t.event, &t.settings, &t.pool), 0);
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    (void)state;
-    pool_free(t.pool);
-    sd_event_unref(t.event);
-    if (t.sock >= 0) {
-        close(t.sock);
-    }
-    close(t.listener);
-    (void)g_unlink(t.path);
-    (void)g_rmdir(t.dir);
-    g_free(t.path);
-    g_free(t.dir);
-    return 0;
-}
+#include "test-play.h"
 
 static void
 test_scan(void **state)
@@ -231,7 +27,7 @@ test_scan(void **state)
     engine_accept("ready");
     int worker = engine_worker(1);
     run_until_ready(true);
-    assert_non_null(pool_scan(t.pool, fd, on_done, &result));
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &result));
     assert_int_equal(result.calls, 0);
     json_int_t id = worker_take(worker, "hello");
     assert_int_equal(result.calls, 0);
@@ -241,7 +37,7 @@ test_scan(void **state)
 
     /* The same worker takes the next, under another number. */
     struct result next = {0};
-    struct scan *scan = pool_scan(t.pool, fd, on_done, &next);
+    struct scan *scan = pool_scan(t.pool, fd, play_on_done, &next);
     assert_true(worker_take(worker, "hello") != id);
     scan_cancel(scan);
     engine_expect("kill", 1);
@@ -265,14 +61,14 @@ test_by_another(void **state)
     struct scan *busy = NULL;
     while (sd_event_run(t.event, 0) > 0) {
     }
-    busy = pool_scan(t.pool, fd, on_done, &other); /* by 2, the last that came */
-    assert_non_null(pool_scan(t.pool, fd, on_done, &first));
+    busy = pool_scan(t.pool, fd, play_on_done, &other); /* by 2, the last that came */
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &first));
     worker_answer(one, worker_take(one, "x"), NULL, false);
     check_result(&first, NULL, false);
     assert_int_equal(first.worker, 1);
     struct result behind = {0};
-    assert_non_null(pool_scan_by_another(t.pool, fd, 1, on_done, &second));
-    assert_non_null(pool_scan(t.pool, fd, on_done, &behind));
+    assert_non_null(pool_scan_by_another(t.pool, fd, 1, play_on_done, &second));
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &behind));
     worker_answer(one, worker_take(one, "x"), NULL, false);
     check_result(&behind, NULL, false);
     assert_int_equal(second.calls, 0);
@@ -288,7 +84,7 @@ test_by_another(void **state)
 
     /* Where there is no other, there will be one. */
     struct result alone = {0};
-    assert_non_null(pool_scan_by_another(t.pool, fd, 1, on_done, &alone));
+    assert_non_null(pool_scan_by_another(t.pool, fd, 1, play_on_done, &alone));
     engine_expect("kill", 1);
     close(one);
     int four = engine_worker(4);
@@ -308,8 +104,8 @@ test_queue_is_in_order(void **state)
     (void)state;
     engine_accept("ready");
     run_until_ready(true);
-    (void)pool_scan(t.pool, fds[0], on_done, &first);
-    (void)pool_scan(t.pool, fds[1], on_done, &second);
+    (void)pool_scan(t.pool, fds[0], play_on_done, &first);
+    (void)pool_scan(t.pool, fds[1], play_on_done, &second);
     int retired = engine_worker(1);
     worker_answer(retired, worker_take(retired, "one"), NULL, true);
     check_result(&first, NULL, false);
@@ -330,11 +126,11 @@ test_not_ready(void **state)
     int fd = message("x");
     (void)state;
     assert_false(pool_ready(t.pool));
-    (void)pool_scan(t.pool, fd, on_done, &none);
+    (void)pool_scan(t.pool, fd, play_on_done, &none);
     assert_int_equal(none.calls, 0); /* not from within the call */
     check_result(&none, "the scan engine is not ready", false);
     engine_accept("loading");
-    (void)pool_scan(t.pool, fd, on_done, &loading);
+    (void)pool_scan(t.pool, fd, play_on_done, &loading);
     check_result(&loading, "the scan engine is not ready", false);
     assert_false(pool_ready(t.pool));
     engine_send(json_pack("{s:s, s:s}", "event", "state", "state", "ready"), -1);
@@ -356,7 +152,7 @@ test_worker_dies(void **state)
     int first = engine_worker(1);
     int second = engine_worker(2);
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     run_until_readable(second); /* the last that came */
     (void)worker_take(second, "bad");
     close(second);
@@ -378,7 +174,7 @@ test_second_death_is_the_end(void **state)
     engine_accept("ready");
     int first = engine_worker(1);
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     (void)worker_take(first, "bad");
     close(first);
     engine_expect("kill", 1);
@@ -402,7 +198,7 @@ test_gone_after_the_answer(void **state)
     engine_accept("ready");
     int worker = engine_worker(1);
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     json_int_t id = worker_take(worker, "x");
     engine_send(json_pack("{s:s, s:i, s:s}", "event", "gone", "worker", 1, "cause", "retired"), -1);
     worker_answer(worker, id, NULL, true);
@@ -432,7 +228,7 @@ test_lies(void **state)
         struct scan *scan = NULL;
         int worker = engine_worker((gint64)i);
         run_until_ready(true);
-        scan = pool_scan(t.pool, fd, on_done, &result);
+        scan = pool_scan(t.pool, fd, play_on_done, &result);
         json_int_t id = worker_take(worker, "x");
         g_autofree char *lie = g_strdup(lies[i]);
         if (strstr(lie, "%d") != NULL) {
@@ -459,7 +255,7 @@ test_wrong_id(void **state)
     engine_accept("ready");
     int worker = engine_worker(7);
     run_until_ready(true);
-    struct scan *scan = pool_scan(t.pool, fd, on_done, &result);
+    struct scan *scan = pool_scan(t.pool, fd, play_on_done, &result);
     json_int_t id = worker_take(worker, "x");
     worker_answer(worker, id + 1, NULL, false);
     engine_expect("kill", 7);
@@ -470,7 +266,7 @@ test_wrong_id(void **state)
     /* Who speaks without being asked could answer for the next message. */
     worker = engine_worker(8);
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     id = worker_take(worker, "x");
     worker_answer(worker, id, NULL, false);
     check_result(&result, NULL, false);
@@ -493,7 +289,7 @@ test_deadline(void **state)
     int first = engine_worker(1);
     run_until_ready(true);
     gint64 begin = g_get_monotonic_time();
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     (void)worker_take(first, "slow");
     engine_expect("kill", 1); /* it is still alive, so it must be ended */
     assert_true(g_get_monotonic_time() - begin >= 900 * G_TIME_SPAN_MILLISECOND);
@@ -516,7 +312,7 @@ test_no_worker_in_time(void **state)
     assert_int_equal(pool_new(t.event, &t.settings, &t.pool), 0);
     engine_accept("ready");
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &result);
+    (void)pool_scan(t.pool, fd, play_on_done, &result);
     check_result(&result, "no worker became free in time", false);
     close(fd);
 }
@@ -532,9 +328,9 @@ test_engine_goes_and_comes(void **state)
     engine_accept("ready");
     int worker = engine_worker(1);
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &scanning);
+    (void)pool_scan(t.pool, fd, play_on_done, &scanning);
     (void)worker_take(worker, "x");
-    (void)pool_scan(t.pool, fd, on_done, &waiting);
+    (void)pool_scan(t.pool, fd, play_on_done, &waiting);
     engine_close();
     check_result(&scanning, "the scan engine has gone", false);
     check_result(&waiting, "the scan engine has gone", false);
@@ -543,7 +339,7 @@ test_engine_goes_and_comes(void **state)
     engine_accept("ready");
     worker = engine_worker(1); /* numbers begin anew */
     run_until_ready(true);
-    (void)pool_scan(t.pool, fd, on_done, &later);
+    (void)pool_scan(t.pool, fd, play_on_done, &later);
     worker_answer(worker, worker_take(worker, "x"), NULL, false);
     check_result(&later, NULL, false);
     close(worker);
@@ -575,8 +371,8 @@ test_cancel(void **state)
     engine_accept("ready");
     int worker = engine_worker(5);
     run_until_ready(true);
-    struct scan *scan = pool_scan(t.pool, fd, on_done, &result);
-    struct scan *queued = pool_scan(t.pool, fd, on_done, &result);
+    struct scan *scan = pool_scan(t.pool, fd, play_on_done, &result);
+    struct scan *queued = pool_scan(t.pool, fd, play_on_done, &result);
     (void)worker_take(worker, "x");
     scan_cancel(queued);
     scan_cancel(scan);
@@ -584,7 +380,7 @@ test_cancel(void **state)
     close(worker);
     worker = engine_worker(6);
     struct result next = {0};
-    (void)pool_scan(t.pool, fd, on_done, &next);
+    (void)pool_scan(t.pool, fd, play_on_done, &next);
     worker_answer(worker, worker_take(worker, "x"), NULL, false);
     check_result(&next, NULL, false);
     assert_int_equal(result.calls, 0);
@@ -596,7 +392,7 @@ test_cancel(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, play_setup, play_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_scan),
         TEST(test_by_another),
