@@ -15,6 +15,7 @@
 #define ANSWER_MAX 16384
 #define TEXT_MAX 500
 #define CHUNK 65536
+#define CONNECT_PAUSE_MS 100
 
 struct dialogue {
     const struct smtp_message *message;
@@ -219,6 +220,29 @@ addresses_check(struct dialogue *d)
     return valid ? SMTP_ACCEPTED : fail(d, SMTP_REFUSED, "an address is empty or no address");
 }
 
+/*
+ * A server that accepts nobody fills its queue, and a blocking connect() then waits for ever, deaf
+ * to CANCEL. Nothing tells when there is room again.
+ */
+static int
+connect_wait(const struct dialogue *d, const struct sockaddr_un *address)
+{
+    const gint64 end = g_get_monotonic_time() + (gint64)SMTP_ANSWER_SECONDS * G_USEC_PER_SEC;
+    struct pollfd cancel = {.fd = d->message->cancel, .events = POLLIN};
+    while (connect(d->sock, (const struct sockaddr *)address, sizeof *address) < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            return -errno;
+        }
+        if (poll(&cancel, 1, CONNECT_PAUSE_MS) > 0) {
+            return -ECANCELED;
+        }
+        if (g_get_monotonic_time() > end) {
+            return -ETIMEDOUT;
+        }
+    }
+    return 0;
+}
+
 static enum smtp_outcome
 connect_to(struct dialogue *d)
 {
@@ -227,12 +251,13 @@ connect_to(struct dialogue *d)
     if (g_strlcpy(address.sun_path, path, sizeof address.sun_path) >= sizeof address.sun_path) {
         return fail(d, SMTP_LATER, "release_socket = %s: the path is too long", path);
     }
-    d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (d->sock < 0 || connect(d->sock, (struct sockaddr *)&address, sizeof address) < 0) {
+    d->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = d->sock < 0 ? -errno : connect_wait(d, &address);
+    if (rc < 0) {
         return fail(d, SMTP_LATER,
                     "release_socket = %s: %s; is the mail server's release service "
                     "set up, and running?",
-                    path, g_strerror(errno));
+                    path, g_strerror(-rc));
     }
     return expect(d, 220, "the connection", SMTP_ANSWER_SECONDS);
 }

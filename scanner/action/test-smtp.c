@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -200,6 +201,43 @@ test_addresses(void **data)
     server_clear(&s);
 }
 
+/* A stop of posternd must not wait for a server whose queue of connections is full. */
+static void
+test_cancel_while_connecting(void **data)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_autofree char *dir = g_dir_make_tmp("postern-smtp-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "s", NULL);
+    g_autoptr(GPtrArray) recipients = g_ptr_array_new();
+    char *answer = NULL;
+    int waiting[2];
+    (void)data;
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int cancel = eventfd(1, EFD_CLOEXEC);
+    g_strlcpy(address.sun_path, path, sizeof address.sun_path);
+    assert_int_equal(bind(sock, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(sock, 0), 0);
+    for (int i = 0; i < 2; i++) {
+        waiting[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        int rc = connect(waiting[i], (struct sockaddr *)&address, sizeof address);
+        assert_int_equal(rc, i == 0 ? 0 : -1);
+    }
+    g_ptr_array_add(recipients, (void *)(uintptr_t) "b@x.test");
+    const struct smtp_message message = {
+        .socket = path, .sender = "", .recipients = recipients, .fd = -1, .cancel = cancel};
+    alarm(60);
+    assert_int_equal(smtp_deliver(&message, &answer), SMTP_LATER);
+    alarm(0);
+    assert_non_null(strstr(answer, "canceled"));
+    g_free(answer);
+    close(waiting[0]);
+    close(waiting[1]);
+    close(cancel);
+    close(sock);
+    unlink(path);
+    rmdir(dir);
+}
+
 int
 main(void)
 {
@@ -208,6 +246,7 @@ main(void)
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_broken_servers),
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_cancel_while_connecting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
