@@ -232,7 +232,7 @@ quick_check(struct db *db)
 }
 
 static int
-db_try(struct state *state)
+db_try_once(struct state *state)
 {
     g_autofree char *path = g_build_filename(state->dir, DB_NAME, NULL);
     int rc = db_file_make(state);
@@ -250,6 +250,14 @@ db_try(struct state *state)
         state->db = NULL;
     }
     return rc;
+}
+
+/* A database that is made anew, or brought up to date, needs room. */
+static int
+db_try(struct state *state)
+{
+    int rc = db_try_once(state);
+    return is_full_error(rc) && ballast_drop(state->dirfd) ? db_try_once(state) : rc;
 }
 
 /* The side files go with the database: left behind they would be played into the new one. */
@@ -285,8 +293,8 @@ db_open_or_rebuild(struct state *state, char **error_r)
         *error_r = g_strdup_printf("%s/" DB_NAME " was made by a newer Postern; install that one",
                                    state->dir);
     } else if (rc < 0) {
-        *error_r =
-            g_strdup_printf("%s/" DB_NAME ": cannot be opened: %s", state->dir, g_strerror(-rc));
+        *error_r = g_strdup_printf("%s/" DB_NAME ": cannot be opened: %s%s", state->dir,
+                                   g_strerror(-rc), is_full_error(rc) ? "; make room there" : "");
     }
     return rc;
 }

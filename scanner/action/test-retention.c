@@ -332,6 +332,17 @@ test_long_list(void **data)
     print_message("longest step: %d us\n", (int)longest);
 }
 
+static void
+fill(const char *path)
+{
+    g_autofree char *zeros = g_malloc0(4096);
+    FILE *file = fopen(path, "w");
+    setvbuf(file, NULL, _IONBF, 0);
+    while (fwrite(zeros, 1, 4096, file) == 4096) {
+    }
+    fclose(file);
+}
+
 /* Full to the last byte: what frees room still works. */
 static void
 test_full_disk(void **data)
@@ -347,12 +358,7 @@ test_full_disk(void **data)
     struct state *state = fixture_open(f);
     assert_int_equal(fixture_store(state, "one", "Q1"), 0);
     g_autofree char *key = key_of(state, "one");
-    g_autofree char *zeros = g_malloc0(65536);
-    FILE *file = fopen(filler, "w");
-    setvbuf(file, NULL, _IONBF, 0);
-    while (fwrite(zeros, 1, 4096, file) == 4096) {
-    }
-    fclose(file);
+    fill(filler);
     assert_int_equal(fixture_store(state, "two", "Q2"), -ENOSPC);
     assert_int_equal(retention_delete(state, key, 0, &deleted), 0);
     state_close(state);
@@ -360,6 +366,29 @@ test_full_disk(void **data)
     assert_int_equal(fixture_attempts(state, "one"), -1);
     assert_int_equal(unlink(filler), 0);
     assert_int_equal(fixture_store(state, "two", "Q2"), 0);
+    state_close(state);
+    assert_int_equal(umount(f->settings->state_dir), 0);
+}
+
+/* A database that has to be made anew is made in the room of the ballast. */
+static void
+test_full_disk_without_database(void **data)
+{
+    struct fixture *f = *data;
+    g_autofree char *filler = g_build_filename(f->dir, "state/filler", NULL);
+    g_autofree char *index = g_build_filename(f->dir, "state/state.db", NULL);
+    if (geteuid() != 0 ||
+        mount("postern-test", f->settings->state_dir, "tmpfs", 0, "size=4M,mode=0700") < 0) {
+        skip();
+    }
+    f->settings->state_low_water = 1024 * 1024;
+    struct state *state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    state_close(state);
+    assert_true(g_file_set_contents(index, "no database", -1, NULL));
+    fill(filler);
+    state = fixture_open(f);
+    assert_int_equal(fixture_attempts(state, "one"), 1);
     state_close(state);
     assert_int_equal(umount(f->settings->state_dir), 0);
 }
@@ -375,7 +404,7 @@ main(void)
         T(test_quota),        T(test_origin),
         T(test_migration),    T(test_release_state_is_rebuilt),
         T(test_bounds),       T(test_long_list),
-        T(test_full_disk),
+        T(test_full_disk),    T(test_full_disk_without_database),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
