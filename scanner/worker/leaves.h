@@ -21,7 +21,7 @@ struct mime_leaf {
     unsigned char *data; /* decoded; NULL when size is 0 */
     size_t size;
     unsigned char sha256[32];
-    size_t bare_size;    /* visits.h; 0 = none */
+    size_t bare_size; /* visits.h; 0 = none */
     unsigned char bare_sha256[32];
     bool is_mail;        /* taken apart as one */
     bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
