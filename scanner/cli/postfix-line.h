@@ -28,6 +28,7 @@ enum postfix_event {
     POSTFIX_REMOVED,  /* it left the queue */
     POSTFIX_DELETED,  /* somebody deleted it */
     POSTFIX_REQUEUED, /* postsuper -r: it comes in again by pickup, under a new queue id */
+    POSTFIX_EVENTS,   /* how many there are */
 };
 
 struct postfix_line {

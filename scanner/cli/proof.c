@@ -259,10 +259,11 @@ trouble_since(const struct proof *proof, guint64 pid, gint64 since)
 
 /* An smtpd's trouble is forgotten with each client, so what there is happened to this one. */
 static void
-on_queued(struct proof *proof, struct message *m, const struct postfix_line *line, gint64 now)
+on_queued(struct proof *proof, struct message *m, const struct postfix_line *line,
+          const struct maillog_line *raw)
 {
     if (m->queued == 0) {
-        m->queued = now;
+        m->queued = raw->time;
         const struct trouble *trouble = trouble_since(proof, m->smtpd, 0);
         if (trouble == NULL) {
             trouble = trouble_since(proof, m->cleanup, m->begin - G_USEC_PER_SEC);
@@ -292,18 +293,19 @@ adopt(struct proof *proof, struct message *parent, const char *child, gboolean i
 }
 
 static void
-on_delivery(struct proof *proof, struct message *m, const struct postfix_line *line, gint64 now)
+on_delivery(struct proof *proof, struct message *m, const struct postfix_line *line,
+            const struct maillog_line *raw)
 {
     if (strcmp(line->value, "sent") == 0) {
         m->delivered = TRUE;
-        adopt(proof, m, line->child, FALSE, now);
+        adopt(proof, m, line->child, FALSE, raw->time);
     } else if (strcmp(line->value, "bounced") == 0 || strcmp(line->value, "expired") == 0) {
         m->bounced = TRUE;
     } else {
         m->deferred = TRUE;
     }
     if (m->queued == 0) {
-        m->queued = now;
+        m->queued = raw->time;
     }
 }
 
@@ -325,58 +327,55 @@ on_begin(struct proof *proof, struct message *m, const struct postfix_line *line
 }
 
 static void
-on_event(struct proof *proof, struct message *m, const struct postfix_line *line,
-         const struct maillog_line *raw)
+on_id(struct proof *proof, struct message *m, const struct postfix_line *line,
+      const struct maillog_line *raw)
 {
-    switch (line->event) {
-    case POSTFIX_RECEIVE:
-    case POSTFIX_LOCAL:
-        on_begin(proof, m, line, raw);
-        break;
-    case POSTFIX_ID:
-        m->cleaned = TRUE;
-        m->cleanup = raw->pid;
-        text_set(&m->message_id, line->value);
-        break;
-    case POSTFIX_QUEUED:
-        on_queued(proof, m, line, raw->time);
-        break;
-    case POSTFIX_DELIVERY:
-        on_delivery(proof, m, line, raw->time);
-        break;
-    case POSTFIX_NOTICE:
-        adopt(proof, m, line->child, TRUE, raw->time);
-        break;
-    case POSTFIX_REJECT:
-        m->rejected = TRUE;
-        message_close(proof, m, raw->time);
-        break;
-    case POSTFIX_DISCARD:
+    (void)proof;
+    m->cleaned = TRUE;
+    m->cleanup = raw->pid;
+    text_set(&m->message_id, line->value);
+}
+
+static void
+on_notice(struct proof *proof, struct message *m, const struct postfix_line *line,
+          const struct maillog_line *raw)
+{
+    adopt(proof, m, line->child, TRUE, raw->time);
+}
+
+static void
+on_hold(struct proof *proof, struct message *m, const struct postfix_line *line,
+        const struct maillog_line *raw)
+{
+    (void)proof;
+    (void)line;
+    (void)raw;
+    m->held = TRUE;
+}
+
+static void
+on_end(struct proof *proof, struct message *m, const struct postfix_line *line,
+       const struct maillog_line *raw)
+{
+    m->rejected |= line->event == POSTFIX_REJECT;
+    m->requeued |= line->event == POSTFIX_REQUEUED;
+    m->deleted |= line->event == POSTFIX_DELETED;
+    if (line->event == POSTFIX_DISCARD) {
         m->discarded = TRUE;
         m->by_rule = !line->by_milter;
-        message_close(proof, m, raw->time);
-        break;
-    case POSTFIX_HOLD:
-        m->held = TRUE;
-        break;
-    case POSTFIX_REQUEUED:
-        m->requeued = TRUE;
-        message_close(proof, m, raw->time);
-        break;
-    case POSTFIX_DELETED:
-        m->deleted = TRUE;
-        message_close(proof, m, raw->time);
-        break;
-    case POSTFIX_REMOVED:
-        message_close(proof, m, raw->time);
-        break;
-    case POSTFIX_NONE:
-    case POSTFIX_SESSION:
-    case POSTFIX_TROUBLE:
-    case POSTFIX_REFUSED:
-        break;
     }
+    message_close(proof, m, raw->time);
 }
+
+/* What a line about a message does; the events without a handler are about none. */
+typedef void event_handler(struct proof *proof, struct message *m, const struct postfix_line *line,
+                           const struct maillog_line *raw);
+static event_handler *const handlers[POSTFIX_EVENTS] = {
+    [POSTFIX_RECEIVE] = on_begin, [POSTFIX_LOCAL] = on_begin,       [POSTFIX_ID] = on_id,
+    [POSTFIX_QUEUED] = on_queued, [POSTFIX_DELIVERY] = on_delivery, [POSTFIX_NOTICE] = on_notice,
+    [POSTFIX_REJECT] = on_end,    [POSTFIX_DISCARD] = on_end,       [POSTFIX_HOLD] = on_hold,
+    [POSTFIX_REQUEUED] = on_end,  [POSTFIX_DELETED] = on_end,       [POSTFIX_REMOVED] = on_end,
+};
 
 static void
 trouble_note(struct proof *proof, const struct postfix_line *line, const struct maillog_line *raw)
@@ -417,7 +416,9 @@ add_postfix(struct proof *proof, const char *daemon, const struct maillog_line *
     if (m->instance == NULL && strcmp(daemon, "smtpd") != 0) {
         m->instance = g_steal_pointer(&instance);
     }
-    on_event(proof, m, &line, raw);
+    if (handlers[line.event] != NULL) {
+        handlers[line.event](proof, m, &line, raw);
+    }
 }
 
 static gboolean
