@@ -32,7 +32,7 @@ orphan_free(void *p)
     g_free(orphan);
 }
 
-/* Returns the orphan, or NULL when the file cannot be one of ours. */
+/* Returns the orphan, or NULL and logs why not. */
 static struct orphan *
 orphan_read(int dirfd, const char *key)
 {
@@ -44,7 +44,8 @@ orphan_read(int dirfd, const char *key)
     json_int_t promised = 0;
     json_t *envelope = NULL;
     enum verdict verdict;
-    if (copy_open(dirfd, key, &orphan->meta, NULL, &size) == 0 &&
+    int rc = copy_open(dirfd, key, &orphan->meta, NULL, &size);
+    if (rc == 0 &&
         json_unpack(orphan->meta, "{s:i, s:s, s:I, s:s, s:s, s:I, s:o}", "version", &version, "key",
                     &row->key, "time", &time, "verdict", &row->verdict, "reason", &row->reason,
                     "size", &promised, "envelope", &envelope) == 0 &&
@@ -53,6 +54,8 @@ orphan_read(int dirfd, const char *key)
         orphan->envelope = envelope_from_json(envelope);
     }
     if (orphan->envelope == NULL) {
+        log_warning("quarantine/%s" COPY_SUFFIX ": %s; left alone", key,
+                    rc == 0 || rc == -EBADMSG ? "not a file of ours, or damaged" : g_strerror(-rc));
         orphan_free(orphan);
         return NULL;
     }
@@ -150,10 +153,7 @@ orphans_read(int dirfd, GHashTable *keys)
     g_hash_table_iter_init(&iter, keys);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
         struct orphan *orphan = orphan_read(dirfd, key);
-        if (orphan == NULL) {
-            log_warning("quarantine/%s" COPY_SUFFIX ": not a file of ours, or damaged; left alone",
-                        (const char *)key);
-        } else {
+        if (orphan != NULL) {
             g_ptr_array_add(orphans, orphan);
         }
     }
@@ -187,10 +187,9 @@ releases_agree(struct state *state, const GPtrArray *notes)
         const char *key = g_ptr_array_index(notes, i);
         struct note note = {0};
         rc = note_read(dirfd, key, &note);
-        if (rc == -EBADMSG) {
-            log_warning("quarantine/%s" NOTE_SUFFIX ": damaged; the message counts as never "
-                        "released",
-                        key);
+        if (rc < 0 && rc != -EIO) {
+            log_warning("quarantine/%s" NOTE_SUFFIX ": %s; the message counts as never released",
+                        key, rc == -EBADMSG ? "damaged" : g_strerror(-rc));
             rc = 0;
         } else if (rc == 0 && !copy_exists(dirfd, key)) {
             rc = note_remove(dirfd, key);

@@ -167,6 +167,21 @@ test_adoption_of_strange_files(void **data)
     assert_int_equal(fixture_files(f, ".eml"), 2 + G_N_ELEMENTS(strange) + 3 + 1);
 }
 
+/* A note that cannot be read (a restored backup, a folder) keeps nobody from starting. */
+static void
+test_strange_notes(void **data)
+{
+    struct fixture *f = *data;
+    fill_and_close(f);
+    g_autofree char *file = fixture_first_file(f);
+    g_autofree char *note = g_strdup_printf("%.*s.release", (int)strlen(file) - 4, file);
+    assert_int_equal(mkdir(note, 0700), 0);
+    struct state *state = fixture_open(f);
+    assert_int_equal(fixture_attempts(state, "one"), 1);
+    assert_int_equal(fixture_attempts(state, "two"), 1);
+    state_close(state);
+}
+
 static void
 test_temporary_files_removed(void **data)
 {
@@ -190,6 +205,7 @@ main(void)
         T(test_database_damaged),
         T(test_row_without_file),
         T(test_adoption_of_strange_files),
+        T(test_strange_notes),
         T(test_temporary_files_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
