@@ -4,8 +4,8 @@
 
 #include <string.h>
 #include <glib.h>
+#include <zlib.h>
 
-#include "crc32.h"
 #include "eicar.h"
 #include "scan.h"
 
@@ -46,7 +46,7 @@ zip_of(const unsigned char *data, guint32 size)
 {
     static const guint8 stored_block[] = {1};
     GByteArray *zip = g_byte_array_new();
-    guint32 crc = crc32_of(data, size);
+    guint32 crc = (guint32)crc32(0, data, (uInt)size);
     guint32 packed = size + 5;
     put32(zip, 0x04034b50);
     put_common(zip, crc, packed, size);

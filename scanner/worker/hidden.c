@@ -4,9 +4,9 @@
 
 #include <string.h>
 #include <glib.h>
+#include <zlib.h>
 
 #include "bytes.h"
-#include "crc32.h"
 #include "members.h"
 
 #define TAR_BLOCK 512U
@@ -24,11 +24,11 @@ check_rar_header(const unsigned char *data, size_t len)
 {
     if (len >= 20 && data[6] == 0) {
         return data[9] == 0x73 && le16(data + 12) == 13 &&
-               (crc32_of(data + 9, 11) & 0xffff) == le16(data + 7);
+               (crc32(0, data + 9, 11) & 0xffff) == le16(data + 7);
     }
     /* The header's size, one byte as long as it is below 128, does not count itself. */
     return len >= 13 && data[6] == 1 && data[7] == 0 && data[12] < 128 && len >= 13U + data[12] &&
-           crc32_of(data + 12, 1U + data[12]) == le32(data + 8);
+           crc32(0, data + 12, 1U + data[12]) == le32(data + 8);
 }
 
 static bool

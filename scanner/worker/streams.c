@@ -7,7 +7,6 @@
 #include <zlib.h>
 
 #include "bytes.h"
-#include "crc32.h"
 
 #define CHUNK 65536
 /* zlib: window bits, more for a gzip header. */
@@ -114,7 +113,7 @@ streams_xz(const unsigned char *data, size_t len)
         end -= 4;
     }
     if (len < XZ_HEADER + XZ_FOOTER || memcmp(end - 2, "YZ", 2) != 0 ||
-        crc32_of(end - 8, 6) != le32(end - XZ_FOOTER)) {
+        crc32(0, end - 8, 6) != le32(end - XZ_FOOTER)) {
         return true;
     }
     uint64_t index = ((uint64_t)le32(end - 8) + 1) * 4;
