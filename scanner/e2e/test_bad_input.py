@@ -32,7 +32,7 @@ def test_empty_signature_directory(folder):
 
 
 @pytest.mark.parametrize("line, expected", [
-    ("workerz = 3", "no such option 'workerz'"),
+    ("workerz = 3", "there is no setting 'workerz'; did you mean workers?"),
     ('message_size = "12X"', "message_size"),
     ("workers = {", "postern.conf:1"),
 ])
