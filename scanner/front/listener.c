@@ -155,6 +155,28 @@ resolve(const char *text)
     return found;
 }
 
+/*
+ * In a cluster the address may come a moment after posternd: the group that has it and the
+ * promotion need not wait for each other.
+ */
+static int
+bind_ahead(const struct listener *listener, const struct addrinfo *addr)
+{
+    int on = 1;
+    int level = addr->ai_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    int option = addr->ai_family == AF_INET6 ? IPV6_FREEBIND : IP_FREEBIND;
+    if (bind(listener->fd, addr->ai_addr, addr->ai_addrlen) == 0) {
+        return 0;
+    }
+    if (errno != EADDRNOTAVAIL || setsockopt(listener->fd, level, option, &on, sizeof on) < 0 ||
+        bind(listener->fd, addr->ai_addr, addr->ai_addrlen) < 0) {
+        return -errno;
+    }
+    log_warning("%s: this host does not have that address yet; it answers there as soon as it has",
+                listener->address);
+    return 0;
+}
+
 static int
 bind_inet(struct listener *listener, const struct addrinfo *addr)
 {
@@ -166,8 +188,7 @@ bind_inet(struct listener *listener, const struct addrinfo *addr)
          setsockopt(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) ||
         /* Inherited by what is accepted: replies are small and must not wait for more. */
         setsockopt(listener->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-        bind(listener->fd, addr->ai_addr, addr->ai_addrlen) < 0 ||
-        listen(listener->fd, SOMAXCONN) < 0) {
+        bind_ahead(listener, addr) < 0 || listen(listener->fd, SOMAXCONN) < 0) {
         return -errno;
     }
     return 0;

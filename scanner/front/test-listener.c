@@ -236,6 +236,22 @@ test_public(void **state)
     }
 }
 
+/* The group's address may come after the promotion: RFC 5737's and RFC 3849's are nobody's. */
+static void
+test_address_to_come(void **state)
+{
+    static const char *const addresses[] = {"inet:192.0.2.1:0", "inet:[2001:db8::1]:0"};
+    (void)state;
+    for (gsize i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        const struct listener_options options = {.setting = "clamd_listen",
+                                                 .address = addresses[i]};
+        struct listener *listener = NULL;
+        g_autofree char *error = NULL;
+        assert_int_equal(listener_open(t.event, &options, on_accepted, NULL, &listener, &error), 0);
+        listener_free(listener);
+    }
+}
+
 int
 main(void)
 {
@@ -244,6 +260,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_race, setup, teardown),
         cmocka_unit_test_setup_teardown(test_passed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_public, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_address_to_come, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
