@@ -155,23 +155,27 @@ engine_options(const struct agent *agent)
     return g_string_free(text, FALSE);
 }
 
+static void
+append_sockets(GString *text, char **addresses)
+{
+    for (; *addresses != NULL; addresses++) {
+        if (g_str_has_prefix(*addresses, "unix:/")) {
+            g_autofree char *directory = g_path_get_dirname(*addresses + strlen("unix:"));
+            append_path(text, directory);
+        }
+    }
+}
+
 static char *
 daemon_options(const struct agent *agent)
 {
     GString *text = unit_options(agent);
-    g_autofree char *milter = milter_directory(agent->settings);
     g_autofree char *control = g_path_get_dirname(agent->settings->control_socket);
     append_path(text, agent->settings->state_dir);
     append_path(text, control);
-    if (milter != NULL) {
-        append_path(text, milter);
-    }
-    for (char **listen = agent->settings->clamd_listen; *listen != NULL; listen++) {
-        if (g_str_has_prefix(*listen, "unix:/")) {
-            g_autofree char *clamd = g_path_get_dirname(*listen + strlen("unix:"));
-            append_path(text, clamd);
-        }
-    }
+    append_sockets(text, agent->settings->milter_listen);
+    append_sockets(text, agent->settings->submission_listen);
+    append_sockets(text, agent->settings->clamd_listen);
     return g_string_free(text, FALSE);
 }
 

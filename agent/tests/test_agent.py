@@ -328,6 +328,13 @@ def test_named_config(node):
     assert node.agent("start", config="/etc/postern/other.conf").rc == OK
     assert "--config /etc/postern/other.conf" in node.sh(
         "tr '\\0' ' ' < /proc/$(systemctl show -P MainPID postern-engine)/cmdline")
+    node.write("/etc/postern/other.conf", f"""state_dir = "{STATE}"
+submission_listen = {{"unix:/run/elsewhere/submission.sock"}}
+clamd_listen = {{"inet:127.0.0.1:3310", "unix:/run/third/clamd.sock"}}
+""")
+    assert node.agent("start", config="/etc/postern/other.conf").rc == OK
+    paths = node.unit("posternd", "ReadWritePaths").split()
+    assert {"-/run/elsewhere", "-/run/third", f"-{STATE}"} <= set(paths)
     done = node.agent("start", "scanner", config="/etc/postern/none.conf")
     assert (done.rc, "/etc/postern/none.conf" in done.reason) == (INVALID, True)
 
