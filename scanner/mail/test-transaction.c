@@ -376,6 +376,24 @@ test_strike(void **state)
     assert_null(fake.work);
 }
 
+/* on_error = quarantine: 550 is no answer without a copy, first strike or not. */
+static void
+test_strike_of_what_is_kept(void **state)
+{
+    struct settings settings = {.on_error = ACTION_QUARANTINE};
+    (void)state;
+    services.settings = &settings;
+    (void)start();
+    lost();
+    fake.struck(fake.strike_data, 0, 1);
+    assert_int_equal(fake.replies, 0);
+    store(0);
+    services.settings = NULL;
+    assert_memory_equal(fake.replied, "550 5.7.1 ", 10);
+    assert_int_equal(counters.struck, 1);
+    assert_int_equal(counters.quarantined, 1);
+}
+
 static void
 test_third_strike(void **state)
 {
@@ -558,6 +576,7 @@ main(void)
         TEST(test_abandoned_while_scanning),
         TEST(test_abandoned_while_storing),
         TEST(test_strike),
+        TEST(test_strike_of_what_is_kept),
         TEST(test_third_strike),
         TEST(test_poison_is_known),
         TEST(test_strike_fails),

@@ -298,7 +298,7 @@ static void
 on_struck(void *data, int result, guint64 count)
 {
     struct transaction *t = data;
-    t->step = STEP_REPLY;
+    t->step = step_after(&t->decision);
     t->services->counters->struck++;
     if (result < 0) {
         g_autofree char *id = text_escape(t->envelope->queue_id, 40);
