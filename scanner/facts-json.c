@@ -120,7 +120,7 @@ list_from_json(const json_t *array, struct facts *facts, void (*add)(struct fact
     return texts != NULL;
 }
 
-/* "", "1.2", "1.2/3/1": numbers, separated. */
+/* "", "1.2", "1.2/3/1": numbers, separated. One that facts would cut might be no path then. */
 static bool
 is_path(const char *path)
 {
@@ -132,7 +132,7 @@ is_path(const char *path)
         }
         in_number = g_ascii_isdigit(*p);
     }
-    return *path == '\0' || in_number;
+    return *path == '\0' || (in_number && strlen(path) <= FACTS_TEXT_MAX);
 }
 
 static bool

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define TEXT_MAX 1024
 /* Of texts within a part: many parts can repeat them. */
 #define PART_TEXT_MAX 200
 
@@ -197,7 +196,7 @@ mark_macros(struct part *part, const char *unused)
 void
 facts_add_detection(struct facts *facts, const char *name)
 {
-    list_add_once(facts->detections, name, FACTS_LIST_MAX, TEXT_MAX);
+    list_add_once(facts->detections, name, FACTS_LIST_MAX, FACTS_TEXT_MAX);
 }
 
 void
@@ -210,13 +209,13 @@ facts_add_detection_in(struct facts *facts, const char *name, const char *part)
 void
 facts_add_fault(struct facts *facts, const char *what)
 {
-    list_add_once(facts->faults, what, FACTS_LIST_MAX, TEXT_MAX);
+    list_add_once(facts->faults, what, FACTS_LIST_MAX, FACTS_TEXT_MAX);
 }
 
 void
 facts_add_defect(struct facts *facts, const char *name, const char *part)
 {
-    list_add_once(facts->defects, name, FACTS_LIST_MAX, TEXT_MAX);
+    list_add_once(facts->defects, name, FACTS_LIST_MAX, FACTS_TEXT_MAX);
     struct part *known = facts_find_part(facts, part);
     if (known != NULL) {
         part_list_add(&known->defects, name);
@@ -269,7 +268,7 @@ is_known(const GPtrArray *unscanned, enum cause cause, const char *detail)
 void
 facts_add_unscanned(struct facts *facts, enum cause cause, const char *detail, const char *part)
 {
-    g_autofree char *text = text_limited(detail, TEXT_MAX);
+    g_autofree char *text = text_limited(detail, FACTS_TEXT_MAX);
     bool encrypted = cause == CAUSE_ENCRYPTED || cause == CAUSE_END_TO_END;
     mark_upwards(facts, part, encrypted ? mark_encrypted : mark_limit, text);
     if (is_known(facts->unscanned, cause, text)) {
@@ -282,7 +281,7 @@ facts_add_unscanned(struct facts *facts, enum cause cause, const char *detail, c
     struct unscanned *u = g_new0(struct unscanned, 1);
     u->cause = cause;
     u->detail = g_steal_pointer(&text);
-    u->part = text_limited(part, TEXT_MAX);
+    u->part = text_limited(part, FACTS_TEXT_MAX);
     g_ptr_array_add(facts->unscanned, u);
 }
 
@@ -299,7 +298,7 @@ part_list_copy(const GPtrArray *list)
 static char *
 optional_text(const char *text)
 {
-    return text == NULL ? NULL : text_limited(text, TEXT_MAX);
+    return text == NULL ? NULL : text_limited(text, FACTS_TEXT_MAX);
 }
 
 struct part *
@@ -311,8 +310,8 @@ facts_add_part(struct facts *facts, const struct part *part)
     }
     struct part *copy = g_new(struct part, 1);
     *copy = *part;
-    copy->path = text_limited(part->path, TEXT_MAX);
-    copy->type = text_limited(part->type, TEXT_MAX);
+    copy->path = text_limited(part->path, FACTS_TEXT_MAX);
+    copy->type = text_limited(part->type, FACTS_TEXT_MAX);
     copy->true_type = optional_text(part->true_type);
     copy->filename = optional_text(part->filename);
     copy->sha256 = g_strdup(part->sha256);

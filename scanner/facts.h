@@ -21,6 +21,7 @@
 #define FACTS_PARTS_MAX 1000
 #define FACTS_LIST_MAX 50
 #define FACTS_PART_LIST_MAX 10
+#define FACTS_TEXT_MAX 1024 /* bytes of one text; the rest is cut off */
 
 enum verdict {
     VERDICT_CLEAN,     /* the whole message was scanned, nothing found, nothing went wrong */

@@ -222,6 +222,31 @@ test_hostile_parts(void **state)
     }
 }
 
+/* Facts that were believed once are believed again: a path that was cut would be none. */
+static void
+test_long_path(void **state)
+{
+    g_autoptr(facts_t) facts = sample();
+    json_auto_t *json = facts_to_json(facts);
+    GString *path = g_string_new("1");
+    (void)state;
+    while (path->len <= FACTS_TEXT_MAX) {
+        g_string_append(path, ".1");
+    }
+    json_object_set_new(json_array_get(json_object_get(json, "parts"), 0), "path",
+                        json_string(path->str));
+    assert_null(facts_from_json(json));
+    g_string_truncate(path, FACTS_TEXT_MAX - 1);
+    json_object_set_new(json_array_get(json_object_get(json, "parts"), 0), "path",
+                        json_string(path->str));
+    g_autoptr(facts_t) back = facts_from_json(json);
+    assert_non_null(back);
+    json_auto_t *again = facts_to_json(back);
+    g_autoptr(facts_t) third = facts_from_json(again);
+    assert_non_null(third);
+    g_string_free(path, TRUE);
+}
+
 /* What is found stays when descriptions have to go. */
 static void
 test_shorten(void **state)
@@ -253,10 +278,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_verdict_order),       cmocka_unit_test(test_too_many_parts),
-        cmocka_unit_test(test_marks_go_upwards),    cmocka_unit_test(test_json),
-        cmocka_unit_test(test_every_cause_is_kept), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_hostile_parts),       cmocka_unit_test(test_shorten),
+        cmocka_unit_test(test_verdict_order),
+        cmocka_unit_test(test_too_many_parts),
+        cmocka_unit_test(test_marks_go_upwards),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_every_cause_is_kept),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_hostile_parts),
+        cmocka_unit_test(test_long_path),
+        cmocka_unit_test(test_shorten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,7 +60,10 @@ verdict_cache_get(struct verdict_cache *cache, const guint8 key[LRU_KEY], gint64
     }
     json_auto_t *json = json_loads(saying->facts, 0, NULL);
     struct facts *facts = json != NULL ? facts_from_json(json) : NULL;
-    g_assert(facts != NULL);
+    if (facts == NULL) {
+        cache->misses++;
+        return NULL;
+    }
     cache->hits++;
     *ret_worker = saying->worker;
     return facts;
