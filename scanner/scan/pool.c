@@ -313,6 +313,18 @@ dispatch_one(struct pool *pool, struct scan *scan, struct worker *worker)
     }
 }
 
+/* Where only the one is there that may not have what waits, a successor is asked for. */
+static void
+make_room(struct pool *pool)
+{
+    struct worker *worker = g_queue_peek_head(&pool->idle);
+    if (worker != NULL && !g_queue_is_empty(&pool->queue) &&
+        g_hash_table_size(pool->workers) == 1) {
+        engine_link_kill(pool->link, worker->number);
+        (void)worker_remove(worker);
+    }
+}
+
 static void
 dispatch(struct pool *pool)
 {
@@ -321,6 +333,7 @@ dispatch(struct pool *pool)
     while (match(pool, &scan, &worker)) {
         dispatch_one(pool, scan, worker);
     }
+    make_room(pool);
 }
 
 static int
@@ -464,23 +477,11 @@ pool_free(struct pool *pool)
     g_free(pool);
 }
 
-/* Where only the one is there that may not, a successor is asked for. */
-static void
-make_room(struct pool *pool, gint64 avoid)
-{
-    struct worker *worker = g_hash_table_lookup(pool->workers, &avoid);
-    if (worker != NULL && worker->scan == NULL && g_hash_table_size(pool->workers) == 1) {
-        engine_link_kill(pool->link, avoid);
-        (void)worker_remove(worker);
-    }
-}
-
 static void
 enqueue(struct scan *scan)
 {
     struct pool *pool = scan->pool;
     if (pool_ready(pool)) {
-        make_room(pool, scan->avoid);
         g_queue_push_tail(&pool->queue, scan);
         dispatch(pool);
     } else {

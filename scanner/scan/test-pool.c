@@ -91,7 +91,20 @@ test_by_another(void **state)
     worker_answer(four, worker_take(four, "x"), NULL, false);
     check_result(&alone, NULL, false);
     assert_int_equal(alone.worker, 4);
+
+    /* Also when it was busy with another message at first. */
+    struct result next = {0};
+    struct result rest = {0};
+    assert_non_null(pool_scan(t.pool, fd, on_done, &next));
+    assert_non_null(pool_scan_by_another(t.pool, fd, 4, on_done, &rest));
+    worker_answer(four, worker_take(four, "x"), NULL, false);
+    check_result(&next, NULL, false);
+    engine_expect("kill", 4);
     close(four);
+    int five = engine_worker(5);
+    worker_answer(five, worker_take(five, "x"), NULL, false);
+    check_result(&rest, NULL, false);
+    close(five);
     close(fd);
 }
 
