@@ -20,8 +20,9 @@
 #define DEFECT_NO_HEADERS "no-headers" /* it begins with the body */
 /* Of an entity. */
 #define DEFECT_NO_BLANK_LINE "no-blank-line" /* between headers and body; structural */
-#define DEFECT_EPILOGUE "epilogue" /* MIME headers behind the last delimiter; structural */
-#define DEFECT_PREAMBLE "preamble" /* the same before the first; structural */
+#define DEFECT_EPILOGUE "epilogue"          /* MIME headers behind the last delimiter; structural */
+#define DEFECT_PREAMBLE "preamble"          /* the same before the first; structural */
+#define DEFECT_DELIMITER "longer-delimiter" /* a boundary and more in its line; structural */
 #define DEFECT_TYPE_COMMENT "comment-in-type"        /* in Content-Type; structural */
 #define DEFECT_ODD_ENCODING "odd-encoding"           /* an encoding that RFC 2045 does not know */
 #define DEFECT_ENCODED_COMPOSITE "encoded-composite" /* RFC 2045, 6.4 */

@@ -88,15 +88,57 @@ entity_content(GMimeDataWrapper *content, bool decoded)
     return bytes;
 }
 
+static bool
+ends_line(guint8 c)
+{
+    return c == '\r' || c == '\n';
+}
+
+bool
+entity_has_loose_break(const GByteArray *text)
+{
+    for (guint i = 0; i + 2 < text->len; i++) {
+        if (text->data[i] == '=') {
+            guint end = i + 1;
+            while (end < text->len && (text->data[end] == ' ' || text->data[end] == '\t')) {
+                end++;
+            }
+            if (end > i + 1 && end < text->len && ends_line(text->data[end])) {
+                return true;
+            }
+            i = end - 1;
+        }
+    }
+    return false;
+}
+
+/* Without the blanks at the end of lines. */
+static GByteArray *
+trimmed(const GByteArray *text)
+{
+    GByteArray *out = g_byte_array_sized_new(text->len);
+    guint8 *to = out->data;
+    guint8 *kept = to; /* behind the last byte that is no blank */
+    for (guint i = 0; i < text->len; i++) {
+        guint8 c = text->data[i];
+        to = ends_line(c) ? kept : to;
+        *to++ = c;
+        kept = c == ' ' || c == '\t' ? kept : to;
+    }
+    out->len = (guint)(to - out->data);
+    return out;
+}
+
 GByteArray *
 entity_decode_quoted(const GByteArray *text)
 {
     GMimeEncoding state;
+    g_autoptr(GByteArray) lines = trimmed(text);
     g_mime_encoding_init_decode(&state, GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE);
     GByteArray *out = g_byte_array_new();
-    g_byte_array_set_size(out, (guint)g_mime_encoding_outlen(&state, text->len));
+    g_byte_array_set_size(out, (guint)g_mime_encoding_outlen(&state, lines->len));
     size_t n =
-        g_mime_encoding_flush(&state, (const char *)text->data, text->len, (char *)out->data);
+        g_mime_encoding_flush(&state, (const char *)lines->data, lines->len, (char *)out->data);
     return g_byte_array_set_size(out, (guint)n);
 }
 

@@ -30,7 +30,10 @@ bool entity_is_rumoured(GMimeObject *object, const char *encoding);
 
 /* The content, decoded or as it is. The caller frees. */
 GByteArray *entity_content(GMimeDataWrapper *content, bool decoded);
+/* Blanks at the end of lines are not part of the text (RFC 2045, 6.7): "= " breaks a line too,
+ * which GMime does not know. */
 GByteArray *entity_decode_quoted(const GByteArray *text);
+bool entity_has_loose_break(const GByteArray *text);
 
 /* Adds the defects of its headers to those of the part PATH. Returns true when one of them makes it
  * doubtful which parts there are. */

@@ -24,6 +24,7 @@ struct mime_leaf {
     size_t bare_size; /* visits.h; 0 = none */
     unsigned char bare_sha256[32];
     bool is_mail;        /* taken apart as one */
+    bool is_odd;         /* programs disagree about which parts it has */
     bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
     bool shown;          /* for the caller: libclamav has come upon it */
     bool taken_for_mail; /* for the caller: as a mail */

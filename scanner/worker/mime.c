@@ -27,12 +27,15 @@
 struct source {
     const char *data;
     size_t len;
-    bool in_place; /* it is the raw message: offsets in it are offsets there */
+    bool in_place;         /* it is the raw message: offsets in it are offsets there */
+    GPtrArray *boundaries; /* of char *, each once, of its multiparts */
     struct warnings warnings;
 };
 
 /* Lines that could be delimiters: GMime needs 1.3 KB for each part. */
 #define DELIMITERS_MAX 500000
+/* Boundaries that are compared with lines; a mail with more is read otherwise too. */
+#define BOUNDARIES_MAX 64
 /* Entities that other readings look at. */
 #define ENTITIES_MAX (10 * MIME_LEAVES_MAX)
 
@@ -137,8 +140,7 @@ add_second_reading(struct walk *walk, GMimeObject *object, GMimeDataWrapper *con
 {
     GMimeContentEncoding encoding = g_mime_data_wrapper_get_encoding(content);
     bool base64 = entity_is_rumoured(object, "base64");
-    bool quoted = entity_is_rumoured(object, "quoted-printable") &&
-                  encoding != GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE;
+    bool quoted = entity_is_rumoured(object, "quoted-printable");
     if (!base64 && !quoted) {
         return;
     }
@@ -149,7 +151,8 @@ add_second_reading(struct walk *walk, GMimeObject *object, GMimeDataWrapper *con
         base64_decode(text->data, text->len, bytes);
         (void)leaf_add(walk, path, bytes);
     }
-    if (quoted && text->len > 0) {
+    if (quoted && text->len > 0 &&
+        (encoding != GMIME_CONTENT_ENCODING_QUOTEDPRINTABLE || entity_has_loose_break(text))) {
         (void)leaf_add(walk, path, entity_decode_quoted(text));
     }
 }
@@ -187,6 +190,17 @@ mark_signed(struct walk *walk, const char *path)
     }
 }
 
+/* Whether programs disagree about its parts is told of itself too: offsets are its own. */
+static void
+walk_inner_mail(struct walk *walk, struct mime_leaf *leaf, const char *path, unsigned depth)
+{
+    bool odd = walk->odd;
+    walk->odd = false;
+    walk_mail(walk, leaf->data, leaf->size, path, depth);
+    leaf->is_odd = walk->odd;
+    walk->odd |= odd;
+}
+
 /* Signed: what is in the signature is taken apart as a mail. Encrypted: nobody here can. */
 static void
 walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, unsigned depth)
@@ -195,10 +209,10 @@ walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, un
     if (bytes != NULL) {
         mark_signed(walk, path);
     }
-    const struct mime_leaf *content = bytes != NULL ? leaf_add(walk, path, bytes) : NULL;
+    struct mime_leaf *content = bytes != NULL ? leaf_add(walk, path, bytes) : NULL;
     if (content != NULL) {
         walk->signatures++;
-        walk_mail(walk, content->data, content->size, path, depth);
+        walk_inner_mail(walk, content, path, depth);
         walk->signatures--;
         return;
     }
@@ -250,7 +264,7 @@ walk_content(struct walk *walk, GMimeObject *object, struct mime_leaf *leaf, con
     }
     if (entity_is_message(object) || reading_is_mime_mail(leaf->data, leaf->size)) {
         leaf->is_mail = true;
-        walk_mail(walk, leaf->data, leaf->size, path, depth);
+        walk_inner_mail(walk, leaf, path, depth);
     } else if (smime_is_named(type, filename)) {
         walk_smime(walk, leaf, path, depth);
     }
@@ -334,7 +348,8 @@ static bool
 has_mime_headers(const char *text)
 {
     g_autofree char *lower = text != NULL ? g_ascii_strdown(text, -1) : NULL;
-    return lower != NULL && strstr(lower, "content-t") != NULL;
+    return lower != NULL &&
+           (strstr(lower, "content-t") != NULL || strstr(lower, "content-disposition") != NULL);
 }
 
 static void
@@ -359,6 +374,30 @@ look_around(struct walk *walk, GMimeMultipart *multipart, const char *path)
     }
 }
 
+/* Not GMime's own question after the boundary: where there is none it makes one. */
+static void
+note_boundary(struct source *source, GMimeObject *multipart)
+{
+    const char *boundary = g_mime_object_get_content_type_parameter(multipart, "boundary");
+    if (boundary != NULL && source->boundaries->len <= BOUNDARIES_MAX &&
+        !g_ptr_array_find_with_equal_func(source->boundaries, boundary, g_str_equal, NULL)) {
+        g_ptr_array_add(source->boundaries, g_strdup(boundary));
+    }
+}
+
+static void
+look_at_delimiters(struct walk *walk, const struct source *source, const char *path)
+{
+    if (source->boundaries->len > BOUNDARIES_MAX) {
+        walk->odd = true;
+    } else if (source->boundaries->len > 0 &&
+               reading_has_longer_delimiter((const unsigned char *)source->data, source->len,
+                                            source->boundaries)) {
+        facts_add_defect(walk->facts, DEFECT_DELIMITER, path);
+        walk->odd = true;
+    }
+}
+
 static void
 walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, unsigned depth)
 {
@@ -370,6 +409,7 @@ walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, u
         (void)describe(walk, object, path, NULL);
     }
     look_around(walk, multipart, path);
+    note_boundary(walk->source, object);
     walk->signatures += is_signed ? 1 : 0;
     int n = g_mime_multipart_get_count(multipart);
     for (int i = 0; i < n; i++) {
@@ -430,6 +470,7 @@ walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *
         .data = (const char *)data,
         .len = len,
         .in_place = outer == NULL && walk->leaves.another == NULL,
+        .boundaries = g_ptr_array_new_with_free_func(g_free),
     };
     warnings_begin(&source.warnings);
     walk->source = &source;
@@ -439,6 +480,8 @@ walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *
     GMimeParser *parser = g_mime_parser_new_with_stream(stream);
     GMimeMessage *message = g_mime_parser_construct_message(parser, options);
     walk_message(walk, message, path, depth);
+    look_at_delimiters(walk, &source, path);
+    g_ptr_array_unref(source.boundaries);
     walk->odd |= source.warnings.structural;
     warnings_end(&source.warnings, path, walk->facts);
     g_clear_object(&message);

@@ -48,7 +48,8 @@ static bool
 names_content(const unsigned char *head, size_t len)
 {
     g_autofree char *lower = g_ascii_strdown((const char *)head, (gssize)len);
-    return g_strstr_len(lower, (gssize)len, "content-t") != NULL;
+    return g_strstr_len(lower, (gssize)len, "content-t") != NULL ||
+           g_strstr_len(lower, (gssize)len, "content-disposition") != NULL;
 }
 
 bool
@@ -124,6 +125,42 @@ next_line(struct cursor *cursor, const unsigned char **ret_line, size_t *ret_len
     }
     cursor->at = eol != NULL ? eol + 1 : cursor->end;
     return true;
+}
+
+enum match { MATCH_NONE, MATCH_LONGER, MATCH_WHOLE };
+
+/* LINE stands behind the two dashes. */
+static enum match
+match_boundary(const unsigned char *line, size_t len, const char *boundary)
+{
+    size_t n = strlen(boundary);
+    if (n == 0 || len < n || memcmp(line, boundary, n) != 0) {
+        return MATCH_NONE;
+    }
+    n += len - n >= 2 && memcmp(line + n, "--", 2) == 0 ? 2 : 0;
+    while (n < len && (line[n] == ' ' || line[n] == '\t')) {
+        n++;
+    }
+    return n == len ? MATCH_WHOLE : MATCH_LONGER;
+}
+
+bool
+reading_has_longer_delimiter(const unsigned char *data, size_t len, const GPtrArray *boundaries)
+{
+    struct cursor cursor = {.at = data, .end = data + len};
+    const unsigned char *line;
+    size_t n;
+    while (next_line(&cursor, &line, &n)) {
+        enum match match = MATCH_NONE;
+        bool dashes = n > 2 && line[0] == '-' && line[1] == '-';
+        for (guint i = 0; dashes && match != MATCH_WHOLE && i < boundaries->len; i++) {
+            match = MAX(match, match_boundary(line + 2, n - 2, g_ptr_array_index(boundaries, i)));
+        }
+        if (match == MATCH_LONGER) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* "-- " closes no part: it opens a signature. */

@@ -30,6 +30,13 @@ bool reading_is_odd(const unsigned char *data, size_t len);
  */
 GByteArray *reading_normalised(const unsigned char *data, size_t len);
 
+/*
+ * A line begins with "--" and one of BOUNDARIES (char *) and goes on, and is none of the others: to
+ * RFC 2046, 5.1.1, and to some IMAP servers, it is a delimiter; most programs want the whole line.
+ */
+bool reading_has_longer_delimiter(const unsigned char *data, size_t len,
+                                  const GPtrArray *boundaries);
+
 /* ENTITY, the receiver's: headers, an empty line, the body. BLANK: the empty line was there. */
 typedef void reading_found(void *data, GByteArray *entity, bool blank);
 

@@ -47,6 +47,17 @@ is_text(const char *type)
             strcmp(type, "CL_TYPE_BINARY_DATA") == 0);
 }
 
+/* With CR or LF CR for the end of a line, or NULs: as other programs see it. */
+static void
+read_normalised(struct scan *scan, const unsigned char *data, size_t len, const char *path)
+{
+    GByteArray *mail = reading_is_odd(data, len) ? reading_normalised(data, len) : NULL;
+    if (mail != NULL) {
+        mime_parse_more(mail->data, mail->len, path, scan->leaves, scan->facts);
+        g_byte_array_unref(mail);
+    }
+}
+
 /*
  * A mail in an archive is read by GMime too. When libclamav has not recognised it by its first
  * header, it is scanned again as one.
@@ -60,6 +71,7 @@ look_into_mail(struct scan *scan, const struct clam_layer *layer, const char *pa
         return;
     }
     mime_parse_more(layer->data, layer->size, path, scan->leaves, scan->facts);
+    read_normalised(scan, layer->data, layer->size, path);
     if (!known) {
         mime_add_mail(layer->data, layer->size, path, scan->leaves, scan->facts);
     }
@@ -276,7 +288,19 @@ scan_message(struct scan *scan, const unsigned char *data, size_t len)
     g_clear_pointer(&scan->inner, g_hash_table_unref);
 }
 
-/* The leaves become more while they are scanned: mails in archives. */
+/* A mail in the mail: what the first reading of the whole has not taken apart in other ways. */
+static void
+read_otherwise(struct scan *scan, const struct mime_leaf *leaf)
+{
+    if (leaf->is_odd) {
+        mime_parse_more(leaf->data, leaf->size, leaf->path, scan->leaves, scan->facts);
+    }
+    if (leaf->is_odd || leaf->is_mail) {
+        read_normalised(scan, leaf->data, leaf->size, leaf->path);
+    }
+}
+
+/* The leaves become more while they are scanned: mails in archives, other readings of mails. */
 static void
 scan_leaves(struct scan *scan)
 {
@@ -290,6 +314,7 @@ scan_leaves(struct scan *scan)
         if (leaf->is_mail && !leaf->taken_for_mail) {
             scan_as_mail(scan, leaf->data, leaf->size, leaf->path);
         }
+        read_otherwise(scan, leaf);
     }
 }
 

@@ -204,6 +204,8 @@ READINGS = {
     "behind the end": ("epilogue", MIXED + TEXT + END + FILE + b"\r\n" + ZIP64 + END),
     "before the beginning": (
         "preamble", MIXED + FILE.replace(b"--b", b"--a") + b"\r\n" + ZIP64 + TEXT + END),
+    "delimiter with something behind": (
+        "longer-delimiter", MIXED + TEXT + FILE.replace(b"--b", b"--bx") + b"\r\n" + ZIP64 + END),
     "two encodings": (
         "conflicting-header", MIXED + TEXT + FILE + b"Content-Transfer-Encoding: 7bit\r\n\r\n" + ZIP64
         + END),
@@ -228,6 +230,47 @@ def test_every_reading_is_read_as_leniently(pool, kind):
     """libclamav's base64 decoder stops at the padding."""
     twisted = ZIP64[:4] + b"==\r\n" + ZIP64[4:]
     check(pool, READINGS[kind][1].replace(ZIP64, twisted), INFECTED)
+
+
+def attached(message, kind, name=b"x"):
+    return (MIXED + TEXT + b"--b\r\nContent-Type: " + kind + b"; name=" + name + b"\r\n"
+            b"Content-Transfer-Encoding: base64\r\n\r\n"
+            + base64.encodebytes(message).replace(b"\n", b"\r\n") + END)
+
+
+INNER = {
+    "forwarded": lambda m: attached(m, b"message/rfc822"),
+    "file": lambda m: attached(m, b"application/octet-stream", b"x.eml"),
+    "zip": lambda m: attached(zipped(m, "x.eml"), b"application/zip", b"x.zip"),
+}
+
+
+@pytest.mark.parametrize("wrap", INNER)
+@pytest.mark.parametrize("kind", READINGS)
+def test_every_reading_of_a_mail_in_the_mail(pool, kind, wrap):
+    check(pool, INNER[wrap](READINGS[kind][1]), INFECTED)
+
+
+@pytest.mark.parametrize("types", [
+    b"multipart/mixed; boundary=b\r\nContent-Type: text/plain", b"multipart/mixed",
+    b"multipart/mixed; boundary=a; boundary=b"])
+def test_an_attachment_without_a_type(pool, types):
+    data = (HEAD + b"Content-Type: " + types + b"\r\n\r\n" + TEXT
+            + b"--b\r\nContent-Disposition: attachment; filename=a.com\r\n\r\n" + EICAR + b"\r\n"
+            + END)
+    check(pool, data, INFECTED)
+
+
+def test_quoted_printable_with_blanks_at_the_end_of_lines(pool):
+    body = b"".join(b"=%02X= \r\n" % c for c in EICAR)
+    check(pool, HEAD + b"Content-Type: application/octet-stream\r\n"
+          b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + body, INFECTED)
+
+
+def test_longer_delimiters_that_are_others(pool):
+    inner = b"--b\r\nContent-Type: multipart/mixed; boundary=b1\r\n\r\n" + TEXT.replace(b"--b", b"--b1")
+    facts = check(pool, MIXED + inner + b"--b1--\r\n" + END, CLEAN)
+    assert facts["defects"] == []
 
 
 def test_harmless_defects(pool):

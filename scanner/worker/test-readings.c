@@ -137,6 +137,32 @@ test_entities(void **state)
 }
 
 static void
+test_longer_delimiters(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool longer;
+    } cases[] = {
+        {"--b\nx\n--b--\n", false}, {"--b \t\r\n--b-- \r\n", false},
+        {"--bx\n", true},           {"--b--x\n", true},
+        {"--b-\n", true},           {"--b2\n--b2--", false},
+        {"--b2x\n", true},          {"x--bx\n-- bx\n--\n", false},
+    };
+    static char one[] = "b", two[] = "b2", none[] = "";
+    g_autoptr(GPtrArray) boundaries = g_ptr_array_new();
+    g_ptr_array_add(boundaries, none);
+    g_ptr_array_add(boundaries, one);
+    g_ptr_array_add(boundaries, two);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        const char *text = cases[i].text;
+        assert_int_equal(
+            reading_has_longer_delimiter((const unsigned char *)text, strlen(text), boundaries),
+            cases[i].longer);
+    }
+}
+
+static void
 test_defects(void **state)
 {
     (void)state;
@@ -155,8 +181,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),     cmocka_unit_test(test_cut_and_flipped),
-        cmocka_unit_test(test_line_ends), cmocka_unit_test(test_entities),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_cut_and_flipped),
+        cmocka_unit_test(test_line_ends),
+        cmocka_unit_test(test_entities),
+        cmocka_unit_test(test_longer_delimiters),
         cmocka_unit_test(test_defects),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
