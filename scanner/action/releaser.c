@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "catalog.h"
 #include "incident.h"
 #include "log.h"
 #include "release.h"
@@ -21,6 +22,7 @@ struct releaser_request {
     char *prefix;
     char **to;
     gint64 uid;
+    gint64 asked; /* Unix seconds, when the same was asked for already; else 0 */
     gboolean keep_trying;
     releaser_done *done; /* NULL: nobody wants to know */
     void *data;
@@ -153,10 +155,16 @@ on_finished(sd_event_source *source, int fd, uint32_t events, void *data)
     return 0;
 }
 
+/* Two who release the same at the same time mean one delivery. */
 static int
 begin_work(struct state *state, void *data)
 {
     struct releaser_request *request = data;
+    struct catalog_found found;
+    if (request->asked > 0 && catalog_find(state_db(state), request->prefix, &found) == 0 &&
+        found.released >= request->asked) {
+        return -EALREADY;
+    }
     return release_begin(state, request->prefix, request->to, request->uid, &request->ticket);
 }
 
@@ -199,6 +207,28 @@ submit(struct releaser *releaser, const char *prefix)
     return request;
 }
 
+static gboolean
+is_same(const struct releaser_request *a, const struct releaser_request *b)
+{
+    if (!g_str_has_prefix(a->prefix, b->prefix) && !g_str_has_prefix(b->prefix, a->prefix)) {
+        return FALSE;
+    }
+    if (a->to == NULL || b->to == NULL) {
+        return a->to == b->to;
+    }
+    return g_strv_equal((const char *const *)a->to, (const char *const *)b->to);
+}
+
+static gboolean
+is_asked_for(const struct releaser *releaser, const struct releaser_request *request)
+{
+    gboolean same = releaser->current != NULL && is_same(releaser->current, request);
+    for (const GList *l = releaser->waiting.head; l != NULL && !same; l = l->next) {
+        same = l->data != request && is_same(l->data, request);
+    }
+    return same;
+}
+
 struct releaser_request *
 releaser_submit(struct releaser *releaser, const char *prefix, char **to, gint64 uid,
                 releaser_done *done, void *data)
@@ -206,6 +236,7 @@ releaser_submit(struct releaser *releaser, const char *prefix, char **to, gint64
     struct releaser_request *request = submit(releaser, prefix);
     request->to = g_strdupv(to);
     request->uid = uid;
+    request->asked = is_asked_for(releaser, request) ? g_get_real_time() / G_USEC_PER_SEC : 0;
     request->done = done;
     request->data = data;
     next_begin(releaser);

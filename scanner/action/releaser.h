@@ -18,7 +18,7 @@ struct releaser;
 struct releaser_request;
 
 struct releaser_result {
-    int error;                 /* -errno as release_begin(): nothing was sent; else 0 */
+    int error;                 /* -errno: nothing was sent; else 0 */
     enum smtp_outcome outcome; /* valid without an error */
     const char *key;           /* the whole; this and the next are valid without an error */
     const char *answer;        /* of the mail server, or what went wrong */
@@ -35,7 +35,9 @@ void releaser_free(struct releaser *releaser);
 
 /*
  * Releases the one entry whose key begins with PREFIX to TO (NULL: its envelope's recipients; both
- * are copied) for user UID. DONE is called once, unless the request is forgotten before.
+ * are copied) for user UID. DONE is called once, unless the request is forgotten before. Errors are
+ * those of release_begin(), and -EALREADY: another request for the same was under way, and it has
+ * been released by that one.
  */
 struct releaser_request *releaser_submit(struct releaser *releaser, const char *prefix, char **to,
                                          gint64 uid, releaser_done *done, void *data);

@@ -58,6 +58,8 @@ query_refuse(struct control_client *client, int error)
         {-ENODATA, "the entry's file is gone from state_dir; look into the log"},
         {-EBADMSG, "the entry's file is damaged; look at it in state_dir"},
         {-EBUSY, "the entry is being released; wait for the end of that"},
+        {-EALREADY, "somebody has released the entry meanwhile; when it is to be delivered once "
+                    "more, release it again"},
         {-ENOSPC, "the state is full, so this cannot be recorded; make room in state_dir"},
         {-EDQUOT, "the state is full, so this cannot be recorded; make room in state_dir"},
         {-ECANCELED, "posternd is stopping"},

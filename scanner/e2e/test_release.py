@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Kept mail is released through a real Postfix: once, as it came, and never into a loop."""
+import json
 import os
 import pwd
 import re
@@ -97,6 +98,20 @@ def state_of(postern, key):
     return row["state"]
 
 
+class Asking:
+    """One connection to the control socket."""
+
+    def __init__(self, postern):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.connect(f"{postern.dir}/control.sock")
+
+    def send(self, **request):
+        self.sock.send(json.dumps(request).encode())
+
+    def answer(self):
+        return json.loads(self.sock.recv(1 << 20))
+
+
 def copies(mta, subject):
     mta.drain()
     return mta.delivered().get(subject, [])
@@ -163,6 +178,27 @@ def test_mail_server_away(rig):
         mta.start()
     postern.postern("quarantine", "release", key)
     assert len(copies(mta, "release away")) == 1
+
+
+def test_two_at_once(rig):
+    """Two who release the same at the same time: one delivery, and the second hears why."""
+    postern, mta, gate = rig
+    _, key = keep(postern, mta, "release both")
+    gate.stop_at(rb"^MAIL FROM")
+    first, second, third = (Asking(postern) for _ in range(3))
+    first.send(op="quarantine-release", key=key)
+    assert gate.reached.wait(30)
+    second.send(op="quarantine-release", key=key[:9])
+    for _ in range(2):  # what was sent before an answer's request has been read
+        third.send(op="status")
+        assert third.answer()["ok"]
+    gate.open.set()
+    assert first.answer()["done"] == "released"
+    refused = second.answer()
+    assert not refused["ok"] and "meanwhile" in refused["error"], refused
+    assert len(copies(mta, "release both")) == 1
+    postern.postern("quarantine", "release", key)  # later it is meant
+    assert len(copies(mta, "release both")) == 2
 
 
 def killed_at(rig, subject, moment):
