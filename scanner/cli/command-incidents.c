@@ -120,12 +120,19 @@ list(struct incidents *i, struct ask *ask)
     json_t *request = request_of(i, i->limit, &error);
     i->table = i->cli->json ? NULL : table_new(titles);
     int rc = request == NULL ? -1 : entries_walk(ask, request, row_show, i, &next, &error);
-    if (i->table != NULL) {
-        table_print(i->table, stdout);
-    } else if (rc == 0) {
-        json_stream_end(&i->stream);
+    if (rc < 0) {
+        table_free(i->table);
+        return cli_fail("%s", error);
     }
-    return rc < 0 ? cli_fail("%s", error) : CLI_OK;
+    if (i->cli->json) {
+        json_stream_end(&i->stream);
+        return CLI_OK;
+    }
+    table_print(i->table, stdout);
+    if (next > 0) {
+        puts("There is more: --limit 0 for all.");
+    }
+    return CLI_OK;
 }
 
 static void

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "nearest.h"
 #include "text.h"
 
 #define ANSWER_MS 60000
@@ -117,13 +118,35 @@ text_add(json_t *request, const char *name, const char *text)
     }
 }
 
+/* A name that does not exist would choose nothing, and look like an empty quarantine. */
+static gboolean
+name_add(json_t *request, const char *name, const char *text, const char *const known[],
+         char **error_r)
+{
+    if (text == NULL || g_strv_contains(known, text)) {
+        text_add(request, name, text);
+        return TRUE;
+    }
+    const char *near = nearest_name(text, known);
+    g_autofree char *shown = text_escape(text, 40);
+    g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)known);
+    *error_r = g_strdup_printf("--%s %s: must be one of %s%s%s%s", name, shown, all,
+                               near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+                               near != NULL ? "?" : "");
+    return FALSE;
+}
+
 json_t *
 entries_request(const struct entries *e, gint64 before, gint64 limit, char **error_r)
 {
+    static const char *const verdicts[] = {"infected", "not fully scanned", "error", "clean", NULL};
+    static const char *const states[] = {"kept", "releasing", "released", NULL};
     json_t *request = json_pack("{s:s, s:I, s:I}", "op", "quarantine-list", "before",
                                 (json_int_t)before, "limit", (json_int_t)limit);
     if (!time_add(request, "since", e->since, error_r) ||
-        !time_add(request, "until", e->until, error_r)) {
+        !time_add(request, "until", e->until, error_r) ||
+        !name_add(request, "verdict", e->verdict, verdicts, error_r) ||
+        !name_add(request, "state", e->state, states, error_r)) {
         json_decref(request);
         return NULL;
     }
@@ -131,8 +154,6 @@ entries_request(const struct entries *e, gint64 before, gint64 limit, char **err
     text_add(request, "recipient", e->recipient);
     text_add(request, "reason", e->reason);
     text_add(request, "subject", e->subject);
-    text_add(request, "verdict", e->verdict);
-    text_add(request, "state", e->state);
     return request;
 }
 

@@ -20,6 +20,7 @@ struct change {
     const char *verb;     /* "Release" */
     const char *done;     /* what the answer says when it was done */
     gboolean asks_always; /* on a terminal, for one entry too */
+    const char *state;    /* what --all means without --state; NULL = any */
 };
 
 struct changing {
@@ -50,6 +51,9 @@ keys_find(struct changing *c)
 {
     struct ask ask;
     g_autofree char *error = NULL;
+    if (c->entries.state == NULL) {
+        c->entries.state = g_strdup(c->change->state);
+    }
     json_t *request = entries_request(&c->entries, 0, 0, &error);
     if (request == NULL) {
         cli_fail("%s", error);
@@ -178,7 +182,9 @@ change_run(struct changing *c, int argc, char **argv)
         return cli_fail("what chooses entries goes with --all, not with keys");
     }
     for (int i = 1; i < argc; i++) {
-        g_ptr_array_add(c->keys, g_strdup(argv[i]));
+        if (!g_ptr_array_find_with_equal_func(c->keys, argv[i], g_str_equal, NULL)) {
+            g_ptr_array_add(c->keys, g_strdup(argv[i]));
+        }
     }
     if ((c->all && !keys_find(c)) || !confirm(c) || !entries_connect(c->cli, &ask)) {
         return CLI_ERROR;
@@ -213,7 +219,7 @@ int
 cli_quarantine_release(struct cli *cli, int argc, char **argv)
 {
     static const struct change release = {
-        .op = "quarantine-release", .verb = "Release", .done = "released"};
+        .op = "quarantine-release", .verb = "Release", .done = "released", .state = "kept"};
     struct changing c = {.cli = cli, .change = &release};
     const GOptionEntry more[] = {
         {"to", 0, 0, G_OPTION_ARG_STRING_ARRAY, &c.to,

@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -34,7 +35,13 @@ terminal_time(gint64 unix_seconds)
 char *
 terminal_size(guint64 bytes)
 {
-    return g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+    char *text = g_format_size_full(bytes, G_FORMAT_SIZE_IEC_UNITS);
+    char *space = strstr(text, "\302\240"); /* a no-break space, which not every terminal has */
+    if (space != NULL) {
+        *space = ' ';
+        memmove(space + 1, space + 2, strlen(space + 2) + 1);
+    }
+    return text;
 }
 
 size_t
@@ -102,6 +109,14 @@ table_print(struct table *table, FILE *out)
     for (guint i = 0; i < table->rows->len; i++) {
         row_print(table, g_ptr_array_index(table->rows, i), widths, out);
     }
-    g_ptr_array_unref(table->rows);
-    g_free(table);
+    table_free(table);
+}
+
+void
+table_free(struct table *table)
+{
+    if (table != NULL) {
+        g_ptr_array_unref(table->rows);
+        g_free(table);
+    }
 }

@@ -28,5 +28,7 @@ struct table *table_new(const char *const titles[]);
 void table_add(struct table *table, char **row);
 /* Prints it in columns as wide as their content, and frees it. */
 void table_print(struct table *table, FILE *out);
+/* Without printing; NULL is fine. */
+void table_free(struct table *table);
 
 #endif

@@ -60,6 +60,11 @@ test_filters(void **data)
     COUNT(b, 111, "--subject", "m1*"); /* m1, m10 to m19, m100 to m199 */
     COUNT(b, 230, "--verdict", "infected", "--reason", "test.virus", "--state", "kept");
     COUNT(b, 0, "--state", "released");
+    POSTERN(b, &r, "quarantine", "list", "--state", "relased");
+    check(&r, 2, "",
+          "--state relased: must be one of kept, releasing, released; did you mean released?");
+    POSTERN(b, &r, "quarantine", "delete", "--all", "--yes", "--verdict", "virus");
+    check(&r, 2, "", "--verdict virus: must be one of infected,");
     COUNT(b, 230, "--since", "1h");
     COUNT(b, 0, "--until", "2020-01-01");
     COUNT(b, 7, "--limit", "7");
@@ -181,9 +186,10 @@ test_incidents(void **data)
     POSTERN(b, &r, "incidents", "--kind", "start");
     check(&r, 0, "epoch 1", "");
     POSTERN(b, &r, "incidents", "--kind", "nonsense");
-    check(&r, 2, "", "no incidents are called");
+    assert_string_equal(r.out, "");
+    check(&r, 2, "", "no incidents are called \"nonsense\"; there are infected,");
     POSTERN(b, &r, "incidents", "--limit", "2", "--since", "1h");
-    check(&r, 0, "delete", "");
+    check(&r, 0, "There is more: --limit 0", "");
 }
 
 static void

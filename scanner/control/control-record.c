@@ -2,6 +2,7 @@
 /* What happened: incidents, and the counters per hour and address. */
 #include "control-client.h"
 
+#include <stdint.h>
 #include <time.h>
 
 #include "control-query.h"
@@ -46,8 +47,13 @@ control_incidents(struct control_client *client, json_t *request, int fd)
         return;
     }
     if (kind != NULL && !incident_kind_parse(kind, &known)) {
+        const char *names[INCIDENT_KINDS + 1] = {NULL};
+        for (int i = 0; i < INCIDENT_KINDS; i++) {
+            names[i] = incident_kind_name((enum incident_kind)i);
+        }
         g_autofree char *shown = text_escape(kind, 40);
-        control_client_refuse(client, "no incidents are called \"%s\"", shown);
+        g_autofree char *all = g_strjoinv(", ", (char **)(uintptr_t)names);
+        control_client_refuse(client, "no incidents are called \"%s\"; there are %s", shown, all);
         return;
     }
     struct query *query = query_new(client, request, incidents_work, query_rows);
