@@ -2,6 +2,7 @@
 #include "networks.h"
 
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <glib.h>
@@ -110,4 +111,28 @@ networks_have(char *const *networks, const char *address)
         }
     }
     return false;
+}
+
+struct addrinfo *
+network_endpoint(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    struct addrinfo *found = NULL;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    /* getaddrinfo() would take a port of any size and cut it. */
+    if (colon == NULL || !g_ascii_string_to_unsigned(colon + 1, 10, 0, 65535, NULL, NULL)) {
+        return NULL;
+    }
+    g_autofree char *host = g_strndup(text, (gsize)(colon - text));
+    gsize len = strlen(host);
+    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
+        host[len - 1] = '\0';
+        memmove(host, host + 1, len - 1);
+    }
+    if (*host == '\0' || getaddrinfo(host, colon + 1, &hints, &found) != 0) {
+        return NULL;
+    }
+    return found;
 }

@@ -19,4 +19,12 @@ const char *network_wrong(const char *text);
  */
 bool networks_have(char *const *networks, const char *address);
 
+struct addrinfo;
+
+/*
+ * Where to listen: "192.0.2.1:10025", "[::1]:10025"; numbers alone, nothing is asked of the DNS.
+ * Returns NULL when TEXT is no such address; freeaddrinfo().
+ */
+struct addrinfo *network_endpoint(const char *text);
+
 #endif

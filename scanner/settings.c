@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,13 +284,27 @@ value_set(struct settings *settings, cfg_t *cfg, const struct row *row)
     }
 }
 
+static bool
+is_listen(const char *address)
+{
+    if (!g_str_has_prefix(address, "inet:")) {
+        return g_str_has_prefix(address, "unix:/");
+    }
+    struct addrinfo *found = network_endpoint(address + strlen("inet:"));
+    if (found != NULL) {
+        freeaddrinfo(found);
+    }
+    return found != NULL;
+}
+
 static char *
 check_listen(const char *name, char *const *addresses)
 {
     for (; *addresses != NULL; addresses++) {
-        if (!g_str_has_prefix(*addresses, "unix:/") && !g_str_has_prefix(*addresses, "inet:")) {
-            return g_strdup_printf("%s = %s: must be unix:/PATH or inet:ADDRESS:PORT", name,
-                                   *addresses);
+        if (!is_listen(*addresses)) {
+            return g_strdup_printf("%s = %s: must be unix:/PATH or inet:ADDRESS:PORT, with the "
+                                   "address in numbers",
+                                   name, *addresses);
         }
     }
     return NULL;

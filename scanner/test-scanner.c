@@ -73,6 +73,9 @@ test_settings_refused(void **state)
     check_refused("clamd_socket_mode = \"0066\"\n", "must be an octal mode");
     check_refused("clamd_socket_mode = \"rw\"\n", "must be an octal mode");
     check_refused("milter_listen = {\"tcp:25\"}\n", "must be unix:/PATH");
+    check_refused("milter_listen = {\"inet:25\"}\n", ".conf:1: milter_listen = inet:25: must be");
+    check_refused("milter_listen = {\"inet:mx.test:25\"}\n", "with the address in numbers");
+    check_refused("clamd_listen = {\"inet:127.0.0.1:65536\"}\n", "must be unix:/PATH");
     assert_null(settings_load("/nonexistent/postern.conf", &error));
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
 }

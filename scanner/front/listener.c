@@ -17,6 +17,7 @@
 #include <glib.h>
 
 #include "log.h"
+#include "networks.h"
 
 #define SOCKET_MODE 0660U
 /* Connections accepted per wake-up: in a storm those that are served get their turn too. */
@@ -130,31 +131,6 @@ open_unix(struct listener *listener, const char *path)
     return 0;
 }
 
-/* "192.0.2.1:10025", "[::1]:10025". */
-static struct addrinfo *
-resolve(const char *text)
-{
-    const char *colon = strrchr(text, ':');
-    struct addrinfo *found = NULL;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    /* getaddrinfo() would take a port of any size and cut it. */
-    if (colon == NULL || !g_ascii_string_to_unsigned(colon + 1, 10, 0, 65535, NULL, NULL)) {
-        return NULL;
-    }
-    g_autofree char *host = g_strndup(text, (gsize)(colon - text));
-    gsize len = strlen(host);
-    if (len >= 2 && host[0] == '[' && host[len - 1] == ']') {
-        host[len - 1] = '\0';
-        memmove(host, host + 1, len - 1);
-    }
-    if (*host == '\0' || getaddrinfo(host, colon + 1, &hints, &found) != 0) {
-        return NULL;
-    }
-    return found;
-}
-
 /*
  * In a cluster the address may come a moment after posternd: the group that has it and the
  * promotion need not wait for each other.
@@ -197,7 +173,7 @@ bind_inet(struct listener *listener, const struct addrinfo *addr)
 static int
 open_inet(struct listener *listener, const char *text)
 {
-    struct addrinfo *addr = resolve(text);
+    struct addrinfo *addr = network_endpoint(text);
     if (addr == NULL) {
         return -EINVAL;
     }
@@ -276,7 +252,7 @@ is_address_of(int fd, const char *text)
     if (g_str_has_prefix(text, "unix:")) {
         return sd_is_socket_unix(fd, SOCK_STREAM, 1, text + strlen("unix:"), 0) > 0;
     }
-    struct addrinfo *wanted = resolve(text + strlen("inet:"));
+    struct addrinfo *wanted = network_endpoint(text + strlen("inet:"));
     bool is_it = wanted != NULL && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0 &&
                  getsockname(fd, (struct sockaddr *)&addr, &len) == 0 &&
                  len == wanted->ai_addrlen && memcmp(&addr, wanted->ai_addr, len) == 0;
