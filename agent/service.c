@@ -145,7 +145,7 @@ unit_options(const struct agent *agent)
     return text;
 }
 
-/* The units can write to the default places only; the configuration may name others. */
+/* The unit can write to the default places only; the configuration may name others. */
 static char *
 engine_options(const struct agent *agent)
 {
@@ -155,37 +155,13 @@ engine_options(const struct agent *agent)
     return g_string_free(text, FALSE);
 }
 
-static void
-append_sockets(GString *text, char **addresses)
-{
-    for (; *addresses != NULL; addresses++) {
-        if (g_str_has_prefix(*addresses, "unix:/")) {
-            g_autofree char *directory = g_path_get_dirname(*addresses + strlen("unix:"));
-            append_path(text, directory);
-        }
-    }
-}
-
-static char *
-daemon_options(const struct agent *agent)
-{
-    GString *text = unit_options(agent);
-    g_autofree char *control = g_path_get_dirname(agent->settings->control_socket);
-    append_path(text, agent->settings->state_dir);
-    append_path(text, control);
-    append_sockets(text, agent->settings->milter_listen);
-    append_sockets(text, agent->settings->submission_listen);
-    append_sockets(text, agent->settings->clamd_listen);
-    return g_string_free(text, FALSE);
-}
-
 /* The drop-ins of all units at once: a promotion then finds its own there. */
 static int
 configure_units(struct agent *agent)
 {
     g_autofree char *error = NULL;
     g_autofree char *engine = engine_options(agent);
-    g_autofree char *daemon = daemon_options(agent);
+    g_autofree char *daemon = g_string_free(unit_options(agent), FALSE);
     bool changed = false;
     int rc = unit_configure(SCORE_ENGINE_UNIT, engine, &changed, &error);
     if (rc == 0) {
