@@ -371,7 +371,7 @@ copy_range(const struct spool *from, guint64 at, guint64 end, struct spool *to)
 {
     int rc = 0;
     while (rc == 0 && at < end) {
-        gsize len;
+        gsize len = 0;
         g_autofree char *bytes = read_at(from, at, MIN(COPY_SIZE, (gsize)(end - at)), &len);
         rc = bytes == NULL || len == 0 ? -EIO : spool_append(to, bytes, len);
         at += len;

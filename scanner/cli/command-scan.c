@@ -29,14 +29,14 @@
 /* A connection, and the file that is asked about on it. */
 struct job {
     struct ask ask;
-    int memory; /* sealed; -1 = the job is free */
     char *path;
     guint64 number;
     guint64 size;
+    gint64 deadline;  /* monotonic microseconds */
+    int memory;       /* sealed; -1 = the job is free */
     gboolean again;   /* asked a second time, on a new connection */
     guint refused;    /* so often posternd had no memory for it though no other job had any */
     gboolean waiting; /* posternd had no memory for it: to be asked when another has ended */
-    gint64 deadline;  /* monotonic microseconds */
 };
 
 struct run {
@@ -243,11 +243,11 @@ job_answer(struct run *run, struct job *job)
         waiting_start(run);
     } else if (rc == -EPIPE && !job->again) {
         job_repeat(run, job);
-    } else if (rc == -EBADE && job_postpone(run, job, error)) {
-        rc = 0;
     } else if (rc == -EBADE) {
-        job_result(run, job, VERDICT_ERROR, error, NULL);
-        waiting_start(run);
+        if (!job_postpone(run, job, error)) {
+            job_result(run, job, VERDICT_ERROR, error, NULL);
+            waiting_start(run);
+        }
     } else {
         job_fail(run, job, rc == -ETIMEDOUT ? "posternd did not answer in time" : error);
     }
@@ -387,6 +387,7 @@ scan(struct run *run, const struct scan_report_options *options)
     for (guint i = 0; i < run->n; i++) {
         ask_close(&jobs[i].ask);
     }
+    run->jobs = NULL;
     return scan_report_end(run->report, scan_walk_directories(run->walk), run->ended);
 }
 

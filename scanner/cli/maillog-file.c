@@ -244,7 +244,7 @@ maillog_add_file(struct maillog *log, const char *path, char **error_r)
 {
     gboolean input = strcmp(path, "-") == 0;
     int fd = input ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3) : open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
+    struct stat st = {0};
     int error = 0;
     if (fd < 0 || fstat(fd, &st) < 0) {
         error = errno;

@@ -229,6 +229,7 @@ static char *
 refusal_of(enum situation situation, const struct facts *facts)
 {
     if (situation == ON_INFECTED) {
+        g_assert(facts != NULL);
         g_autofree char *name = plain(g_ptr_array_index(facts->detections, 0));
         return g_strdup_printf("550 5.7.1 Message refused: virus found (%s)", name);
     }
