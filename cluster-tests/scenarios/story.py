@@ -191,6 +191,19 @@ class Story:
     def main_pid(self, node, unit):
         return self.run(node, "systemctl", "show", "-p", "MainPID", "--value", unit)
 
+    def said(self, node, text):
+        """Waits until posternd has logged it."""
+        wait_for(f"posternd says: {text}", lambda: text in self.run(
+            node, "journalctl", "-q", "-u", "posternd", "-o", "cat"), 30, 0.3)
+
+    def stop_seconds(self, node, unit):
+        """How long the unit's last stop took."""
+        shown = self.run(node, "systemctl", "show", unit, "-p", "ActiveExitTimestampMonotonic",
+                         "-p", "InactiveEnterTimestampMonotonic")
+        moments = dict(line.split("=") for line in shown.splitlines())
+        return (int(moments["InactiveEnterTimestampMonotonic"])
+                - int(moments["ActiveExitTimestampMonotonic"])) / 1e6
+
     def operations(self, node, resource):
         """Names of the operations that a node did with a resource, by the history."""
         tree = cluster.view(self.lab).tree

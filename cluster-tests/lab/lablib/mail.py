@@ -7,6 +7,7 @@ with a node. Delivery goes to Maildirs beside it.
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import uuid
@@ -18,6 +19,8 @@ from .rig import INSIDE, PORT, VIP
 QUEUE = f"{MOUNT}/postfix"
 MAILDIR = f"{MOUNT}/maildir"
 DOMAIN = "lab.test"
+OPERATIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                          "../../../docs/OPERATIONS.md")
 OWNER = 5000                       # of the Maildirs; no name needed
 
 MAIN = f"""# the lab's Postfix
@@ -65,7 +68,18 @@ def configure(root, milter=None, chroot=True):
     if not chroot:
         services = unchrooted(services)
     write(f"{folder}/master.cf", services)
+    if milter:
+        add_release_service(folder)
     os.makedirs(f"{root}{MOUNT}", exist_ok=True)
+
+
+def add_release_service(folder):
+    """As docs/OPERATIONS.md says it."""
+    with open(OPERATIONS, encoding="utf-8") as f:
+        lines = [shlex.split(line) for line in f
+                 if line.startswith("    postconf -") and "postern-release" in line]
+    for _, *words in lines:
+        run(["postconf", "-c", folder, *words])
 
 
 def unchrooted(services):

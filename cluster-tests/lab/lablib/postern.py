@@ -6,7 +6,7 @@ import os
 from . import cluster, mail
 from .base import LabError, read, run, wait_for, write
 from .node import Node
-from .rig import INSIDE
+from .rig import INSIDE, VIP
 
 AGENT = "usr/lib/ocf/resource.d/postern/scanner"
 SHARED = "/srv/shared"
@@ -17,6 +17,8 @@ SIGNATURES = "/etc/postern/lab.ndb"
 
 CONFIG = """# written by the lab
 state_dir = "{state_dir}"
+release_socket = "{queue}/public/postern-release"
+clamd_listen = {{ "inet:{vip}:3310", "unix:/run/postern/clamd/clamd.sock" }}
 """
 SHARED_CONFIG = """state_storage = "shared"
 milter_listen = { "inet:127.0.0.1:8894" }
@@ -74,7 +76,7 @@ def install(lab, root):
     run(["/bin/sh", "-c",
          'tar -C "$0" -cf - . | tar -C "$1" -xpf - --keep-directory-symlink '
          '--no-overwrite-dir --no-same-owner', lab.state["stage"], root], timeout=120)
-    text = CONFIG.format(state_dir=state_dir(lab))
+    text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP)
     if not promotable(lab):
         text += SHARED_CONFIG
     write(f"{root}/etc/postern/postern.conf", text, 0o644)
