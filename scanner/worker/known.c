@@ -58,15 +58,18 @@ stands_in_mails(const struct clam_layer *layer)
     return in_mails && !is_mail;
 }
 
-/* The bytes, what libclamav takes them for, and how deep they lie: all that a signature may ask. */
+/*
+ * The bytes, what libclamav takes them for, and how deep they lie: all that a signature may ask.
+ * The layer's bytes follow from the leaf's and the layer's size (visits.h).
+ */
 static char *
-make_key(const struct clam_layer *layer, const unsigned char sha256[32])
+make_key(const struct clam_layer *layer, const struct mime_leaf *leaf)
 {
     GString *text = g_string_new(NULL);
-    for (unsigned i = 0; i < 32; i++) {
-        g_string_append_printf(text, "%02x", sha256[i]);
+    for (size_t i = 0; i < sizeof leaf->sha256; i++) {
+        g_string_append_printf(text, "%02x", leaf->sha256[i]);
     }
-    g_string_append_printf(text, " %u %s", layer->level, layer->type);
+    g_string_append_printf(text, " %zu %u %s", layer->size, layer->level, layer->type);
     char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text->str, (gssize)text->len);
     g_string_free(text, TRUE);
     return key;
@@ -127,22 +130,22 @@ adopt(const struct facts *inside, const char *path)
 }
 
 bool
-known_enter(const struct clam_layer *layer, const char *path, const unsigned char sha256[32])
+known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf)
 {
-    if (known.facts == NULL || !stands_in_mails(layer) || layer->derived || path == NULL ||
-        *path == '\0' || layer->size < KNOWN_SIZE_MIN || known.asks >= KNOWN_ASKS_MAX) {
+    if (known.facts == NULL || !stands_in_mails(layer) || layer->derived || leaf == NULL ||
+        *leaf->path == '\0' || layer->size < KNOWN_SIZE_MIN || known.asks >= KNOWN_ASKS_MAX) {
         return false;
     }
     known.asks++;
     struct asked *asked = g_new0(struct asked, 1);
-    asked->key = make_key(layer, sha256);
-    asked->path = g_strdup(path);
+    asked->key = make_key(layer, leaf);
+    asked->path = g_strdup(leaf->path);
     g_autoptr(facts_t) inside = known.ask(known.data, asked->key);
     if (inside == NULL) {
         g_ptr_array_add(known.scanned, asked);
         return false;
     }
-    adopt(inside, path);
+    adopt(inside, leaf->path);
     asked_free(asked);
     return true;
 }

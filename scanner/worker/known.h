@@ -19,6 +19,7 @@
 
 #include "clam.h"
 #include "facts.h"
+#include "leaves.h"
 
 /* Asking costs about 0.1 ms; libclamav takes that for 1 KB. Below, a scan costs little as well. */
 #define KNOWN_SIZE_MIN (8U << 10)
@@ -34,11 +35,10 @@ void known_set(known_ask *ask, void *data);
 /* A scan begins; FACTS (borrowed) until known_end(). */
 void known_begin(struct facts *facts);
 /*
- * libclamav enters a layer; PATH is that of the MIME part that consists of exactly these bytes,
- * NULL when it is none. SHA256: of the layer. Returns true when it is known: what is inside is in
- * the facts, and it need not be scanned.
+ * libclamav enters a layer; LEAF is the MIME part that it is, NULL = none. To be called for every
+ * layer. Returns true when it is known: what is inside is in the facts, and it need not be scanned.
  */
-bool known_enter(const struct clam_layer *layer, const char *path, const unsigned char sha256[32]);
+bool known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf);
 /*
  * The scan has ended. A new reference: what was asked for, not known, and scanned, with what is
  * inside: {KEY: facts, ...}; NULL when there is nothing.

@@ -4,7 +4,6 @@
 
 #include <string.h>
 #include <glib.h>
-#include <openssl/evp.h>
 
 #include "bounds.h"
 #include "faultguard.h"
@@ -35,8 +34,7 @@ struct scan {
     GHashTable *seen; /* paths of objects */
     bool postpone;    /* the object is a mail: not now if libclamav does not take it for one */
     bool postponed;
-    GHashTable *inner; /* SHA-256 (GBytes) of what is in the mail; NULL = neither kept nor asked */
-    bool again;        /* what is in INNER has been scanned */
+    bool again; /* what is in the mail has been scanned */
 };
 
 static bool
@@ -93,47 +91,23 @@ is_too_much(const struct scan *scan, const struct clam_layer *layer)
     return too_much != NULL;
 }
 
-/* Of a mail that is scanned in two ways: scanned the first time, and needed not again. */
+/* Returns true when the layer need not be scanned: now, or at all. */
 static bool
-is_repeated(const struct scan *scan, const struct clam_layer *layer, const unsigned char sha256[32])
-{
-    if (scan->inner == NULL || layer->level == 0) {
-        return false;
-    }
-    GBytes *key = g_bytes_new(sha256, 32);
-    bool repeated = scan->again && g_hash_table_contains(scan->inner, key);
-    g_hash_table_add(scan->inner, key);
-    return repeated;
-}
-
-/* Returns true when the layer need not be scanned, because it has been. */
-static bool
-may_pass(struct scan *scan, const struct clam_layer *layer, const struct mime_leaf *leaf,
-         unsigned char sha256[32], bool hashed)
+may_pass(struct scan *scan, const struct clam_layer *layer, const struct mime_leaf *leaf)
 {
     if (layer->level == 0 && scan->postpone && g_strcmp0(layer->type, "CL_TYPE_MAIL") != 0) {
         scan->postponed = true;
         return true;
     }
-    if (layer->derived || layer->data == NULL || (leaf == NULL && scan->inner == NULL)) {
-        return known_enter(layer, NULL, NULL);
-    }
-    if (!hashed) {
-        EVP_Digest(layer->data, layer->size, sha256, NULL, EVP_sha256(), NULL);
-    }
-    /* In this order: who passes as known must be remembered for the second time too. */
-    return is_repeated(scan, layer, sha256) ||
-           known_enter(layer, leaf != NULL ? leaf->path : NULL, sha256);
+    return known_enter(layer, leaf);
 }
 
 static bool
 on_enter(void *data, const struct clam_layer *layer)
 {
     struct scan *scan = data;
-    unsigned char sha256[32];
-    bool hashed = false;
-    struct mime_leaf *leaf =
-        layer->derived ? NULL : visits_find(scan->leaves, layer, sha256, &hashed);
+    bool whole = false;
+    struct mime_leaf *leaf = layer->derived ? NULL : visits_find(scan->leaves, layer, &whole);
     if (g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0) {
         scan->taken_for_mail |= layer->level == 0;
         if (leaf != NULL) {
@@ -141,9 +115,9 @@ on_enter(void *data, const struct clam_layer *layer)
         }
     }
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
-                                     scan->path, hashed ? sha256 : NULL);
+                                     scan->path, whole ? leaf->sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
-    if (may_pass(scan, layer, leaf, sha256, hashed)) {
+    if (may_pass(scan, layer, leaf)) {
         layers_known(&scan->layers);
         return true;
     }
@@ -213,7 +187,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
 {
     const struct clam_sink sink = {
         .enter = on_enter,
-        .plain = scan->plain,
+        .plain = scan->plain || scan->again,
         .leave = on_leave,
         .member = on_member,
         .found = on_found,
@@ -279,13 +253,10 @@ scan_message(struct scan *scan, const unsigned char *data, size_t len)
     if (!scan->postponed || scan->stopped) {
         return;
     }
-    scan->inner =
-        g_hash_table_new_full(g_bytes_hash, g_bytes_equal, (GDestroyNotify)g_bytes_unref, NULL);
     scan_as_mail(scan, data, len, "");
     scan->again = true;
     scan_bytes(scan, data, len, "");
     scan->again = false;
-    g_clear_pointer(&scan->inner, g_hash_table_unref);
 }
 
 /* A mail in the mail: what the first reading of the whole has not taken apart in other ways. */

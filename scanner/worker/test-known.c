@@ -234,8 +234,7 @@ find(const char *leaf_text, const char *type, const char *filename, const char *
     g_autofree char *type_copy = g_strdup(type);
     g_autofree char *name_copy = g_strdup(filename);
     const struct part part = {.path = (char[]){"1"}, .type = type_copy, .filename = name_copy};
-    unsigned char sha256[32];
-    bool hashed = false;
+    bool whole = false;
     g_clear_pointer(&leaves, g_ptr_array_unref);
     if (leaf_text == NULL) {
         return NULL;
@@ -249,7 +248,7 @@ find(const char *leaf_text, const char *type, const char *filename, const char *
     visits_prepare(leaves, facts);
     const struct clam_layer layer = {
         .level = 1, .data = (const unsigned char *)seen, .size = strlen(seen)};
-    struct mime_leaf *leaf = visits_find(leaves, &layer, sha256, &hashed);
+    struct mime_leaf *leaf = visits_find(leaves, &layer, &whole);
     assert_true(leaf == NULL || leaf->visited);
     return leaf;
 }

@@ -2,7 +2,6 @@
 #include "visits.h"
 
 #include <string.h>
-#include <openssl/evp.h>
 
 static bool
 is_body_text(const struct mime_leaf *leaf, const struct facts *facts)
@@ -34,20 +33,20 @@ without_line_ends(const unsigned char *data, size_t size)
     return size;
 }
 
-static void
-note_bare(struct mime_leaf *leaf)
+/* How much of a plain text remains without CRs and the last line ends. */
+static size_t
+count_bare(const struct mime_leaf *leaf)
 {
-    g_autofree unsigned char *bare = g_malloc(leaf->size);
-    size_t size = 0;
-    for (size_t i = 0; i < leaf->size; i++) {
-        bare[size] = leaf->data[i];
-        size += leaf->data[i] != '\r';
+    const unsigned char *end = leaf->data + leaf->size;
+    size_t returns = 0;
+    while (end > leaf->data && (end[-1] == '\n' || end[-1] == '\r')) {
+        end--;
     }
-    size = without_line_ends(bare, size);
-    if (size > 0) {
-        EVP_Digest(bare, size, leaf->bare_sha256, NULL, EVP_sha256(), NULL);
-        leaf->bare_size = size;
+    for (const unsigned char *p = leaf->data; (p = memchr(p, '\r', (size_t)(end - p))) != NULL;
+         p++) {
+        returns++;
     }
+    return (size_t)(end - leaf->data) - returns;
 }
 
 void
@@ -56,67 +55,56 @@ visits_prepare(GPtrArray *leaves, const struct facts *facts)
     for (guint i = 0; i < leaves->len; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(leaves, i);
         if (leaf->size > 0 && is_body_text(leaf, facts) && is_plain(leaf)) {
-            note_bare(leaf);
+            leaf->bare_size = count_bare(leaf);
         }
     }
 }
 
-/* Sums of a layer, made when they are needed first. */
-struct sums {
-    const struct clam_layer *layer;
-    size_t bare_size; /* without the line ends at its end */
-    unsigned char *sha256;
-    bool hashed;
-    unsigned char bare_sha256[32];
-    bool bare_hashed;
-};
-
 static bool
-is_whole(struct sums *sums, const struct mime_leaf *leaf)
+is_whole(const struct mime_leaf *leaf, const struct clam_layer *layer)
 {
-    if (leaf->size != sums->layer->size) {
-        return false;
-    }
-    if (!sums->hashed) {
-        EVP_Digest(sums->layer->data, sums->layer->size, sums->sha256, NULL, EVP_sha256(), NULL);
-        sums->hashed = true;
-    }
-    return memcmp(leaf->sha256, sums->sha256, sizeof leaf->sha256) == 0;
+    return leaf->size == layer->size && leaf->size > 0 &&
+           memcmp(leaf->data, layer->data, leaf->size) == 0;
 }
 
+/* SIZE: of the layer, without the line ends at its end. */
 static bool
-is_bare(struct sums *sums, const struct mime_leaf *leaf)
+is_bare(const struct mime_leaf *leaf, const struct clam_layer *layer, size_t size)
 {
-    if (leaf->bare_size == 0 || leaf->bare_size != sums->bare_size) {
+    if (leaf->bare_size == 0 || leaf->bare_size != size) {
         return false;
     }
-    if (!sums->bare_hashed) {
-        EVP_Digest(sums->layer->data, sums->bare_size, sums->bare_sha256, NULL, EVP_sha256(), NULL);
-        sums->bare_hashed = true;
+    for (size_t i = 0, at = 0; i < size; i++, at++) {
+        at += leaf->data[at] == '\r';
+        if (leaf->data[at] != layer->data[i]) {
+            return false;
+        }
     }
-    return memcmp(leaf->bare_sha256, sums->bare_sha256, sizeof leaf->bare_sha256) == 0;
+    return true;
 }
 
 struct mime_leaf *
-visits_find(GPtrArray *leaves, const struct clam_layer *layer, unsigned char sha256[32],
-            bool *ret_hashed)
+visits_find(GPtrArray *leaves, const struct clam_layer *layer, bool *ret_whole)
 {
     struct mime_leaf *found = NULL;
     if (layer->data == NULL) {
         return NULL;
     }
-    struct sums sums = {
-        .layer = layer, .bare_size = without_line_ends(layer->data, layer->size), .sha256 = sha256};
+    size_t bare_size = without_line_ends(layer->data, layer->size);
     for (guint i = 0; i < leaves->len; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(leaves, i);
-        if (is_whole(&sums, leaf) || is_bare(&sums, leaf)) {
-            leaf->visited = true;
-            found = found == NULL || found->shown ? leaf : found;
+        bool whole = is_whole(leaf, layer);
+        if (!whole && !is_bare(leaf, layer, bare_size)) {
+            continue;
+        }
+        leaf->visited = true;
+        if (found == NULL || found->shown) {
+            found = leaf;
+            *ret_whole = whole;
         }
     }
     if (found != NULL) {
         found->shown = true;
     }
-    *ret_hashed = sums.hashed;
     return found;
 }

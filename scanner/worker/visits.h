@@ -26,9 +26,8 @@ void visits_prepare(GPtrArray *leaves, const struct facts *facts);
 
 /*
  * The leaf that the layer is, of several the first that was not shown yet; all of them are marked
- * as visited. *RET_HASHED: SHA256 is made, of the whole layer.
+ * as visited. *RET_WHOLE: byte for byte.
  */
-struct mime_leaf *visits_find(GPtrArray *leaves, const struct clam_layer *layer,
-                              unsigned char sha256[32], bool *ret_hashed);
+struct mime_leaf *visits_find(GPtrArray *leaves, const struct clam_layer *layer, bool *ret_whole);
 
 #endif
