@@ -95,8 +95,8 @@ test_by_another(void **state)
     /* Also when it was busy with another message at first. */
     struct result next = {0};
     struct result rest = {0};
-    assert_non_null(pool_scan(t.pool, fd, on_done, &next));
-    assert_non_null(pool_scan_by_another(t.pool, fd, 4, on_done, &rest));
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &next));
+    assert_non_null(pool_scan_by_another(t.pool, fd, 4, play_on_done, &rest));
     worker_answer(four, worker_take(four, "x"), NULL, false);
     check_result(&next, NULL, false);
     engine_expect("kill", 4);
