@@ -552,6 +552,14 @@ on_entity(void *data, GByteArray *entity, bool blank)
     g_byte_array_unref(entity);
 }
 
+static void
+find_entities(struct walk *walk, const unsigned char *data, size_t len, const char *path)
+{
+    if (!reading_entities(data, len, on_entity, walk)) {
+        facts_add_unscanned(walk->facts, CAUSE_LIMIT, "size of MIME parts", path);
+    }
+}
+
 /* Whatever else could be a part. Then nothing of the message is clearly mapped. */
 static void
 read_otherwise(struct walk *walk, const unsigned char *data, size_t len)
@@ -560,7 +568,7 @@ read_otherwise(struct walk *walk, const unsigned char *data, size_t len)
         struct part *part = g_ptr_array_index(walk->facts->parts, i);
         part->from = part->body_from = part->to = 0;
     }
-    reading_entities(data, len, on_entity, walk);
+    find_entities(walk, data, len, "");
 }
 
 static void
@@ -609,7 +617,7 @@ mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArr
     walk_mail(&walk, data, len, path, 0);
     add_inline(&walk, data, len, path);
     if (walk.odd) {
-        reading_entities(data, len, on_entity, &walk);
+        find_entities(&walk, data, len, path);
     }
     complain(facts, before, path);
 }

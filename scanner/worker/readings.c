@@ -8,6 +8,10 @@
 
 /* How far a header may lie behind leading blank lines or mbox lines. */
 #define LOOK_AT 65536
+/* Bytes of entities that have delimiters of other kinds in them: nested ones are seen repeatedly.
+ */
+#define LONG_FACTOR 16
+#define LONG_BASE (1U << 20)
 
 bool
 reading_is_header(const unsigned char *line, size_t len)
@@ -105,6 +109,11 @@ reading_normalised(const unsigned char *data, size_t len)
 }
 
 struct cursor {
+    const unsigned char *at;
+    const unsigned char *end;
+};
+
+struct text {
     const unsigned char *at;
     const unsigned char *end;
 };
@@ -210,21 +219,82 @@ skip_body(struct cursor *cursor)
     return cursor->end;
 }
 
-void
+/* The line that ends just before AT begins there. */
+static const unsigned char *
+line_before(const unsigned char *data, const unsigned char *at)
+{
+    const unsigned char *newline =
+        at - data > 1 ? memrchr(data, '\n', (size_t)(at - data) - 1) : NULL;
+    return newline != NULL ? newline + 1 : data;
+}
+
+static void
+report(const struct text *head, const unsigned char *body, const unsigned char *body_end,
+       reading_found *found, void *found_data)
+{
+    GByteArray *entity = g_byte_array_new();
+    g_byte_array_append(entity, head->at, (guint)(head->end - head->at));
+    g_byte_array_append(entity, (const unsigned char *)"\n", 1);
+    g_byte_array_append(entity, body, (guint)(body_end - body));
+    found(found_data, entity, body > head->end);
+}
+
+/* DELIMITER without blanks and the two dashes of a last one: what all of its kind begin with. */
+static struct text
+kind_of(struct text delimiter)
+{
+    while (delimiter.end > delimiter.at && strchr(" \t\r\n", delimiter.end[-1]) != NULL) {
+        delimiter.end--;
+    }
+    if (delimiter.end - delimiter.at > 4 && memcmp(delimiter.end - 2, "--", 2) == 0) {
+        delimiter.end -= 2;
+    }
+    return delimiter;
+}
+
+/* Where a body that goes on to AT, and there to a delimiter of another kind, ends for who knows
+ * only its own KIND. */
+static const unsigned char *
+end_of_kind(const struct text *kind, const unsigned char *at, const unsigned char *end)
+{
+    size_t len = (size_t)(kind->end - kind->at);
+    struct cursor cursor = {.at = at, .end = end};
+    const unsigned char *line;
+    size_t n;
+    while (next_line(&cursor, &line, &n)) {
+        if (n >= len && memcmp(line, kind->at, len) == 0) {
+            line -= line > at && line[-1] == '\n' ? 1 : 0;
+            return line - (line > at && line[-1] == '\r' ? 1 : 0);
+        }
+    }
+    return end;
+}
+
+bool
 reading_entities(const unsigned char *data, size_t len, reading_found *found, void *found_data)
 {
     struct cursor cursor = {.at = data, .end = data + len};
+    struct text delimiter = {data, data};
+    size_t room = LONG_FACTOR * len + LONG_BASE;
     while (cursor.at < cursor.end) {
-        const unsigned char *head = cursor.at;
-        const unsigned char *head_end = skip_headers(&cursor);
+        struct text head = {cursor.at, NULL};
+        head.end = skip_headers(&cursor);
         const unsigned char *body = cursor.at;
         const unsigned char *body_end = skip_body(&cursor);
-        if (head_end > head && body_end > body && names_content(head, (size_t)(head_end - head))) {
-            GByteArray *entity = g_byte_array_new();
-            g_byte_array_append(entity, head, (guint)(head_end - head));
-            g_byte_array_append(entity, (const unsigned char *)"\n", 1);
-            g_byte_array_append(entity, body, (guint)(body_end - body));
-            found(found_data, entity, body > head_end);
+        if (head.end > head.at && names_content(head.at, (size_t)(head.end - head.at))) {
+            struct text kind = kind_of(delimiter);
+            const unsigned char *far = kind.end - kind.at > 2 && room > 0
+                                           ? end_of_kind(&kind, body_end, cursor.end)
+                                           : body_end;
+            if (body_end > body) {
+                report(&head, body, body_end, found, found_data);
+            }
+            if (far > body_end) {
+                report(&head, body, far, found, found_data);
+                room -= MIN(room, (size_t)(far - body));
+            }
         }
+        delimiter = (struct text){line_before(data, cursor.at), cursor.at};
     }
+    return room > 0;
 }

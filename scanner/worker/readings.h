@@ -44,9 +44,11 @@ typedef void reading_found(void *data, GByteArray *entity, bool blank);
  * Calls FOUND for everything that looks like a MIME entity: at the beginning, or behind a line
  * that begins with "--", whatever boundaries were declared and wherever the multipart should have
  * ended; header lines, one of them a MIME header, and then the body up to the next such line,
- * whether an empty line stands in between or not. Takes linear time.
+ * whether an empty line stands in between or not; and up to the next line that begins like the one
+ * before the headers, where that is another. Takes linear time. Returns false when that was too
+ * much: some were seen only up to the next line.
  */
-void reading_entities(const unsigned char *data, size_t len, reading_found *found,
+bool reading_entities(const unsigned char *data, size_t len, reading_found *found,
                       void *found_data);
 
 #endif

@@ -133,6 +133,9 @@ test_entities(void **state)
     g_autoptr(GString) all = g_string_new(NULL);
     reading_entities((const unsigned char *)mail, sizeof mail - 1, collect, all);
     assert_string_equal(all->str, "[Content-Type: a/b\n\nroot][Content-Type: c/d\n e\r\n\none]"
+                                  "[Content-Type: c/d\n e\r\n\none\r\n--y\n"
+                                  "Content-Transfer-Encoding: base64\nAAAA\n-- \nsig\n--y--\n"
+                                  "Subject: none\n\n--z]"
                                   "![Content-Transfer-Encoding: base64\n\nAAAA\n-- \nsig]");
 }
 
