@@ -44,6 +44,31 @@ matches(const char *pattern, const char *text)
     return g_pattern_match_simple(folded_pattern, folded);
 }
 
+/*
+ * As everybody writes it: a client may say <@relay:"jo"@lab.test.> for <jo@lab.test> (RFC 5321,
+ * 4.1.2 and appendix C), and the MTA delivers both to the same.
+ */
+static char *
+address_plain(const char *address)
+{
+    const char *route = *address == '@' ? strchr(address, ':') : NULL;
+    const char *from = route != NULL ? route + 1 : address;
+    const char *at = strrchr(from, '@');
+    const char *end = at != NULL ? at : from + strlen(from);
+    GString *plain = g_string_new(NULL);
+    for (const char *p = from; p < end; p++) {
+        p += *p == '\\' && p + 1 < end ? 1 : 0;
+        if (*p != '"' || (p > from && p[-1] == '\\')) {
+            g_string_append_c(plain, *p);
+        }
+    }
+    g_string_append(plain, end);
+    if (at != NULL && g_str_has_suffix(at, ".")) {
+        g_string_truncate(plain, plain->len - 1);
+    }
+    return g_string_free(plain, FALSE);
+}
+
 static bool
 address_matches(const char *pattern, const char *address)
 {
@@ -68,8 +93,9 @@ static bool
 addresses_fit(char **patterns, const char *address)
 {
     bool fits = patterns == NULL || *patterns == NULL;
-    for (char **p = patterns; !fits && address != NULL && *p != NULL; p++) {
-        fits = address_matches(*p, address);
+    g_autofree char *plain = fits || address == NULL ? NULL : address_plain(address);
+    for (char **p = patterns; !fits && plain != NULL && *p != NULL; p++) {
+        fits = address_matches(*p, plain) || address_matches(*p, address);
     }
     return fits;
 }

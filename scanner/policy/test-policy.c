@@ -332,6 +332,36 @@ test_rule_conditions(void **state)
     rule_free(rule);
 }
 
+/* One mailbox, written in all the ways that an MTA takes for it. */
+static void
+test_spellings(void **state)
+{
+    static const char *const spellings[] = {
+        "boss@lab.test",     "BOSS@Lab.Test.",      "\"boss\"@lab.test",
+        "b\\oss@lab.test",   "\"b\\oss\"@lab.test", "@relay.test:boss@lab.test",
+        "bo\"ss\"@lab.test",
+    };
+    static const char *const others[] = {"boss", "boss@lab.test.org", "\"boss@lab.test\"@x.test",
+                                         "\\\"boss@lab.test"};
+    static char boss[] = "boss@lab.test";
+    static char *patterns[] = {boss, NULL};
+    g_autoptr(envelope_t) e = envelope_make("a@x.example", "any@lab.test", NULL);
+    struct rule *rule = rule_new("boss");
+    (void)state;
+    rule->recipients = g_strdupv(patterns);
+    for (size_t i = 0; i < G_N_ELEMENTS(spellings); i++) {
+        if (!rule_fits(rule, e, spellings[i])) {
+            fail_msg("%s", spellings[i]);
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        if (rule_fits(rule, e, others[i])) {
+            fail_msg("%s", others[i]);
+        }
+    }
+    rule_free(rule);
+}
+
 /* Several things the matter: the strictest action, and the words for that. */
 static void
 test_several_situations(void **state)
@@ -420,10 +450,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),           cmocka_unit_test(test_long_names),
-        cmocka_unit_test(test_too_many_parts),  cmocka_unit_test(test_rules),
-        cmocka_unit_test(test_rule_conditions), cmocka_unit_test(test_several_situations),
-        cmocka_unit_test(test_store_failed),    cmocka_unit_test(test_store_failed_others),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_long_names),
+        cmocka_unit_test(test_too_many_parts),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_rule_conditions),
+        cmocka_unit_test(test_several_situations),
+        cmocka_unit_test(test_store_failed),
+        cmocka_unit_test(test_store_failed_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
