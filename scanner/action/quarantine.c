@@ -9,6 +9,7 @@
 #include "catalog.h"
 #include "copy.h"
 #include "incident.h"
+#include "log.h"
 #include "note.h"
 #include "origin.h"
 
@@ -164,6 +165,21 @@ release_describe(struct state *state, const struct catalog_found *found, json_t 
     return 0;
 }
 
+static int
+lost_note(struct state *state, void *data)
+{
+    return catalog_set_missing(state_db(state), data, TRUE);
+}
+
+/* The list is to say so from now on, not only after the next start. */
+static int
+lost(struct state *state, char *key)
+{
+    log_err("quarantine: the file of %s is gone, though it was kept", key);
+    (void)state_write(state, lost_note, key);
+    return -ENODATA;
+}
+
 int
 quarantine_show(struct state *state, const char *key, gint64 uid, json_t **ret_meta, int *ret_fd)
 {
@@ -176,7 +192,7 @@ quarantine_show(struct state *state, const char *key, gint64 uid, json_t **ret_m
     }
     rc = copy_open(state_quarantine_fd(state), found.key, &meta, ret_fd == NULL ? NULL : &fd, NULL);
     if (rc < 0) {
-        return rc == -ENOENT ? -ENODATA : rc;
+        return rc == -ENOENT ? lost(state, found.key) : rc;
     }
     json_object_set_new(meta, "attempts", json_integer(found.attempts));
     struct incident record = {

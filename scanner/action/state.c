@@ -325,10 +325,14 @@ epoch_store(struct state *state)
 static int
 start_note(struct state *state, void *data)
 {
-    g_autofree char *detail =
-        g_strdup_printf("epoch %" G_GUINT64_FORMAT " on %s; before it %s%s", state->epoch,
-                        g_get_host_name(), lease_found_owner(state->lease),
-                        lease_found_clean(state->lease) ? "" : ", which did not close the state");
+    g_autofree char *before =
+        lease_found_epoch(state->lease) == 0
+            ? g_strdup("")
+            : g_strdup_printf("; before it %s%s", lease_found_owner(state->lease),
+                              lease_found_clean(state->lease) ? ""
+                                                              : ", which did not close the state");
+    g_autofree char *detail = g_strdup_printf("epoch %" G_GUINT64_FORMAT " on %s%s", state->epoch,
+                                              g_get_host_name(), before);
     const struct incident incident = {
         .kind = INCIDENT_START, .uid = INCIDENT_NOBODY, .detail = detail};
     (void)data;

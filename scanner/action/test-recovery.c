@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -76,6 +77,25 @@ test_database_damaged(void **data)
     close(fd);
     check_rebuilt(f);
     assert_int_equal(fixture_kept_aside(f), 1);
+}
+
+/* Who wants to see it notices, and the list says so from then on. */
+static void
+test_file_lost_while_open(void **data)
+{
+    struct fixture *f = *data;
+    json_t *rows = NULL;
+    json_t *meta = NULL;
+    g_autoptr(state_t) state = fixture_open(f);
+    assert_int_equal(fixture_store(state, "one", "Q1"), 0);
+    g_autofree char *file = fixture_first_file(f);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(fixture_list(state, 0, 1, &rows), 0);
+    const char *key = json_string_value(json_object_get(json_array_get(rows, 0), "key"));
+    assert_int_equal(fixture_missing(state), 0);
+    assert_int_equal(fixture_show(state, key, &meta, NULL), -ENODATA);
+    assert_int_equal(fixture_missing(state), 1);
+    json_decref(rows);
 }
 
 static void
@@ -200,13 +220,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_database_lost),
-        T(test_database_garbage),
-        T(test_database_damaged),
-        T(test_row_without_file),
-        T(test_adoption_of_strange_files),
-        T(test_strange_notes),
-        T(test_temporary_files_removed),
+        T(test_database_lost),    T(test_database_garbage),
+        T(test_database_damaged), T(test_file_lost_while_open),
+        T(test_row_without_file), T(test_adoption_of_strange_files),
+        T(test_strange_notes),    T(test_temporary_files_removed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

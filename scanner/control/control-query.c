@@ -55,8 +55,9 @@ query_refuse(struct control_client *client, int error)
     } sentences[] = {
         {-ENOENT, "no such entry in the quarantine"},
         {-ENOTUNIQ, "more than one entry begins so; give more of the key"},
-        {-ENODATA, "the entry's file is gone from state_dir; look into the log"},
-        {-EBADMSG, "the entry's file is damaged; look at it in state_dir"},
+        {-ENODATA, "the entry's file is gone from state_dir: put it back from a backup, or delete "
+                   "the entry"},
+        {-EBADMSG, "the entry's file is damaged; look at quarantine/KEY.eml in state_dir"},
         {-EBUSY, "the entry is being released; wait for the end of that"},
         {-EALREADY, "somebody has released the entry meanwhile; when it is to be delivered once "
                     "more, release it again"},
