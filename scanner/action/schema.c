@@ -49,6 +49,8 @@ static const char *const steps[SCHEMA_VERSION] = {
     " messages INTEGER NOT NULL, infected INTEGER NOT NULL, unscanned INTEGER NOT NULL,"
     " errors INTEGER NOT NULL, bytes INTEGER NOT NULL, PRIMARY KEY(by, hour, name))"
     " WITHOUT ROWID;"
+    "CREATE TABLE strike(key TEXT PRIMARY KEY, body TEXT NOT NULL,"
+    " count INTEGER NOT NULL, last INTEGER NOT NULL);"
     "PRAGMA user_version=2;",
 };
 

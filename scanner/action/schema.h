@@ -8,7 +8,7 @@
  * A version is never changed once it was released: what is new is a new one.
  *
  *   1  meta, quarantine, attempt
- *   2  quarantine: origin, deleting, release; usage (kept by triggers), incident, tally
+ *   2  quarantine: origin, deleting, release; usage (kept by triggers), incident, tally, strike
  */
 
 #include "db.h"

@@ -74,8 +74,12 @@ digest_header(GChecksum *sum, const char *text, gsize len)
     }
 }
 
-char *
-strikes_key(const char *body_hash, int fd)
+/*
+ * What a message is known by: SHA-256 over BODY_HASH and the header in FD but for what changes on
+ * the way (Received, Message-ID, Date, signatures, our own).
+ */
+static char *
+make_key(const char *body_hash, int fd)
 {
     g_autofree char *header = g_malloc(HEADER_MAX);
     g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -121,7 +125,7 @@ strikes_count(const struct strikes *strikes, const char *body_hash, int fd)
     if (!g_hash_table_contains(strikes->bodies, body_hash)) {
         return 0;
     }
-    g_autofree char *key = strikes_key(body_hash, fd);
+    g_autofree char *key = make_key(body_hash, fd);
     const struct entry *entry = g_hash_table_lookup(strikes->entries, key);
     gint64 oldest = now_seconds() - (gint64)strikes->settings->poison_age;
     return entry == NULL || entry->last < oldest ? 0 : entry->count;
@@ -146,14 +150,9 @@ struct strike_work {
 };
 
 static int
-table_prepare(struct db *db, gint64 oldest)
+table_expire(struct db *db, gint64 oldest)
 {
-    int rc = db_exec(db, "CREATE TABLE IF NOT EXISTS strike(key TEXT PRIMARY KEY,"
-                         " body TEXT NOT NULL, count INTEGER NOT NULL, last INTEGER NOT NULL)");
-    if (rc == 0) {
-        rc = db_run(db, "DELETE FROM strike WHERE last < ?1", DB_VALUES(DB_NUMBER(oldest)));
-    }
-    return rc;
+    return db_run(db, "DELETE FROM strike WHERE last < ?1", DB_VALUES(DB_NUMBER(oldest)));
 }
 
 static int
@@ -203,7 +202,7 @@ work_run(struct state *state, void *data)
     if (rc < 0) {
         return rc;
     }
-    rc = table_prepare(db, work->oldest);
+    rc = table_expire(db, work->oldest);
     if (rc == 0 && work->entry != NULL) {
         rc = table_add(db, work->entry);
     }
@@ -280,7 +279,7 @@ void
 strikes_add(struct strikes *strikes, const char *body_hash, int fd, strikes_done *done, void *data)
 {
     struct entry *entry = g_new0(struct entry, 1);
-    entry->key = strikes_key(body_hash, fd);
+    entry->key = make_key(body_hash, fd);
     entry->body = g_strdup(body_hash);
     entry->last = now_seconds();
     work_submit(strikes, entry, done, data);

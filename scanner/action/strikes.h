@@ -42,10 +42,4 @@ typedef void strikes_done(void *data, int result, guint64 count);
 void strikes_add(struct strikes *strikes, const char *body_hash, int fd, strikes_done *done,
                  void *data);
 
-/*
- * What a message is known by: SHA-256, hexadecimal, over BODY_HASH and the header in FD but for
- * what changes on the way (Received, Message-ID, Date, signatures, our own). g_free().
- */
-char *strikes_key(const char *body_hash, int fd);
-
 #endif

@@ -202,7 +202,7 @@ test_migration(void **data)
     assert_int_equal(db_open(path, FALSE, &db), 0);
     assert_int_equal(
         db_exec(db, "BEGIN; DROP TRIGGER quarantine_added; DROP TRIGGER quarantine_removed;"
-                    "DROP TABLE usage; DROP TABLE incident; DROP TABLE tally;"
+                    "DROP TABLE usage; DROP TABLE incident; DROP TABLE tally; DROP TABLE strike;"
                     "DROP INDEX quarantine_time; DROP INDEX quarantine_open;"
                     "ALTER TABLE quarantine DROP COLUMN origin;"
                     "ALTER TABLE quarantine DROP COLUMN deleting;"
