@@ -3,7 +3,8 @@
 
 #include <string.h>
 #include <glib.h>
-#include <openssl/evp.h>
+
+#include "text.h"
 
 /* A part that was asked for and is scanned now. */
 struct asked {
@@ -65,14 +66,10 @@ stands_in_mails(const struct clam_layer *layer)
 static char *
 make_key(const struct clam_layer *layer, const struct mime_leaf *leaf)
 {
-    GString *text = g_string_new(NULL);
-    for (size_t i = 0; i < sizeof leaf->sha256; i++) {
-        g_string_append_printf(text, "%02x", leaf->sha256[i]);
-    }
-    g_string_append_printf(text, " %zu %u %s", layer->size, layer->level, layer->type);
-    char *key = g_compute_checksum_for_string(G_CHECKSUM_SHA256, text->str, (gssize)text->len);
-    g_string_free(text, TRUE);
-    return key;
+    g_autofree char *hash = text_hex(leaf->sha256, sizeof leaf->sha256);
+    g_autofree char *text =
+        g_strdup_printf("%s %zu %u %s", hash, layer->size, layer->level, layer->type);
+    return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
 
 /* From PART's path to where it stands below FROM: "" itself, "/3/1" in it; NULL elsewhere. */
