@@ -63,12 +63,6 @@ param_find(const char *name)
     return NULL;
 }
 
-bool
-param_known(const char *name)
-{
-    return param_find(name) != NULL;
-}
-
 static char *
 known_names(void)
 {

@@ -4,16 +4,11 @@
 
 /* The resource's parameters: the rows of ocf/scanner.xml as the agent checks them. */
 
-#include <stdbool.h>
-
 #include "ocf.h"
 
 #define PARAM_CONFIG "config"
 #define PARAM_QUEUE_DIRECTORY "queue_directory"
 #define PARAM_PART "part"
-
-/* Is NAME a parameter of this agent? */
-bool param_known(const char *name);
 
 /*
  * Checks every parameter that was passed: known, and its value fit. Returns 0, or -EINVAL with

@@ -166,7 +166,6 @@ test_metadata_params(void **state)
     g_autoptr(GString) listed = g_string_new("parameter nonsense is not known; there are ");
     for (guint i = 0; i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
-        assert_true(param_known(name));
         g_string_append_printf(listed, "%s%s", i > 0 ? ", " : "", name);
     }
     /* The refusal lists exactly what the metadata has, so the code knows no more either. */

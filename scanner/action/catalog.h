@@ -11,7 +11,6 @@
  */
 
 #include <glib.h>
-#include <jansson.h>
 
 #include "copy.h"
 #include "db.h"

@@ -206,9 +206,3 @@ db_get(struct db *db, const char *sql, const struct db_value values[], gint64 *r
     }
     return MIN(rc, 0);
 }
-
-gint64
-db_last_row(struct db *db)
-{
-    return sqlite3_last_insert_rowid(db->handle);
-}

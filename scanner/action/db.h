@@ -61,7 +61,4 @@ int db_rows(struct db *db, db_statement *statement, db_row *row, json_t **ret);
 /* Runs SQL, which selects one number or none: 0. Returns 0 or -errno. */
 int db_get(struct db *db, const char *sql, const struct db_value values[], gint64 *ret);
 
-/* Row id of the last INSERT. */
-gint64 db_last_row(struct db *db);
-
 #endif

@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +14,6 @@
 #include "log.h"
 #include "note.h"
 #include "retention.h"
-#include "text.h"
 
 struct orphan {
     struct catalog_entry row; /* its texts belong to META and ENVELOPE */

@@ -10,12 +10,6 @@ static const char *const names[TALLY_KINDS] = {
     [TALLY_CLIENT] = "client",
 };
 
-const char *
-tally_by_name(enum tally_by by)
-{
-    return names[by];
-}
-
 gboolean
 tally_by_parse(const char *name, enum tally_by *ret)
 {

@@ -28,8 +28,7 @@ enum tally_by {
     TALLY_CLIENT,
     TALLY_KINDS,
 };
-/* "hour", "sender", "recipient", "client". */
-const char *tally_by_name(enum tally_by by);
+/* "hour", "sender", "recipient", "client"; returns FALSE when NAME is none. */
 gboolean tally_by_parse(const char *name, enum tally_by *ret);
 
 struct tally {

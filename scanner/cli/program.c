@@ -22,13 +22,6 @@ find(const char *name)
     return path;
 }
 
-gboolean
-program_exists(const char *name)
-{
-    g_autofree char *path = find(name);
-    return path != NULL;
-}
-
 static char *
 last_line(char *text)
 {

@@ -11,7 +11,4 @@
  */
 char *program_output(const char *const argv[], char **error_r);
 
-/* ARGV[0] can be run here. */
-gboolean program_exists(const char *name);
-
 #endif

@@ -3,7 +3,6 @@
 #include "clients.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,7 +11,6 @@
 #include "engine.h"
 #include "log.h"
 #include "packet.h"
-#include "text.h"
 
 #define CLIENTS_MAX 64
 /* Everybody can connect: who is refused must not fill the log. */

@@ -12,7 +12,6 @@
  * from all else.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #define CREW_READY_USEC (30 * 1000 * 1000ULL)

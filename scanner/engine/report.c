@@ -2,7 +2,6 @@
 #include "config.h"
 #include "report.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -65,8 +64,9 @@ report_to_json(const struct report *report)
                      (json_int_t)report->worker_memory);
 }
 
-char *
-report_line(const struct report *report)
+/* "STATE SINCE LOAD_SECONDS GENERATION\n" */
+static char *
+make_line(const struct report *report)
 {
     char seconds[G_ASCII_DTOSTR_BUF_SIZE];
     g_ascii_formatd(seconds, sizeof seconds, "%.3f", report->load_seconds);
@@ -97,7 +97,7 @@ report_publish(struct report *report, enum report_state state)
         report->state = state;
         report->since = (gint64)time(NULL);
     }
-    g_autofree char *line = report_line(report);
+    g_autofree char *line = make_line(report);
     if (g_strcmp0(line, report->line) == 0) {
         return 0;
     }

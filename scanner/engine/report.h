@@ -46,8 +46,6 @@ void report_set_text(char **field, const char *text);
 
 /* The state as JSON, a new reference. */
 json_t *report_to_json(const struct report *report);
-/* "STATE SINCE LOAD_SECONDS GENERATION\n", freed with g_free(). */
-char *report_line(const struct report *report);
 
 /*
  * Sets the state and, where the line changed, writes the state file, tells systemd and

@@ -12,7 +12,6 @@
  * so no device and no FIFO is ever opened.
  */
 
-#include <stdbool.h>
 #include <glib.h>
 
 /* Deepest directory below the one that was named (clamd's MaxDirectoryRecursion). */

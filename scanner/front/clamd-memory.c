@@ -153,12 +153,6 @@ clamd_content_fd(const struct clamd_content *content)
     return content->spool != NULL ? spool_fd(content->spool) : content->fd;
 }
 
-guint64
-clamd_content_size(const struct clamd_content *content)
-{
-    return content->size;
-}
-
 void
 clamd_memory_wait(struct clamd_memory *memory, clamd_memory_wake *wake, void *data)
 {

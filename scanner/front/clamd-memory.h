@@ -44,7 +44,6 @@ void clamd_content_set(struct clamd_content *content, int fd);
 void clamd_content_free(struct clamd_content *content);
 /* The sealed memfd, borrowed. */
 int clamd_content_fd(const struct clamd_content *content);
-guint64 clamd_content_size(const struct clamd_content *content);
 
 /* WAKE is called once, from the event loop, after memory was given back. */
 typedef void clamd_memory_wake(void *data);

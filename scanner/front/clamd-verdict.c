@@ -39,8 +39,9 @@ plain_text(const char *text)
     return copy;
 }
 
-bool
-clamd_verdict_is_heuristic(const char *name)
+/* It says already that something was not fully scanned. */
+static bool
+is_heuristic(const char *name)
 {
     return g_str_has_prefix(name, LIMITS) || g_str_has_prefix(name, ENCRYPTED);
 }
@@ -58,7 +59,7 @@ name_add(GPtrArray *names, const char *name)
 static void
 unscanned_add(GPtrArray *names, const struct unscanned *unscanned)
 {
-    if (clamd_verdict_is_heuristic(unscanned->detail)) {
+    if (is_heuristic(unscanned->detail)) {
         name_add(names, unscanned->detail);
     } else {
         name_add(names, cause_names[unscanned->cause]);

@@ -35,7 +35,4 @@ void clamd_verdict_error(const char *text, struct clamd_verdict *ret);
 /* Frees the texts; VERDICT itself is the caller's. */
 void clamd_verdict_clear(struct clamd_verdict *verdict);
 
-/* NAME is one of those that stand for "not fully scanned". */
-bool clamd_verdict_is_heuristic(const char *name);
-
 #endif

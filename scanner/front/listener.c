@@ -388,14 +388,6 @@ listener_open(sd_event *event, const struct listener_options *options, listener_
     return 0;
 }
 
-int
-listener_new(sd_event *event, const char *address, listener_accept *accepted, void *data,
-             struct listener **ret, char **error_r)
-{
-    const struct listener_options options = {.setting = "milter_listen", .address = address};
-    return listener_open(event, &options, accepted, data, ret, error_r);
-}
-
 /* Another posternd may have put its own socket there since. */
 static void
 remove_own(const struct listener *listener)

@@ -36,9 +36,6 @@ struct listener_options {
  */
 int listener_open(sd_event *event, const struct listener_options *options,
                   listener_accept *accepted, void *data, struct listener **ret, char **error_r);
-/* The same for an address of milter_listen. */
-int listener_new(sd_event *event, const char *address, listener_accept *accepted, void *data,
-                 struct listener **ret, char **error_r);
 /* Closes, and removes the unix socket that it has made. NULL is fine. */
 void listener_free(struct listener *listener);
 

@@ -241,13 +241,6 @@ milter_encode_replycode(GByteArray *out, const char *text)
 }
 
 void
-milter_encode_body(GByteArray *out, const void *bytes, gsize len)
-{
-    g_assert(len <= MILTER_CHUNK_SIZE);
-    milter_encode(out, SMFIR_REPLBODY, bytes, len);
-}
-
-void
 milter_encode_add_header(GByteArray *out, const char *name, const char *value)
 {
     guint start = packet_begin(out, SMFIR_ADDHEADER);

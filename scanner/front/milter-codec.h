@@ -95,8 +95,6 @@ void milter_encode(GByteArray *out, char reply, const void *data, gsize len);
 void milter_encode_options(GByteArray *out, const struct milter_options *mine);
 /* TEXT is "550 5.7.1 text"; the MTA takes % for the start of a format, so it is doubled. */
 void milter_encode_replycode(GByteArray *out, const char *text);
-/* A piece of the new body, at most MILTER_CHUNK_SIZE bytes; the first replaces all of the old. */
-void milter_encode_body(GByteArray *out, const void *bytes, gsize len);
 void milter_encode_add_header(GByteArray *out, const char *name, const char *value);
 /* INDEX counts the headers of that name from 1; an empty VALUE deletes. */
 void milter_encode_change_header(GByteArray *out, guint32 index, const char *name,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "milter.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 #include "counters.h"

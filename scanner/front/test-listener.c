@@ -229,8 +229,9 @@ test_public(void **state)
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         struct listener *listener = NULL;
         g_autofree char *error = NULL;
-        assert_int_equal(
-            listener_new(t.event, cases[i].address, on_accepted, NULL, &listener, &error), 0);
+        const struct listener_options options = {.setting = "milter_listen",
+                                                 .address = cases[i].address};
+        assert_int_equal(listener_open(t.event, &options, on_accepted, NULL, &listener, &error), 0);
         assert_int_equal(listener_is_public(listener), cases[i].is_public);
         listener_free(listener);
     }

@@ -74,12 +74,19 @@ on_accepted(void *data, int fd)
     close(fd);
 }
 
+static int
+listen_at(const char *address, struct listener **ret, char **error_r)
+{
+    const struct listener_options options = {.setting = "milter_listen", .address = address};
+    return listener_open(t.event, &options, on_accepted, &d, ret, error_r);
+}
+
 static void
 check_refused(const char *address, int error, const char *expected)
 {
     struct listener *listener = NULL;
     g_autofree char *text = NULL;
-    assert_int_equal(listener_new(t.event, address, on_accepted, &d, &listener, &text), error);
+    assert_int_equal(listen_at(address, &listener, &text), error);
     assert_null(listener);
     assert_non_null(strstr(text, address));
     assert_non_null(strstr(text, expected));
@@ -92,7 +99,7 @@ test_unix_socket(void **state)
     g_autofree char *error = NULL;
     struct stat st;
     (void)state;
-    assert_int_equal(listener_new(t.event, d.address, on_accepted, &d, &listener, &error), 0);
+    assert_int_equal(listen_at(d.address, &listener, &error), 0);
     assert_int_equal(stat(d.path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0660);
     int fd = unix_connect();
@@ -119,7 +126,7 @@ test_stale_socket(void **state)
     int dead = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(dead, (struct sockaddr *)&addr, sizeof addr), 0);
     close(dead);
-    assert_int_equal(listener_new(t.event, d.address, on_accepted, &d, &listener, &error), 0);
+    assert_int_equal(listen_at(d.address, &listener, &error), 0);
     /* Another process has put its own there since: that one is not removed. */
     assert_int_equal(unlink(d.path), 0);
     int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -139,7 +146,7 @@ test_inet(void **state)
         struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
         struct listener *listener = NULL;
         g_autofree char *error = NULL;
-        int rc = listener_new(t.event, addresses[i], on_accepted, &d, &listener, &error);
+        int rc = listen_at(addresses[i], &listener, &error);
         if (rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT) {
             continue; /* a machine without IPv6 */
         }
@@ -167,7 +174,6 @@ test_addresses_refused(void **state)
     check_refused("inet:localhost:25", -EINVAL, "must be numbers");
     check_refused("inet::25", -EINVAL, "must be numbers");
     check_refused("inet:127.0.0.1:99999999", -EINVAL, "must be numbers");
-    check_refused("inet:192.0.2.1:2525", -EADDRNOTAVAIL, "Cannot assign");
     g_autofree char *longer = g_strnfill(200, 'a');
     g_autofree char *address = g_strconcat("unix:/", longer, NULL);
     check_refused(address, -ENAMETOOLONG, "too long");
@@ -183,7 +189,7 @@ test_no_descriptor(void **state)
     struct rlimit none;
     int wakes = 0;
     (void)state;
-    assert_int_equal(listener_new(t.event, d.address, on_accepted, &d, &listener, &error), 0);
+    assert_int_equal(listen_at(d.address, &listener, &error), 0);
     int fd = unix_connect();
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
     none = old;

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <glib.h>
 
-const char *const action_words[] = {
+static const char *const action_names[] = {
     [ACTION_ACCEPT] = "accept",         [ACTION_TAG] = "tag",
     [ACTION_REPLACE] = "replace",       [ACTION_DISCARD] = "discard",
     [ACTION_QUARANTINE] = "quarantine", [ACTION_REJECT] = "reject",
-    [ACTION_TEMPFAIL] = "tempfail",     [ACTIONS] = NULL,
+    [ACTION_TEMPFAIL] = "tempfail",
 };
 
 static const char *const situation_names[] = {
@@ -20,14 +20,14 @@ static const char *const situation_names[] = {
 const char *
 action_name(enum action action)
 {
-    return action_words[action];
+    return action_names[action];
 }
 
 bool
 action_parse(const char *name, enum action *ret)
 {
     for (int i = 0; i < ACTIONS; i++) {
-        if (strcmp(action_words[i], name) == 0) {
+        if (strcmp(action_names[i], name) == 0) {
             *ret = (enum action)i;
             return true;
         }
@@ -41,7 +41,7 @@ action_set_text(unsigned set)
     GString *text = g_string_new(NULL);
     for (int i = 0; i < ACTIONS; i++) {
         if ((set & ACTION_BIT(i)) != 0) {
-            g_string_append_printf(text, "%s%s", text->len > 0 ? ", " : "", action_words[i]);
+            g_string_append_printf(text, "%s%s", text->len > 0 ? ", " : "", action_names[i]);
         }
     }
     return g_string_free(text, FALSE);

@@ -22,8 +22,6 @@ enum action {
 const char *action_name(enum action action);
 /* Returns false when NAME is none of them. */
 bool action_parse(const char *name, enum action *ret);
-/* All names; ends with NULL. */
-extern const char *const action_words[];
 
 /* A set of actions, as settings.def names what a setting may say. */
 #define ACTION_BIT(action) (1U << (action))

@@ -69,8 +69,9 @@ verdict_cache_get(struct verdict_cache *cache, const guint8 key[LRU_KEY], gint64
     return facts;
 }
 
-bool
-verdict_cache_accepts(const struct facts *facts)
+/* It would be said again: an end, no fault, and no limit. */
+static bool
+is_certain(const struct facts *facts)
 {
     if (facts_verdict(facts) == VERDICT_ERROR || !facts->complete || facts->faults->len > 0) {
         return false;
@@ -88,7 +89,7 @@ void
 verdict_cache_put(struct verdict_cache *cache, const guint8 key[LRU_KEY], gint64 worker,
                   const struct facts *facts, gint64 now_us)
 {
-    if (!cache->on || !verdict_cache_accepts(facts)) {
+    if (!cache->on || !is_certain(facts)) {
         return;
     }
     json_auto_t *json = facts_to_json(facts);

@@ -38,7 +38,4 @@ void verdict_cache_clear(struct verdict_cache *cache);
 /* {"entries": n, "bytes": n, "hits": n, "misses": n} */
 json_t *verdict_cache_status(const struct verdict_cache *cache);
 
-/* Facts that a cache may keep: see verdict_cache_put(). */
-bool verdict_cache_accepts(const struct facts *facts);
-
 #endif

@@ -11,7 +11,6 @@
  * the message's size; what lies beyond is reported as not scanned.
  */
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <glib.h>
 

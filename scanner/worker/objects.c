@@ -57,8 +57,9 @@ objects_end(struct objects *objects)
     g_clear_pointer(&objects->alerts, g_hash_table_unref);
 }
 
-char *
-objects_name_decode(const char *raw, bool dos)
+/* A member's name as UTF-8, whatever it is in. */
+static char *
+name_decode(const char *raw, bool dos)
 {
     if (g_utf8_validate(raw, -1, NULL)) {
         return g_strdup(raw);
@@ -96,7 +97,7 @@ name_of(const struct object *parent, const struct clam_layer *layer)
     if (name == NULL || *name == '\0' || is_made_up(base_name(name))) {
         return NULL;
     }
-    return objects_name_decode(name, parent->is_zip);
+    return name_decode(name, parent->is_zip);
 }
 
 static void

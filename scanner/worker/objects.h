@@ -47,7 +47,4 @@ const char *objects_path_of(const struct objects *objects, const char *name);
  * are told apart by their content alone. */
 void objects_share(struct facts *facts);
 
-/* A member's name as UTF-8, whatever it is in. */
-char *objects_name_decode(const char *raw, bool dos);
-
 #endif

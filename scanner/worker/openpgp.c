@@ -3,7 +3,6 @@
 #include "openpgp.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 #include <gio/gio.h>
 

@@ -13,8 +13,9 @@
 #define LONG_FACTOR 16
 #define LONG_BASE (1U << 20)
 
-bool
-reading_is_header(const unsigned char *line, size_t len)
+/* A name that ends with a colon; spaces before it are obsolete but read by everybody. */
+static bool
+is_header(const unsigned char *line, size_t len)
 {
     size_t i = 0;
     while (i < len && line[i] > ' ' && line[i] < 127 && line[i] != ':') {
@@ -34,7 +35,7 @@ reading_is_mail(const unsigned char *data, size_t len)
     while (data < end) {
         const unsigned char *eol = memchr(data, '\n', (size_t)(end - data));
         size_t line = (size_t)((eol != NULL ? eol : end) - data);
-        if (reading_is_header(data, line)) {
+        if (is_header(data, line)) {
             return true;
         }
         bool blank = line == 0 || (line == 1 && *data == '\r');
@@ -193,7 +194,7 @@ skip_headers(struct cursor *cursor)
             return end;
         }
         bool folded = !first && (*line == ' ' || *line == '\t');
-        if ((!folded && !reading_is_header(line, len)) || is_delimiter(line, len)) {
+        if ((!folded && !is_header(line, len)) || is_delimiter(line, len)) {
             *cursor = before;
             return end;
         }

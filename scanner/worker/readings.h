@@ -11,9 +11,6 @@
 #include <stddef.h>
 #include <glib.h>
 
-/* A header field's name ends with a colon; spaces before it are obsolete but read by everybody. */
-bool reading_is_header(const unsigned char *line, size_t len);
-
 /* LEN bytes at DATA begin as a mail does: with a header line (or mbox's "From "). */
 bool reading_is_mail(const unsigned char *data, size_t len);
 
