@@ -15,8 +15,9 @@
 #define DROPIN_FILE "50-postern-cluster.conf"
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
-/* For this long nobody may listen while systemd executes itself anew. */
-#define REEXEC_US (3 * G_TIME_SPAN_SECOND)
+/* For this long nobody may listen while systemd executes itself anew; on a busy machine it reads
+ * its units for seconds. */
+#define REEXEC_US (8 * G_TIME_SPAN_SECOND)
 /* Longer than TimeoutStopSec= of our units. */
 #define STOP_MAX_US (10 * G_TIME_SPAN_SECOND)
 
