@@ -236,6 +236,7 @@ add_logs(struct maillog *log, char **names, const struct settings *settings)
 int
 cli_prove(struct cli *cli, int argc, char **argv)
 {
+    g_autofree char *error = NULL;
     g_autofree char *since_text = NULL;
     g_autofree char *release = g_strdup(RELEASE_SERVICE);
     g_auto(GStrv) names = NULL;
@@ -258,8 +259,8 @@ cli_prove(struct cli *cli, int argc, char **argv)
                      &argc, &argv)) {
         return CLI_ERROR;
     }
-    if (since_text != NULL && !when_parse(since_text, &since)) {
-        return cli_fail("--since %s is no time; for example 2026-03-01, today, 12h", since_text);
+    if (since_text != NULL && !when_option("since", since_text, &since, &error)) {
+        return cli_fail("%s", error);
     }
     const struct settings *settings = cli_settings(cli);
     if (settings == NULL) {

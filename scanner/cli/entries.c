@@ -4,10 +4,10 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "nearest.h"
 #include "text.h"
+#include "when.h"
 
 #define ANSWER_MS 60000
 
@@ -57,51 +57,14 @@ entries_options(struct entries *e, const GOptionEntry more[])
     return all;
 }
 
-static gint64
-time_ago(const char *text, gint64 now)
-{
-    static const struct {
-        char unit;
-        int seconds;
-    } units[] = {{'m', 60}, {'h', 3600}, {'d', 86400}, {'w', 604800}};
-    char *end = NULL;
-    gint64 n = g_ascii_strtoll(text, &end, 10);
-    for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
-        if (end != text && n >= 0 && n < 1000000 && end[0] == units[i].unit && end[1] == '\0') {
-            return MAX(now - n * units[i].seconds, 0);
-        }
-    }
-    return -1;
-}
-
-gint64
-entries_time(const char *text, gint64 now)
-{
-    static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S",
-                                        "%Y-%m-%dT%H:%M:%S"};
-    for (size_t i = 0; i < G_N_ELEMENTS(forms); i++) {
-        struct tm tm = {.tm_isdst = -1};
-        const char *end = strptime(text, forms[i], &tm);
-        if (end != NULL && *end == '\0') {
-            return (gint64)mktime(&tm);
-        }
-    }
-    return time_ago(text, now);
-}
-
 static gboolean
 time_add(json_t *request, const char *name, const char *text, char **error_r)
 {
     if (text == NULL) {
         return TRUE;
     }
-    gint64 at = entries_time(text, g_get_real_time() / G_USEC_PER_SEC);
-    if (at < 0) {
-        g_autofree char *shown = text_escape(text, 40);
-        *error_r =
-            g_strdup_printf("--%s %s: that is no time; try 2026-03-01, \"2026-03-01 12:00\", "
-                            "90m, 12h, 3d or 2w",
-                            name, shown);
+    gint64 at;
+    if (!when_option(name, text, &at, error_r)) {
         return FALSE;
     }
     json_object_set_new(request, name, json_integer((json_int_t)at));

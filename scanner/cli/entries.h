@@ -45,12 +45,6 @@ int entries_walk(struct ask *ask, json_t *request, entries_row *each, void *data
 /* Connects to posternd; FALSE after a message to the user. */
 gboolean entries_connect(struct cli *cli, struct ask *ask);
 
-/*
- * A point in time: "2026-03-01", "2026-03-01 12:00", "2026-03-01 12:00:30" in local time, or how
- * long ago: "90m", "12h", "3d", "2w". Returns Unix seconds or -1.
- */
-gint64 entries_time(const char *text, gint64 now);
-
 /* Prints JSON objects as they come, as one array. */
 struct json_stream {
     gboolean begun;

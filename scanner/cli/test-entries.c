@@ -66,6 +66,7 @@ test_filters(void **data)
     POSTERN(b, &r, "quarantine", "delete", "--all", "--yes", "--verdict", "virus");
     check(&r, 2, "", "--verdict virus: must be one of infected,");
     COUNT(b, 230, "--since", "1h");
+    COUNT(b, 230, "--since", "yesterday", "--until", "@4000000000");
     COUNT(b, 0, "--until", "2020-01-01");
     COUNT(b, 7, "--limit", "7");
     POSTERN(b, &r, "quarantine", "list", "--limit", "3");
@@ -76,7 +77,7 @@ test_filters(void **data)
     POSTERN(b, &r, "quarantine", "list", "--limit", "1", "--before", "228");
     check(&r, 0, "m226", "");
     POSTERN(b, &r, "quarantine", "list", "--since", "yesterday-ish");
-    check(&r, 2, "", "that is no time");
+    check(&r, 2, "", "--since yesterday-ish is no time");
 }
 
 static void

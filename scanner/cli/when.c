@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "text.h"
+
 static bool
 parse_ago(const char *text, gint64 now, gint64 *ret)
 {
@@ -16,7 +18,7 @@ parse_ago(const char *text, gint64 now, gint64 *ret)
         (end[1] != '\0' && strcmp(end + 1, " ago") != 0) || n > 1000000000) {
         return false;
     }
-    *ret = now - (gint64)n * seconds[unit - units];
+    *ret = MAX(now - (gint64)n * seconds[unit - units], 0);
     return true;
 }
 
@@ -41,7 +43,7 @@ parse_date(const char *text, gint64 *ret)
         struct tm tm = {.tm_isdst = -1};
         const char *end = strptime(text, forms[i], &tm);
         if (end != NULL && *end == '\0') {
-            *ret = mktime(&tm);
+            *ret = MAX(mktime(&tm), 0);
             return true;
         }
     }
@@ -64,4 +66,17 @@ when_parse(const char *text, gint64 *ret_unix_seconds)
         return true;
     }
     return parse_ago(text, now, ret_unix_seconds) || parse_date(text, ret_unix_seconds);
+}
+
+bool
+when_option(const char *name, const char *text, gint64 *ret_unix_seconds, char **error_r)
+{
+    if (when_parse(text, ret_unix_seconds)) {
+        return true;
+    }
+    g_autofree char *shown = text_escape(text, 40);
+    *error_r = g_strdup_printf("--%s %s is no time; for example 2026-03-01, "
+                               "\"2026-03-01 12:00\", yesterday, 90m, 12h or 3d",
+                               name, shown);
+    return false;
 }
