@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <unistd.h>
-#include <glib.h>
 
 #include "packet.h"
 #include "text.h"
+
+#define STATUS_MS 5000
 
 int
 ask_open(struct ask *ask, const char *service, const char *path, char **error_r)
@@ -114,4 +115,31 @@ ask_call(struct ask *ask, const json_t *request, int fd, int timeout_ms, json_t 
 {
     int rc = request == NULL ? 0 : ask_send(ask, request, fd, error_r);
     return rc < 0 ? rc : ask_receive(ask, timeout_ms, ret_answer, ret_fd, error_r);
+}
+
+json_t *
+ask_status(const char *service, const char *path, char **error_r)
+{
+    struct ask ask;
+    json_t *answer = NULL;
+    if (ask_open(&ask, service, path, error_r) < 0) {
+        return NULL;
+    }
+    json_t *request = json_pack("{s:s}", "op", "status");
+    (void)ask_call(&ask, request, -1, STATUS_MS, &answer, NULL, error_r);
+    json_decref(request);
+    ask_close(&ask);
+    return answer;
+}
+
+const char *
+ask_text(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+gint64
+ask_number(const json_t *object, const char *name)
+{
+    return (gint64)(json_number_value(json_object_get(object, name)) + 0.5);
 }

@@ -11,8 +11,6 @@
 #include "terminal.h"
 #include "text.h"
 
-#define ANSWER_MS 5000
-
 static const struct {
     const char *word;
     enum colour colour;
@@ -66,22 +64,6 @@ doctor_add(struct doctor *doctor, enum doctor_level level, const char *id, const
     finding->what = g_steal_pointer(&what);
     finding->todo = g_strdup(todo);
     g_ptr_array_add(doctor->findings, finding);
-}
-
-static json_t *
-ask_status(const char *service, const char *path)
-{
-    g_autofree char *error = NULL;
-    struct ask ask;
-    json_t *answer = NULL;
-    if (ask_open(&ask, service, path, &error) < 0) {
-        return NULL;
-    }
-    json_t *request = json_pack("{s:s}", "op", "status");
-    (void)ask_call(&ask, request, -1, ANSWER_MS, &answer, NULL, &error);
-    json_decref(request);
-    ask_close(&ask);
-    return answer;
 }
 
 static void
@@ -141,9 +123,9 @@ static const struct {
     {"cluster", doctor_cluster},
 };
 
-/* FALSE after a message when a name of NAMES is no subject. */
+/* Runs those in NAMES, or all. FALSE after a message when one of NAMES is no subject. */
 static gboolean
-subjects_check(struct doctor *doctor, char **names)
+subjects_run(struct doctor *doctor, char **names)
 {
     for (char **name = names; *name != NULL; name++) {
         size_t i = 0;
@@ -185,6 +167,8 @@ cli_doctor(struct cli *cli, int argc, char **argv)
 {
     struct doctor doctor = {0};
     g_autofree char *postfix_config = NULL;
+    g_autofree char *no_posternd = NULL;
+    g_autofree char *no_engine = NULL;
     g_auto(GStrv) milters = NULL;
     gboolean quiet = FALSE;
     const GOptionEntry entries[] = {
@@ -207,9 +191,9 @@ cli_doctor(struct cli *cli, int argc, char **argv)
     doctor.milters = milters;
     doctor.findings = g_ptr_array_new_with_free_func(finding_free);
     g_autofree char *engine = g_build_filename(doctor.settings->engine_dir, "engine.sock", NULL);
-    doctor.posternd = ask_status("posternd", doctor.settings->control_socket);
-    doctor.engine = ask_status("postern-engine", engine);
-    int rc = subjects_check(&doctor, argv + 1) ? report(&doctor, cli->json, quiet) : CLI_ERROR;
+    doctor.posternd = ask_status("posternd", doctor.settings->control_socket, &no_posternd);
+    doctor.engine = ask_status("postern-engine", engine, &no_engine);
+    int rc = subjects_run(&doctor, argv + 1) ? report(&doctor, cli->json, quiet) : CLI_ERROR;
     json_decref(doctor.posternd);
     json_decref(doctor.engine);
     g_ptr_array_unref(doctor.findings);

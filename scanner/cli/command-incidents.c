@@ -13,7 +13,6 @@
 #include "terminal.h"
 #include "text.h"
 
-#define ANSWER_MS 60000
 #define USUAL_LIMIT 100
 #define FOLLOW_SECONDS 2
 #define FOLLOW_BATCH 1000
@@ -32,12 +31,6 @@ struct incidents {
     gint64 last;      /* newest row that was shown */
 };
 
-static const char *
-text_of(const json_t *row, const char *name)
-{
-    return json_string_value(json_object_get(row, name));
-}
-
 /* Names are looked up here, not in posternd: a directory service may be slow. */
 static char *
 user_of(const json_t *row)
@@ -54,16 +47,16 @@ user_of(const json_t *row)
 static void
 row_cells(const json_t *row, char *cells[8])
 {
-    const char *key = text_of(row, "key");
-    const char *sender = text_of(row, "sender");
-    g_autofree char *safe = text_escape(key == NULL ? text_of(row, "queue_id") : key, 64);
-    cells[0] = terminal_time(json_integer_value(json_object_get(row, "time")));
-    cells[1] = text_escape(text_of(row, "kind"), 20);
+    const char *key = ask_text(row, "key");
+    const char *sender = ask_text(row, "sender");
+    g_autofree char *safe = text_escape(key == NULL ? ask_text(row, "queue_id") : key, 64);
+    cells[0] = terminal_time(ask_number(row, "time"));
+    cells[1] = text_escape(ask_text(row, "kind"), 20);
     cells[2] = user_of(row);
     cells[3] = g_strndup(safe, KEY_SHOWN);
     cells[4] = sender != NULL && *sender == '\0' ? g_strdup("<>") : text_escape(sender, 40);
-    cells[5] = text_escape(text_of(row, "client"), 40);
-    cells[6] = text_escape(text_of(row, "detail"), 200);
+    cells[5] = text_escape(ask_text(row, "client"), 40);
+    cells[6] = text_escape(ask_text(row, "detail"), 200);
 }
 
 static json_t *
@@ -139,7 +132,7 @@ static void
 row_gather(const json_t *row, void *data)
 {
     struct incidents *i = data;
-    if (json_integer_value(json_object_get(row, "row")) > i->last) {
+    if (ask_number(row, "row") > i->last) {
         g_ptr_array_add(i->fresh, json_incref((json_t *)(uintptr_t)row));
     }
 }
@@ -173,7 +166,7 @@ look(struct incidents *i, struct ask *ask, gint64 limit, char **error_r)
     for (guint n = i->fresh->len; rc == 0 && n > 0; n--) {
         const json_t *row = g_ptr_array_index(i->fresh, n - 1);
         fresh_print(i, row);
-        i->last = json_integer_value(json_object_get(row, "row"));
+        i->last = ask_number(row, "row");
     }
     g_ptr_array_unref(i->fresh);
     (void)fflush(stdout);

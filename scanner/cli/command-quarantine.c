@@ -18,23 +18,11 @@
 #define ANSWER_MS 30000
 #define KEY_SHOWN 12
 
-static const char *
-text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-static gint64
-number_of(const json_t *object, const char *name)
-{
-    return json_integer_value(json_object_get(object, name));
-}
-
 static char *
 recipients_text(const json_t *row)
 {
     const json_t *all = json_object_get(row, "recipients");
-    gint64 more = number_of(row, "recipient_count") - 1;
+    gint64 more = ask_number(row, "recipient_count") - 1;
     const char *first = json_string_value(json_array_get(all, 0));
     g_autofree char *safe = text_escape(first, 40);
     return more > 0 ? g_strdup_printf("%s +%" G_GINT64_FORMAT, safe, more) : g_strdup(safe);
@@ -44,22 +32,22 @@ static void
 row_add(struct table *table, const json_t *row)
 {
     char **cells = g_new0(char *, 10);
-    g_autofree char *key = text_escape(text_of(row, "key"), 64);
+    g_autofree char *key = text_escape(ask_text(row, "key"), 64);
     cells[0] = g_strndup(key, KEY_SHOWN);
-    cells[1] = terminal_time(number_of(row, "time"));
+    cells[1] = terminal_time(ask_number(row, "time"));
     cells[2] = json_is_true(json_object_get(row, "missing"))
                    ? g_strdup("FILE MISSING")
-                   : text_escape(text_of(row, "verdict"), 20);
-    cells[3] = text_escape(text_of(row, "reason"), 40);
-    cells[4] = g_strdup_printf("%" G_GINT64_FORMAT, number_of(row, "attempts"));
-    cells[5] = text_escape(text_of(row, "sender"), 40);
+                   : text_escape(ask_text(row, "verdict"), 20);
+    cells[3] = text_escape(ask_text(row, "reason"), 40);
+    cells[4] = g_strdup_printf("%" G_GINT64_FORMAT, ask_number(row, "attempts"));
+    cells[5] = text_escape(ask_text(row, "sender"), 40);
     if (*cells[5] == '\0') {
         g_free(cells[5]);
         cells[5] = g_strdup("<>");
     }
     cells[6] = recipients_text(row);
-    cells[7] = text_escape(text_of(row, "subject"), 40);
-    cells[8] = text_escape(text_of(row, "state"), 20);
+    cells[7] = text_escape(ask_text(row, "subject"), 40);
+    cells[8] = text_escape(ask_text(row, "state"), 20);
     table_add(table, cells);
 }
 
@@ -188,10 +176,10 @@ parts_print(const json_t *parts)
     json_array_foreach((json_t *)(uintptr_t)parts, i, part)
     {
         char **cells = g_new0(char *, 5);
-        cells[0] = text_escape(text_of(part, "path"), 40);
-        cells[1] = text_escape(text_of(part, "type"), 60);
-        cells[2] = terminal_size((guint64)number_of(part, "size"));
-        cells[3] = text_escape(text_of(part, "filename"), 80);
+        cells[0] = text_escape(ask_text(part, "path"), 40);
+        cells[1] = text_escape(ask_text(part, "type"), 60);
+        cells[2] = terminal_size((guint64)ask_number(part, "size"));
+        cells[3] = text_escape(ask_text(part, "filename"), 80);
         table_add(table, cells);
     }
     putchar('\n');
@@ -203,13 +191,13 @@ release_print(const json_t *meta)
 {
     const json_t *recipient;
     size_t i;
-    gint64 released = number_of(meta, "released");
+    gint64 released = ask_number(meta, "released");
     g_autofree char *time = terminal_time(released);
-    field_print("State", text_of(meta, "state"));
+    field_print("State", ask_text(meta, "state"));
     if (released > 0) {
         field_print("Released", time);
     }
-    field_print("MTA's answer", text_of(meta, "release_answer"));
+    field_print("MTA's answer", ask_text(meta, "release_answer"));
     json_array_foreach(json_object_get(meta, "release_to"), i, recipient)
     {
         field_print(i == 0 ? "Released to" : "", json_string_value(recipient));
@@ -230,16 +218,16 @@ meta_print(const json_t *meta)
     const json_t *envelope = json_object_get(meta, "envelope");
     const json_t *recipient;
     size_t i;
-    g_autofree char *time = terminal_time(number_of(meta, "time"));
-    g_autofree char *size = terminal_size((guint64)number_of(meta, "size"));
-    field_print("Key", text_of(meta, "key"));
-    field_print("Verdict", text_of(meta, "verdict"));
-    field_print("Reason", text_of(meta, "reason"));
+    g_autofree char *time = terminal_time(ask_number(meta, "time"));
+    g_autofree char *size = terminal_size((guint64)ask_number(meta, "size"));
+    field_print("Key", ask_text(meta, "key"));
+    field_print("Verdict", ask_text(meta, "verdict"));
+    field_print("Reason", ask_text(meta, "reason"));
     printf("%-12s %s, %" G_GINT64_FORMAT " attempt(s) at delivery\n", "Kept", time,
-           number_of(meta, "attempts"));
+           ask_number(meta, "attempts"));
     field_print("Size", size);
     for (i = 0; i < G_N_ELEMENTS(fields); i++) {
-        field_print(fields[i].label, text_of(envelope, fields[i].name));
+        field_print(fields[i].label, ask_text(envelope, fields[i].name));
     }
     json_array_foreach(json_object_get(envelope, "recipients"), i, recipient)
     {

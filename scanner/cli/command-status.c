@@ -13,7 +13,6 @@
 #include "terminal.h"
 #include "text.h"
 
-#define ANSWER_MS 5000
 #define WAIT_US 200000
 #define DAY 86400
 
@@ -24,19 +23,6 @@ struct report {
     char *engine_error;
     gint64 signatures; /* Unix seconds of the newest signature file on this node; 0 = unknown */
 };
-
-static const char *
-text_of(const json_t *object, const char *name)
-{
-    return json_string_value(json_object_get(object, name));
-}
-
-/* Rounded: the engine tells some times as fractions. */
-static gint64
-number_of(const json_t *object, const char *name)
-{
-    return (gint64)(json_number_value(json_object_get(object, name)) + 0.5);
-}
 
 G_GNUC_PRINTF(2, 3)
 static void
@@ -52,9 +38,9 @@ line(const char *label, const char *format, ...)
 static void
 print_loading(const json_t *engine)
 {
-    g_autofree char *since = terminal_time(number_of(engine, "since"));
-    gint64 past = g_get_real_time() / G_USEC_PER_SEC - number_of(engine, "since");
-    gint64 usual = number_of(engine, "load_seconds");
+    g_autofree char *since = terminal_time(ask_number(engine, "since"));
+    gint64 past = g_get_real_time() / G_USEC_PER_SEC - ask_number(engine, "since");
+    gint64 usual = ask_number(engine, "load_seconds");
     g_autofree char *word = terminal_colour(COLOUR_DOUBT, "loading");
     g_autofree char *of =
         usual > 0 ? g_strdup_printf(" of about %" G_GINT64_FORMAT " s", usual) : g_strdup("");
@@ -65,19 +51,19 @@ static void
 print_state(const json_t *engine, const char *state)
 {
     gboolean ready = strcmp(state, "ready") == 0;
-    g_autofree char *since = terminal_time(number_of(engine, "since"));
+    g_autofree char *since = terminal_time(ask_number(engine, "since"));
     g_autofree char *safe = text_escape(state, 20);
     g_autofree char *word = terminal_colour(ready ? COLOUR_GOOD : COLOUR_BAD, safe);
-    g_autofree char *error = text_escape(text_of(engine, "error"), 300);
-    line("Engine", "%s since %s%s%s", word, since, text_of(engine, "error") != NULL ? ": " : "",
-         text_of(engine, "error") != NULL ? error : "");
+    g_autofree char *error = text_escape(ask_text(engine, "error"), 300);
+    line("Engine", "%s since %s%s%s", word, since, ask_text(engine, "error") != NULL ? ": " : "",
+         ask_text(engine, "error") != NULL ? error : "");
 }
 
 static void
 print_signatures(const json_t *engine)
 {
-    g_autofree char *generation = text_escape(text_of(engine, "generation"), 64);
-    line("Signatures", "%" G_GINT64_FORMAT ", generation %s", number_of(engine, "signatures"),
+    g_autofree char *generation = text_escape(ask_text(engine, "generation"), 64);
+    line("Signatures", "%" G_GINT64_FORMAT ", generation %s", ask_number(engine, "signatures"),
          generation);
     if (json_is_true(json_object_get(engine, "test_only"))) {
         g_autofree char *loud = terminal_colour(
@@ -90,19 +76,19 @@ print_signatures(const json_t *engine)
 static void
 print_engine(const json_t *engine)
 {
-    const char *state = text_of(engine, "state");
+    const char *state = ask_text(engine, "state");
     if (state != NULL && strcmp(state, "loading") == 0) {
         print_loading(engine);
     } else {
         print_state(engine, state == NULL ? "unknown" : state);
     }
     print_signatures(engine);
-    g_autofree char *sandbox = text_escape(text_of(engine, "sandbox"), 200);
+    g_autofree char *sandbox = text_escape(ask_text(engine, "sandbox"), 200);
     line("Sandbox", "%s", sandbox);
     line("Workers",
          "%" G_GINT64_FORMAT " alive; the signature process was restarted %" G_GINT64_FORMAT
          " time(s)",
-         number_of(engine, "workers"), number_of(engine, "restarts"));
+         ask_number(engine, "workers"), ask_number(engine, "restarts"));
 }
 
 static void
@@ -126,7 +112,7 @@ static void
 print_state_dir(const json_t *p)
 {
     struct statvfs fs;
-    const char *raw = text_of(p, "state_dir");
+    const char *raw = ask_text(p, "state_dir");
     g_autofree char *dir = text_escape(raw, 300);
     g_autofree char *room = NULL;
     if (raw != NULL && statvfs(raw, &fs) == 0) {
@@ -134,14 +120,14 @@ print_state_dir(const json_t *p)
         room = g_strdup_printf(", %s free", size);
     }
     line("State", "%s%s, epoch %" G_GINT64_FORMAT, dir, room == NULL ? "" : room,
-         number_of(p, "epoch"));
+         ask_number(p, "epoch"));
 }
 
 static void
 print_spool(const json_t *spool)
 {
-    g_autofree char *used = terminal_size((guint64)number_of(spool, "used"));
-    g_autofree char *limit = terminal_size((guint64)number_of(spool, "limit"));
+    g_autofree char *used = terminal_size((guint64)ask_number(spool, "used"));
+    g_autofree char *limit = terminal_size((guint64)ask_number(spool, "limit"));
     line("Memory", "%s of %s for messages in progress", used, limit);
 }
 
@@ -163,8 +149,8 @@ print_posternd(const json_t *p)
     const json_t *listener;
     size_t i;
     gboolean ready = json_is_true(json_object_get(p, "ready"));
-    g_autofree char *since = terminal_time(number_of(p, "since"));
-    g_autofree char *version = text_escape(text_of(p, "version"), 40);
+    g_autofree char *since = terminal_time(ask_number(p, "since"));
+    g_autofree char *version = text_escape(ask_text(p, "version"), 40);
     g_autofree char *word =
         terminal_colour(ready ? COLOUR_GOOD : COLOUR_DOUBT,
                         ready ? "serving" : "answering 451 (no verdict can be given)");
@@ -173,29 +159,14 @@ print_posternd(const json_t *p)
     print_spool(json_object_get(p, "spool"));
     line("Queue",
          "%" G_GINT64_FORMAT " waiting, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " workers idle",
-         number_of(pool, "queued"), number_of(pool, "idle"), number_of(pool, "workers"));
+         ask_number(pool, "queued"), ask_number(pool, "idle"), ask_number(pool, "workers"));
     json_array_foreach(json_object_get(p, "milter"), i, listener)
     {
-        g_autofree char *address = text_escape(text_of(listener, "address"), 200);
+        g_autofree char *address = text_escape(ask_text(listener, "address"), 200);
         line(i == 0 ? "Listeners" : "", "%s, %" G_GINT64_FORMAT " connection(s)", address,
-             number_of(listener, "connections"));
+             ask_number(listener, "connections"));
     }
     print_counters(json_object_get(p, "counters"));
-}
-
-static json_t *
-ask_status(const char *service, const char *path, char **error_r)
-{
-    struct ask ask;
-    json_t *answer = NULL;
-    if (ask_open(&ask, service, path, error_r) < 0) {
-        return NULL;
-    }
-    json_t *request = json_pack("{s:s}", "op", "status");
-    (void)ask_call(&ask, request, -1, ANSWER_MS, &answer, NULL, error_r);
-    json_decref(request);
-    ask_close(&ask);
-    return answer;
 }
 
 static void

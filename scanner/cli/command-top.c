@@ -77,12 +77,6 @@ sample_take(struct ask *ask, struct sample *sample, char **error_r)
     return *error_r == NULL;
 }
 
-static gint64
-number_of(const json_t *object, const char *name)
-{
-    return (gint64)json_number_value(json_object_get(object, name));
-}
-
 /* What COUNTER has grown by a second between the two looks. */
 static double
 rate(const struct top *top, const char *counter)
@@ -90,7 +84,7 @@ rate(const struct top *top, const char *counter)
     const json_t *now = json_object_get(top->now.status, "counters");
     const json_t *before = json_object_get(top->before.status, "counters");
     double seconds = (double)(top->now.at_us - top->before.at_us) / G_USEC_PER_SEC;
-    gint64 grown = number_of(now, counter) - number_of(before, counter);
+    gint64 grown = ask_number(now, counter) - ask_number(before, counter);
     /* posternd was started anew in between: its counters began again. */
     return grown < 0 || seconds <= 0 ? 0 : (double)grown / seconds;
 }
@@ -126,8 +120,8 @@ names_print(const struct top *top)
             g_autofree char *safe =
                 text_escape(json_string_value(json_object_get(row, "name")), 44);
             printf("%-44s %9" G_GINT64_FORMAT " %9" G_GINT64_FORMAT " %9" G_GINT64_FORMAT "\n",
-                   safe, number_of(row, "messages"), number_of(row, "infected"),
-                   number_of(row, "unscanned"));
+                   safe, ask_number(row, "messages"), ask_number(row, "infected"),
+                   ask_number(row, "unscanned"));
         }
     }
 }
@@ -140,7 +134,7 @@ incidents_print(const struct top *top)
     puts("\nLast incidents");
     json_array_foreach(json_object_get(top->now.incidents, "rows"), n, row)
     {
-        g_autofree char *time = terminal_time(number_of(row, "time"));
+        g_autofree char *time = terminal_time(ask_number(row, "time"));
         g_autofree char *kind = text_escape(json_string_value(json_object_get(row, "kind")), 20);
         g_autofree char *detail =
             text_escape(json_string_value(json_object_get(row, "detail")), 60);
@@ -161,8 +155,8 @@ print_text(const struct top *top)
     }
     printf("postern %s  %s, %.1f message(s)/s; %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
            " worker(s) idle, %" G_GINT64_FORMAT " waiting\n\n",
-           time, word, rate(top, "messages"), number_of(pool, "idle"), number_of(pool, "workers"),
-           number_of(pool, "queued"));
+           time, word, rate(top, "messages"), ask_number(pool, "idle"), ask_number(pool, "workers"),
+           ask_number(pool, "queued"));
     rates_print(top);
     names_print(top);
     incidents_print(top);
