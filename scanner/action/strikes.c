@@ -106,17 +106,39 @@ now_seconds(void)
     return g_get_real_time() / G_USEC_PER_SEC;
 }
 
+/* As the table in the state does. */
+static void
+forget_oldest(struct strikes *strikes)
+{
+    GHashTableIter iter;
+    void *p;
+    const struct entry *oldest = NULL;
+    guint same = 0; /* that have its body */
+    g_hash_table_iter_init(&iter, strikes->entries);
+    while (g_hash_table_iter_next(&iter, NULL, &p)) {
+        const struct entry *entry = p;
+        oldest = oldest == NULL || entry->last < oldest->last ? entry : oldest;
+    }
+    g_hash_table_iter_init(&iter, strikes->entries);
+    while (g_hash_table_iter_next(&iter, NULL, &p)) {
+        same += strcmp(((const struct entry *)p)->body, oldest->body) == 0;
+    }
+    if (same == 1) {
+        g_hash_table_remove(strikes->bodies, oldest->body);
+    }
+    g_hash_table_remove(strikes->entries, oldest->key);
+}
+
 /* Takes ENTRY over. */
 static void
 entry_remember(struct strikes *strikes, struct entry *entry)
 {
-    if (g_hash_table_size(strikes->entries) < STRIKES_MAX ||
-        g_hash_table_contains(strikes->entries, entry->key)) {
-        g_hash_table_add(strikes->bodies, g_strdup(entry->body));
-        g_hash_table_replace(strikes->entries, entry->key, entry);
-    } else {
-        entry_free(entry);
+    if (g_hash_table_size(strikes->entries) >= STRIKES_MAX &&
+        !g_hash_table_contains(strikes->entries, entry->key)) {
+        forget_oldest(strikes);
     }
+    g_hash_table_add(strikes->bodies, g_strdup(entry->body));
+    g_hash_table_replace(strikes->entries, entry->key, entry);
 }
 
 guint64

@@ -181,6 +181,40 @@ test_forgotten(void **data)
     close(fd);
 }
 
+static int
+fill(struct state *state)
+{
+    int rc = state_begin(state);
+    return rc < 0 ? rc
+                  : state_end(state, db_exec(state_db(state),
+                                             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT "
+                                             "i + 1 FROM n WHERE i < 10000) INSERT INTO strike "
+                                             "SELECT 'k' || i, 'b' || i, 1, unixepoch() - 600 + i "
+                                             "/ 100 FROM n"));
+}
+
+/* With ten thousand others known, the next one is counted all the same. */
+static void
+test_full(void **data)
+{
+    struct bench *b = *data;
+    int fd = message("Subject: new\r\n\r\n");
+    int first = message("Subject: first\r\n\r\n");
+    (void)add(b, body, first);
+    bench_close(b);
+    struct state *state = fixture_open(b->fixture);
+    assert_int_equal(fill(state), 0);
+    state_close(state);
+    bench_open(b);
+    wait_for_load(b);
+    assert_int_equal(add(b, body, fd), 1);
+    assert_int_equal(strikes_count(b->strikes, body, fd), 1);
+    assert_int_equal(add(b, body, fd), 2);
+    assert_int_equal(strikes_count(b->strikes, body, fd), 2);
+    close(first);
+    close(fd);
+}
+
 int
 main(void)
 {
@@ -189,6 +223,7 @@ main(void)
         TEST(test_survives),
         TEST(test_others_are_not_meant),
         TEST(test_forgotten),
+        TEST(test_full),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
