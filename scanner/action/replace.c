@@ -205,6 +205,24 @@ compare_cuts(const void *a, const void *b)
     return one->to > two->to ? -1 : one->to < two->to;
 }
 
+/* Leaves stand side by side. What says otherwise would have us read all of the message for each. */
+static bool
+leaves_overlap(const struct replace_job *job)
+{
+    guint64 left = spool_size(job->original);
+    for (guint i = 0; i < job->facts->parts->len; i++) {
+        const struct part *part = g_ptr_array_index(job->facts->parts, i);
+        if (!is_entity(part) || is_composite(part) || !is_mapped(part)) {
+            continue;
+        }
+        if (part->to < part->from || part->to - part->from > left) {
+            return true;
+        }
+        left -= part->to - part->from;
+    }
+    return false;
+}
+
 /* What lies in another cut goes with that. Returns false when two cut into each other. */
 static bool
 cuts_settle(GArray *cuts)
@@ -405,7 +423,7 @@ replace_make(const struct replace_job *job, struct spool **ret_new, const char *
 {
     g_autoptr(GArray) cuts = g_array_new(FALSE, FALSE, sizeof(struct cut));
     *why_r = cuts_find(job, cuts);
-    if (*why_r == NULL && !cuts_settle(cuts)) {
+    if (*why_r == NULL && (leaves_overlap(job) || !cuts_settle(cuts))) {
         *why_r = "not clearly mapped";
     }
     if (*why_r != NULL) {

@@ -284,6 +284,19 @@ test_lies(void **data)
     assert_true(made > 0);
 }
 
+/* A thousand times all of the message would be read, with everybody waiting. */
+static void
+test_overlapping_leaves(void **data)
+{
+    struct bench *b = *data;
+    struct part *part = part_of(b, "1");
+    facts_add_detection_in(b->facts, "Evil", "2");
+    part->from = 1;
+    part->body_from = 2;
+    part->to = strlen(message);
+    check_refused(b, -EBADMSG, "not clearly mapped");
+}
+
 static void
 test_no_memory(void **data)
 {
@@ -301,9 +314,11 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_one_part), TEST(test_foreign_name), TEST(test_nested),
-        TEST(test_by_cause), TEST(test_not_cut),      TEST(test_emptied),
-        TEST(test_root),     TEST(test_lies),         TEST(test_no_memory),
+        TEST(test_one_part),  TEST(test_foreign_name),
+        TEST(test_nested),    TEST(test_by_cause),
+        TEST(test_not_cut),   TEST(test_emptied),
+        TEST(test_root),      TEST(test_lies),
+        TEST(test_no_memory), TEST(test_overlapping_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
