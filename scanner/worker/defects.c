@@ -120,3 +120,11 @@ defect_type_comment(const char *value)
     }
     return false;
 }
+
+bool
+defect_mime_headers(const char *text)
+{
+    g_autofree char *lower = text != NULL ? g_ascii_strdown(text, -1) : NULL;
+    return lower != NULL &&
+           (strstr(lower, "content-t") != NULL || strstr(lower, "content-disposition") != NULL);
+}

@@ -47,6 +47,9 @@ bool defect_base64(const unsigned char *text, size_t len);
 /* NAME could be shown as something else than it is. */
 bool defect_name(const char *name);
 
+/* TEXT where no part should be, or NULL, has MIME headers. */
+bool defect_mime_headers(const char *text);
+
 /* VALUE of a Content-Type has a comment outside its quoted strings. */
 bool defect_type_comment(const char *value);
 

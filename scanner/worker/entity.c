@@ -265,3 +265,24 @@ entity_map(GMimePart *object, const char *data, size_t len, const char *boundary
     part->body_from = (guint64)body_from;
     part->to = (guint64)to;
 }
+
+/* Not GMime's own question after the boundary: where there is none it makes one. */
+void
+entity_note_boundary(GMimeObject *multipart, GPtrArray *boundaries, guint max)
+{
+    const char *boundary = g_mime_object_get_content_type_parameter(multipart, "boundary");
+    if (boundary != NULL && boundaries->len <= max &&
+        !g_ptr_array_find_with_equal_func(boundaries, boundary, g_str_equal, NULL)) {
+        g_ptr_array_add(boundaries, g_strdup(boundary));
+    }
+}
+
+bool
+entity_has_bad_base64(GMimeDataWrapper *content)
+{
+    if (g_mime_data_wrapper_get_encoding(content) != GMIME_CONTENT_ENCODING_BASE64) {
+        return false;
+    }
+    g_autoptr(GByteArray) text = entity_content(content, false);
+    return text->len > 0 && defect_base64(text->data, text->len);
+}

@@ -35,9 +35,16 @@ GByteArray *entity_content(GMimeDataWrapper *content, bool decoded);
 GByteArray *entity_decode_quoted(const GByteArray *text);
 bool entity_has_loose_break(const GByteArray *text);
 
+/* It is base64, and what stands there is not (defects.h). */
+bool entity_has_bad_base64(GMimeDataWrapper *content);
+
 /* Adds the defects of its headers to those of the part PATH. Returns true when one of them makes it
  * doubtful which parts there are. */
 bool entity_defects(GMimeObject *object, struct facts *facts, const char *path);
+
+/* Adds MULTIPART's boundary to BOUNDARIES (of char *), each once, and not above one more than MAX.
+ */
+void entity_note_boundary(GMimeObject *multipart, GPtrArray *boundaries, guint max);
 
 /* Where its headers begin, -1 = unknown. */
 gint64 entity_offset(GMimeObject *object);

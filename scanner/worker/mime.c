@@ -7,6 +7,7 @@
 
 #include "base64.h"
 #include "bounds.h"
+#include "complaints.h"
 #include "defects.h"
 #include "entity.h"
 #include "inline.h"
@@ -53,28 +54,12 @@ static void walk_object(struct walk *walk, GMimeObject *object, const char *path
 static void walk_mail(struct walk *walk, const unsigned char *data, size_t len, const char *path,
                       unsigned depth);
 
-/* How often GLib and GMime complained of themselves (assertions on their arguments). */
-static unsigned complaints;
-
-/* GLib's own writer asks whether stderr is the journal: no system call for a sandboxed worker. */
-static GLogWriterOutput
-count_complaint(GLogLevelFlags level, const GLogField *fields, gsize n_fields, void *data)
-{
-    (void)fields;
-    (void)n_fields;
-    (void)data;
-    if ((level & (G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING)) != 0) {
-        complaints++;
-    }
-    return G_LOG_WRITER_HANDLED;
-}
-
 void
 mime_init(void)
 {
     static bool done;
     if (!done) {
-        g_log_set_writer_func(count_complaint, NULL, NULL);
+        complaints_begin();
         g_mime_init();
         done = true;
     }
@@ -291,17 +276,6 @@ walk_other_leaf(struct walk *walk, GMimeObject *object, unsigned depth)
 }
 
 static void
-check_base64(struct walk *walk, GMimeDataWrapper *content, const char *path)
-{
-    if (g_mime_data_wrapper_get_encoding(content) == GMIME_CONTENT_ENCODING_BASE64) {
-        g_autoptr(GByteArray) text = entity_content(content, false);
-        if (text->len > 0 && defect_base64(text->data, text->len)) {
-            facts_add_defect(walk->facts, DEFECT_BASE64, path);
-        }
-    }
-}
-
-static void
 walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
 {
     GMimeObject *object = GMIME_OBJECT(part);
@@ -322,7 +296,9 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     if (known != NULL && walk->source->in_place) {
         entity_map(part, walk->source->data, walk->source->len, walk->boundary, known);
     }
-    check_base64(walk, content, path);
+    if (entity_has_bad_base64(content)) {
+        facts_add_defect(walk->facts, DEFECT_BASE64, path);
+    }
     add_second_reading(walk, object, content, path);
     if (leaf->size > 0) {
         walk_content(walk, object, leaf, path, depth);
@@ -343,15 +319,6 @@ walk_message(struct walk *walk, GMimeMessage *message, const char *path, unsigne
     walk->boundary = boundary;
 }
 
-/* MIME headers where no part should be. */
-static bool
-has_mime_headers(const char *text)
-{
-    g_autofree char *lower = text != NULL ? g_ascii_strdown(text, -1) : NULL;
-    return lower != NULL &&
-           (strstr(lower, "content-t") != NULL || strstr(lower, "content-disposition") != NULL);
-}
-
 static void
 look_around(struct walk *walk, GMimeMultipart *multipart, const char *path)
 {
@@ -363,7 +330,7 @@ look_around(struct walk *walk, GMimeMultipart *multipart, const char *path)
         {g_mime_multipart_get_epilogue(multipart), DEFECT_EPILOGUE},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(places); i++) {
-        if (has_mime_headers(places[i].text)) {
+        if (defect_mime_headers(places[i].text)) {
             facts_add_defect(walk->facts, places[i].defect, path);
             walk->odd = true;
         }
@@ -371,17 +338,6 @@ look_around(struct walk *walk, GMimeMultipart *multipart, const char *path)
     if (entity_is_encoded(GMIME_OBJECT(multipart))) {
         facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED, "multipart that is encoded as a whole",
                             path);
-    }
-}
-
-/* Not GMime's own question after the boundary: where there is none it makes one. */
-static void
-note_boundary(struct source *source, GMimeObject *multipart)
-{
-    const char *boundary = g_mime_object_get_content_type_parameter(multipart, "boundary");
-    if (boundary != NULL && source->boundaries->len <= BOUNDARIES_MAX &&
-        !g_ptr_array_find_with_equal_func(source->boundaries, boundary, g_str_equal, NULL)) {
-        g_ptr_array_add(source->boundaries, g_strdup(boundary));
     }
 }
 
@@ -409,7 +365,7 @@ walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, u
         (void)describe(walk, object, path, NULL);
     }
     look_around(walk, multipart, path);
-    note_boundary(walk->source, object);
+    entity_note_boundary(object, walk->source->boundaries, BOUNDARIES_MAX);
     walk->signatures += is_signed ? 1 : 0;
     int n = g_mime_multipart_get_count(multipart);
     for (int i = 0; i < n; i++) {
@@ -574,7 +530,7 @@ read_otherwise(struct walk *walk, const unsigned char *data, size_t len)
 static void
 complain(struct facts *facts, unsigned before, const char *path)
 {
-    if (complaints != before) {
+    if (complaints_number() != before) {
         facts_add_unscanned(facts, CAUSE_DAMAGED, "MIME structure that the parser stumbles over",
                             path);
     }
@@ -585,7 +541,7 @@ mime_parse(const unsigned char *data, size_t len, struct facts *facts)
 {
     guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_BASE;
     struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves_list_new(), room)};
-    unsigned before = complaints;
+    unsigned before = complaints_number();
     if (reading_is_mail(data, len)) {
         if (look_at_bytes(&walk, data, len)) {
             walk_mail(&walk, data, len, "", 0);
@@ -608,7 +564,7 @@ mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArr
 {
     guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_IN_ARCHIVES;
     struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves, room)};
-    unsigned before = complaints;
+    unsigned before = complaints_number();
     leaves_read_again(&walk.leaves, path);
     if (defect_bytes(data, len).delimiters > DELIMITERS_MAX) {
         facts_add_unscanned(facts, CAUSE_LIMIT, "number of MIME parts", path);
