@@ -35,6 +35,18 @@ entity_is_message(GMimeObject *object)
                             g_mime_content_type_is_type(type, "message", "news"));
 }
 
+bool
+entity_is_body(GMimeObject *object)
+{
+    g_autofree char *type = entity_type(object);
+    g_autofree char *name = entity_filename(object);
+    GMimeContentDisposition *shown = g_mime_object_get_content_disposition(object);
+    return name == NULL &&
+           (shown == NULL || g_mime_content_disposition_is_attachment(shown) == FALSE) &&
+           (g_ascii_strcasecmp(type, "text/plain") == 0 ||
+            g_ascii_strcasecmp(type, "text/html") == 0);
+}
+
 static GMimeContentEncoding
 encoding_of(GMimeObject *object, const char **ret_header)
 {

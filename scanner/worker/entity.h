@@ -20,6 +20,9 @@ char *entity_filename(GMimeObject *object);
 
 /* message/rfc822 and its relatives. */
 bool entity_is_message(GMimeObject *object);
+/* Plain text or HTML that mail programs show as the mail's text: it has no name and is not called
+ * an attachment. Other kinds of text are shown as files even so. */
+bool entity_is_body(GMimeObject *object);
 
 /* Base64, quoted-printable or uuencode, which a composite part may not have (RFC 2045, 6.4). */
 bool entity_is_encoded(GMimeObject *object);

@@ -67,14 +67,14 @@ stands_in_mails(const struct clam_layer *layer)
 
 /*
  * The bytes, what libclamav takes them for, and how deep they lie: all that a signature may ask.
- * The layer's bytes follow from the leaf's and the layer's size (visits.h).
+ * The layer's bytes are the leaf's, or follow from these and the layer's size (visits.h).
  */
 static char *
-make_key(const struct clam_layer *layer, const struct mime_leaf *leaf)
+make_key(const struct clam_layer *layer, const struct mime_leaf *leaf, bool whole)
 {
     g_autofree char *hash = text_hex(leaf->sha256, sizeof leaf->sha256);
     g_autofree char *text =
-        g_strdup_printf("%s %zu %u %s", hash, layer->size, layer->level, layer->type);
+        g_strdup_printf("%s %d %zu %u %s", hash, whole, layer->size, layer->level, layer->type);
     return g_compute_checksum_for_string(G_CHECKSUM_SHA256, text, -1);
 }
 
@@ -133,7 +133,7 @@ adopt(const struct facts *inside, const char *path)
 }
 
 bool
-known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf)
+known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf, bool whole)
 {
     if (known.facts == NULL || !stands_in_mails(layer) || layer->derived || leaf == NULL ||
         *leaf->path == '\0' || layer->size < KNOWN_SIZE_MIN || known.asks >= KNOWN_ASKS_MAX) {
@@ -141,7 +141,7 @@ known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf)
     }
     known.asks++;
     struct asked *asked = g_new0(struct asked, 1);
-    asked->key = make_key(layer, leaf);
+    asked->key = make_key(layer, leaf, whole);
     asked->path = g_strdup(leaf->path);
     g_autoptr(facts_t) inside = known.ask(known.data, asked->key);
     if (inside == NULL) {

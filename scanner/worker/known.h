@@ -37,10 +37,11 @@ void known_begin(struct facts *facts);
 /* The object of this scan is a mail to libclamav, though it first called it a text. */
 void known_root_is_mail(void);
 /*
- * libclamav enters a layer; LEAF is the MIME part that it is, NULL = none. To be called for every
- * layer. Returns true when it is known: what is inside is in the facts, and it need not be scanned.
+ * libclamav enters a layer; LEAF is the MIME part that it is, NULL = none; WHOLE: byte for byte. To
+ * be called for every layer. Returns true when it is known: what is inside is in the facts, and it
+ * need not be scanned.
  */
-bool known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf);
+bool known_enter(const struct clam_layer *layer, const struct mime_leaf *leaf, bool whole);
 /*
  * The scan has ended. A new reference: what was asked for, not known, and scanned, with what is
  * inside: {KEY: facts, ...}; NULL when there is nothing.

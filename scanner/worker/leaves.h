@@ -21,8 +21,8 @@ struct mime_leaf {
     unsigned char *data; /* decoded; NULL when size is 0 */
     size_t size;
     unsigned char sha256[32];
-    size_t bare_size; /* visits.h; 0 = none */
-    unsigned char bare_sha256[32];
+    size_t bare_size;    /* visits.h; 0 = none */
+    bool is_body;        /* entity.h */
     bool is_mail;        /* taken apart as one */
     bool is_odd;         /* programs disagree about which parts it has */
     bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */

@@ -293,6 +293,7 @@ walk_leaf(struct walk *walk, GMimePart *part, const char *path, unsigned depth)
     if (leaf == NULL) {
         return;
     }
+    leaf->is_body = entity_is_body(object);
     if (known != NULL && walk->source->in_place) {
         entity_map(part, walk->source->data, walk->source->len, walk->boundary, known);
     }

@@ -118,7 +118,7 @@ on_enter(void *data, const struct clam_layer *layer)
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, whole ? leaf->sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
-    if (known_enter(layer, leaf)) {
+    if (known_enter(layer, leaf, whole)) {
         layers_known(&scan->layers);
         return true;
     }
@@ -333,7 +333,7 @@ scan_object(struct clam *clam, const struct orders *orders, const unsigned char 
     known_begin(scan.facts);
     faultguard_start();
     scan.leaves = mime_parse(data, len, scan.facts);
-    visits_prepare(scan.leaves, scan.facts);
+    visits_prepare(scan.leaves);
     scan.inflated = (struct inflated){
         .leaves = scan.leaves,
         .facts = scan.facts,

@@ -86,6 +86,38 @@ test_signatures_for_mail_are_used_for_every_mail(void **state)
     assert_int_equal(facts_verdict(facts), VERDICT_CLEAN);
 }
 
+/* "Subject: the very bytes", or "the very text" with CR LF, where an object begins. */
+#define BYTES_SIGNATURES                                                   \
+    "Test.Bytes.Mail:0:0:5375626a6563743a207468652076657279206279746573\n" \
+    "Test.Bytes.Text:0:0:746865207665727920746578740d0a\n"
+
+/* Signatures with a place, a size or a hash ask for the bytes that a mail program would save. */
+static void
+test_what_is_shown_as_a_file_is_scanned_byte_for_byte(void **state)
+{
+    static const struct {
+        const char *headers;
+        enum verdict verdict;
+    } parts[] = {
+        {"Content-Type: text/csv\r\n\r\nthe very text\r\nmore", VERDICT_INFECTED},
+        {"Content-Type: text/html\r\nContent-Disposition: attachment\r\n\r\nthe very text\r\nmore",
+         VERDICT_INFECTED},
+        {"Content-Type: text/plain; name=a.txt\r\n\r\nthe very text\r\nmore", VERDICT_INFECTED},
+        {"Content-Type: text/plain\r\n\r\nA very text\r\nmore", VERDICT_CLEAN},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        g_autofree char *mail =
+            g_strconcat("From: a@b.test\r\nMIME-Version: 1.0\r\n"
+                        "Content-Type: multipart/mixed; boundary=cut\r\n\r\n--cut\r\n",
+                        parts[i].headers, "\r\n--cut--\r\n", NULL);
+        g_autoptr(facts_t) facts = scan(mail, strlen(mail));
+        if (facts_verdict(facts) != parts[i].verdict) {
+            fail_msg("%s: %s", parts[i].headers, verdict_name(facts_verdict(facts)));
+        }
+    }
+}
+
 static void
 test_detection_has_its_name(void **state)
 {
@@ -225,7 +257,8 @@ init(void **state)
     (void)unlink(conf);
     g_free(conf);
     g_autofree char *database = g_strdup_printf("%s.ndb", dir);
-    g_autofree char *signatures = g_strconcat(eicar_signature(), MAIL_SIGNATURE "\n", NULL);
+    g_autofree char *signatures =
+        g_strconcat(eicar_signature(), MAIL_SIGNATURE "\n", BYTES_SIGNATURES, NULL);
     if (settings == NULL || durable_replace_text(database, signatures, 0600) < 0) {
         return -1;
     }
@@ -265,6 +298,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_eicar_at_the_start_of_an_object_only),
         cmocka_unit_test(test_signatures_for_mail_are_used_for_every_mail),
+        cmocka_unit_test(test_what_is_shown_as_a_file_is_scanned_byte_for_byte),
         cmocka_unit_test(test_detection_has_its_name),
         cmocka_unit_test(test_canary),
         cmocka_unit_test(test_canary_dies_without_a_temporary_directory),

@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-static bool
-is_body_text(const struct mime_leaf *leaf, const struct facts *facts)
-{
-    const struct part *part = facts_find_part(facts, leaf->path);
-    return part != NULL && part->filename == NULL && g_str_has_prefix(part->type, "text/");
-}
-
 /* What is no text has its CRs anywhere, and NULs. */
 static bool
 is_plain(const struct mime_leaf *leaf)
@@ -50,11 +43,11 @@ count_bare(const struct mime_leaf *leaf)
 }
 
 void
-visits_prepare(GPtrArray *leaves, const struct facts *facts)
+visits_prepare(GPtrArray *leaves)
 {
     for (guint i = 0; i < leaves->len; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(leaves, i);
-        if (leaf->size > 0 && is_body_text(leaf, facts) && is_plain(leaf)) {
+        if (leaf->size > 0 && leaf->is_body && is_plain(leaf)) {
             leaf->bare_size = count_bare(leaf);
         }
     }
