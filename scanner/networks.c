@@ -94,15 +94,21 @@ network_has(const char *text, const struct in6_addr *address)
 }
 
 bool
-networks_have(char *const *networks, const char *address)
+network_address(const char *text, struct in6_addr *ret)
 {
     static const char prefix[] = "IPv6:";
-    struct in6_addr parsed;
     bool v4;
-    if (address != NULL && g_ascii_strncasecmp(address, prefix, strlen(prefix)) == 0) {
-        address += strlen(prefix);
+    if (g_ascii_strncasecmp(text, prefix, strlen(prefix)) == 0) {
+        text += strlen(prefix);
     }
-    if (address == NULL || networks == NULL || !address_parse(address, &parsed, &v4)) {
+    return address_parse(text, ret, &v4);
+}
+
+bool
+networks_have(char *const *networks, const char *address)
+{
+    struct in6_addr parsed;
+    if (address == NULL || networks == NULL || !network_address(address, &parsed)) {
         return false;
     }
     for (; *networks != NULL; networks++) {

@@ -8,14 +8,21 @@
  */
 
 #include <stdbool.h>
+#include <netinet/in.h>
 
 /* Returns NULL when TEXT is such a network, else what is wrong with it (static). */
 const char *network_wrong(const char *text);
 
 /*
- * ADDRESS is in one of NETWORKS (ends with NULL). "IPv6:2001:db8::1" (RFC 5321 4.1.3, as MTAs say
- * it) is the same as "2001:db8::1", and an IPv4 address that IPv6 carries (::ffff:192.0.2.1) the
- * same as the plain one. What is no address, or NULL, is in none.
+ * An address as IPv6. "IPv6:2001:db8::1" (RFC 5321 4.1.3, as MTAs say it) is the same as
+ * "2001:db8::1", and "192.0.2.1" the same as the one that IPv6 carries (::ffff:192.0.2.1). Returns
+ * false when TEXT is none.
+ */
+bool network_address(const char *text, struct in6_addr *ret);
+
+/*
+ * ADDRESS, as network_address() reads it, is in one of NETWORKS (ends with NULL). What is no
+ * address, or NULL, is in none.
  */
 bool networks_have(char *const *networks, const char *address);
 

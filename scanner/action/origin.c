@@ -4,29 +4,15 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#define TEXT_MAX 256
+#include "networks.h"
 
-/* Returns NULL for loopback: behind it is a relay of this machine. */
-static char *
-network_of_4(const struct in_addr *address)
-{
-    char text[INET_ADDRSTRLEN];
-    if ((ntohl(address->s_addr) >> 24) == 127) {
-        return NULL;
-    }
-    return g_strconcat("net:", inet_ntop(AF_INET, address, text, sizeof text), NULL);
-}
+#define TEXT_MAX 256
 
 /* One customer has at least 64 bits of IPv6 to choose an address from. */
 static char *
 network_of_6(struct in6_addr *address)
 {
     char text[INET6_ADDRSTRLEN];
-    if (IN6_IS_ADDR_V4MAPPED(address)) {
-        struct in_addr mapped;
-        memcpy(&mapped, address->s6_addr + 12, sizeof mapped);
-        return network_of_4(&mapped);
-    }
     if (IN6_IS_ADDR_LOOPBACK(address)) {
         return NULL;
     }
@@ -34,19 +20,22 @@ network_of_6(struct in6_addr *address)
     return g_strconcat("net:", inet_ntop(AF_INET6, address, text, sizeof text), "/64", NULL);
 }
 
+/* Returns NULL for loopback, behind which is a relay of this machine, and for no address. */
 static char *
 network_of(const char *client)
 {
-    static const char prefix[] = "IPv6:";
-    struct in_addr four;
-    struct in6_addr six;
-    if (g_ascii_strncasecmp(client, prefix, sizeof prefix - 1) == 0) {
-        client += sizeof prefix - 1;
+    struct in6_addr address;
+    char text[INET_ADDRSTRLEN];
+    if (!network_address(client, &address)) {
+        return NULL;
     }
-    if (inet_pton(AF_INET, client, &four) == 1) {
-        return network_of_4(&four);
+    if (!IN6_IS_ADDR_V4MAPPED(&address)) {
+        return network_of_6(&address);
     }
-    return inet_pton(AF_INET6, client, &six) == 1 ? network_of_6(&six) : NULL;
+    const guint8 *four = address.s6_addr + 12;
+    return four[0] == IN_LOOPBACKNET
+               ? NULL
+               : g_strconcat("net:", inet_ntop(AF_INET, four, text, sizeof text), NULL);
 }
 
 static char *
