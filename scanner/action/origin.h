@@ -3,7 +3,7 @@
 #define ORIGIN_H
 
 /*
- * In whose name the quarantine is filled: what a quota counts (docs/DECISIONS/0011).
+ * In whose name the quarantine is filled: what a quota counts (docs/DECISIONS/0007).
  *
  *   user:NAME      a SASL user
  *   net:ADDRESS    the client's IPv4 address, or its IPv6 network of 64 bits

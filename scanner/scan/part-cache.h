@@ -4,7 +4,7 @@
 
 /*
  * Attachments that two different workers, each on its own, found clean in scans of which nothing
- * else is to be said (docs/DECISIONS/0013-caches.md). Their keys come from workers, so one worker's
+ * else is to be said (docs/DECISIONS/0008-caches.md). Their keys come from workers, so one worker's
  * word counts for nothing: a second must say the same of the same bytes in the same place, in the
  * same words, before a third leaves out the scan. As in verdict-cache.h the owner clears it when
  * signatures, engine or options change.

@@ -4,7 +4,7 @@
 
 /*
  * What was found out about whole messages, by the SHA-256 that posternd itself computed over them
- * (docs/DECISIONS/0013-caches.md). Everything in it is of one set of signatures, engine version
+ * (docs/DECISIONS/0008-caches.md). Everything in it is of one set of signatures, engine version
  * and options: whoever owns it clears it when these change, and puts nothing in that came from a
  * worker of before.
  */

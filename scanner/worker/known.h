@@ -4,7 +4,7 @@
 
 /*
  * Attachments that need no scan, because two other workers have found the same bytes clean in the
- * same place (docs/DECISIONS/0013-caches.md). posternd keeps the list; this file asks it, hands the
+ * same place (docs/DECISIONS/0008-caches.md). posternd keeps the list; this file asks it, hands the
  * facts about what is inside on, and tells at the end what was scanned here.
  *
  * Asked for are layers of KNOWN_SIZE_MIN and more, not mails themselves, that stand in mails only:
