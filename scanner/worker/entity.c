@@ -214,6 +214,27 @@ entity_offset(GMimeObject *object)
                : -1;
 }
 
+size_t
+entity_message_in(GMimeMessage *message, const char *data, size_t len, const char *boundary,
+                  size_t *ret_len)
+{
+    GMimeObject *body = g_mime_message_get_mime_part(message);
+    gint64 from = entity_offset(GMIME_OBJECT(message));
+    gint64 other = body != NULL ? entity_offset(body) : -1;
+    from = from < 0 || (other >= 0 && other < from) ? other : from;
+    *ret_len = 0;
+    if (from < 0 || (guint64)from >= len) {
+        return 0;
+    }
+    const char *end = data + len;
+    g_autofree char *line = g_strconcat("\n--", boundary, NULL);
+    const char *to =
+        boundary != NULL ? memmem(data + from, len - (size_t)from, line, strlen(line)) : NULL;
+    to = to != NULL ? to - (to > data + from && to[-1] == '\r') : end;
+    *ret_len = (size_t)(to - data) - (size_t)from;
+    return (size_t)from;
+}
+
 /* The line that ends just before END is a delimiter of BOUNDARY. */
 static bool
 follows_delimiter(const char *data, gint64 end, const char *boundary)

@@ -49,6 +49,13 @@ bool entity_defects(GMimeObject *object, struct facts *facts, const char *path);
  */
 void entity_note_boundary(GMimeObject *multipart, GPtrArray *boundaries, guint max);
 
+/*
+ * Where a mail in the mail lies in the LEN bytes at DATA that it was read from: headers and body,
+ * up to the next delimiter of BOUNDARY, NULL = to the end. *RET_LEN 0: it cannot be told.
+ */
+size_t entity_message_in(GMimeMessage *message, const char *data, size_t len, const char *boundary,
+                         size_t *ret_len);
+
 /* Where its headers begin, -1 = unknown. */
 gint64 entity_offset(GMimeObject *object);
 

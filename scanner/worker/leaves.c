@@ -2,6 +2,7 @@
 #include "config.h"
 #include "leaves.h"
 
+#include <stdint.h>
 #include <string.h>
 #include <openssl/evp.h>
 
@@ -10,7 +11,9 @@ leaf_free(void *p)
 {
     struct mime_leaf *leaf = p;
     g_free(leaf->path);
-    g_free(leaf->data);
+    if (!leaf->lent) {
+        g_free(leaf->data);
+    }
     g_free(leaf);
 }
 
@@ -78,6 +81,24 @@ leaves_add(struct leaves *leaves, const char *path, GByteArray *bytes, struct fa
     leaf->path = leaves->another != NULL
                      ? g_strdup_printf("%s/%u", leaves->another, ++leaves->found)
                      : g_strdup(path);
+    g_ptr_array_add(leaves->list, leaf);
+    return leaf;
+}
+
+struct mime_leaf *
+leaves_lend(struct leaves *leaves, const char *path, const unsigned char *data, size_t size,
+            struct facts *facts)
+{
+    if (leaves_are_full(leaves)) {
+        facts_add_unscanned(facts, CAUSE_LIMIT, "number of MIME parts", path);
+        return NULL;
+    }
+    struct mime_leaf *leaf = g_new0(struct mime_leaf, 1);
+    leaf->lent = true;
+    leaf->size = size;
+    leaf->data = (unsigned char *)(uintptr_t)data;
+    EVP_Digest(data, size, leaf->sha256, NULL, EVP_sha256(), NULL);
+    leaf->path = g_strdup(path);
     g_ptr_array_add(leaves->list, leaf);
     return leaf;
 }

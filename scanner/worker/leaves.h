@@ -23,6 +23,8 @@ struct mime_leaf {
     unsigned char sha256[32];
     size_t bare_size;    /* visits.h; 0 = none */
     bool is_body;        /* entity.h */
+    bool lent;           /* DATA is somebody else's */
+    bool is_message;     /* a mail as it stands in another: its parts are leaves themselves */
     bool is_mail;        /* taken apart as one */
     bool is_odd;         /* programs disagree about which parts it has */
     bool visited;        /* for the caller: libclamav has scanned exactly these bytes already */
@@ -54,6 +56,10 @@ bool leaves_are_full(const struct leaves *leaves);
  * nothing else than the first. */
 struct mime_leaf *leaves_add(struct leaves *leaves, const char *path, GByteArray *bytes,
                              struct facts *facts);
+
+/* DATA, which must live as long as the list, and takes no room. Not for another reading. */
+struct mime_leaf *leaves_lend(struct leaves *leaves, const char *path, const unsigned char *data,
+                              size_t size, struct facts *facts);
 
 /* How many of LIST lie directly in PATH. */
 unsigned leaves_count_in(const GPtrArray *list, const char *path);

@@ -381,13 +381,36 @@ walk_multipart(struct walk *walk, GMimeMultipart *multipart, const char *path, u
     }
 }
 
+/* A mail in the mail is taken apart with it, and is a file that can be saved. */
+static void
+add_message(struct walk *walk, GMimeMessage *message, const char *path)
+{
+    size_t len;
+    const struct source *source = walk->source;
+    size_t at = entity_message_in(message, source->data, source->len, walk->boundary, &len);
+    const unsigned char *data = (const unsigned char *)source->data + at;
+    struct mime_leaf *leaf = NULL;
+    if (len > 0 && walk->leaves.another == NULL) {
+        leaf = leaves_lend(&walk->leaves, path, data, len, walk->facts);
+    } else if (len > 0) {
+        leaf = leaf_add(walk, path, g_byte_array_append(g_byte_array_new(), data, (guint)len));
+    }
+    if (leaf != NULL) {
+        leaf->is_message = true;
+    }
+}
+
 static void
 walk_message_part(struct walk *walk, GMimeObject *object, const char *path, unsigned depth)
 {
+    GMimeMessage *message = g_mime_message_part_get_message(GMIME_MESSAGE_PART(object));
     if (walk->leaves.another == NULL) {
         (void)describe(walk, object, path, NULL);
     }
-    walk_message(walk, g_mime_message_part_get_message(GMIME_MESSAGE_PART(object)), path, depth);
+    if (message != NULL) {
+        add_message(walk, message, path);
+    }
+    walk_message(walk, message, path, depth);
 }
 
 static void

@@ -118,7 +118,7 @@ on_enter(void *data, const struct clam_layer *layer)
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, whole ? leaf->sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
-    if (known_enter(layer, leaf, whole)) {
+    if (known_enter(layer, scan->plain ? NULL : leaf, whole)) {
         layers_known(&scan->layers);
         return true;
     }
@@ -269,8 +269,11 @@ scan_leaves(struct scan *scan)
     for (guint i = 0; i < scan->leaves->len && !scan->stopped; i++) {
         struct mime_leaf *leaf = g_ptr_array_index(scan->leaves, i);
         if (!leaf->visited) {
+            bool plain = scan->plain;
             scan->taken_for_mail = false;
+            scan->plain |= leaf->is_message;
             scan_bytes(scan, leaf->data, leaf->size, leaf->path);
+            scan->plain = plain;
             leaf->taken_for_mail |= scan->taken_for_mail;
         }
         if (leaf->is_mail && !leaf->taken_for_mail) {

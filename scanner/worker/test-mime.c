@@ -84,10 +84,11 @@ test_parts(void **state)
               "--b\nContent-Type: message/rfc822\n\nSubject: x\n\nthree\n"
               "--b--\n",
               facts);
-    assert_int_equal(leaves->len, 3);
+    assert_int_equal(leaves->len, 4);
     assert_leaf(leaves, 0, "1", "one");
     assert_leaf(leaves, 1, "2", "two");
-    assert_leaf(leaves, 2, "3.1", "three");
+    assert_leaf(leaves, 2, "3", "Subject: x\n\nthree");
+    assert_leaf(leaves, 3, "3.1", "three");
     assert_int_equal(facts->unscanned->len, 0);
     assert_int_equal(facts->parts_total, 5);
     const struct part *zip = g_ptr_array_index(facts->parts, 2);

@@ -103,6 +103,10 @@ test_what_is_shown_as_a_file_is_scanned_byte_for_byte(void **state)
         {"Content-Type: text/html\r\nContent-Disposition: attachment\r\n\r\nthe very text\r\nmore",
          VERDICT_INFECTED},
         {"Content-Type: text/plain; name=a.txt\r\n\r\nthe very text\r\nmore", VERDICT_INFECTED},
+        {"Content-Type: message/rfc822\r\n\r\nSubject: the very bytes\r\n\r\nmore",
+         VERDICT_INFECTED},
+        {"Content-Type: message/rfc822\r\n\r\nX: y\r\nSubject: the very bytes\r\n\r\nmore",
+         VERDICT_CLEAN},
         {"Content-Type: text/plain\r\n\r\nA very text\r\nmore", VERDICT_CLEAN},
     };
     (void)state;
