@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Postfix and Postern, started once for all tests of a module."""
+"""Postfix and Postern, started once for all tests of a module.
+
+A module may say more: SETTINGS for postern.conf, MAIN_CF for Postfix.
+"""
 import os
 import pathlib
 import shutil
@@ -36,7 +39,8 @@ def signatures(folder):
 
 @pytest.fixture(scope="module")
 def postern(folder, signatures, request):
-    one = instance.Instance(folder / request.module.__name__, signatures)
+    one = instance.Instance(folder / request.module.__name__, signatures,
+                            getattr(request.module, "SETTINGS", ""))
     yield one.start()
     one.stop()
 
@@ -46,7 +50,8 @@ def mta(postern, folder, request):
     if os.geteuid() != 0:
         pytest.skip("a private Postfix needs root")
     one = postfix.Postfix(folder / f"postfix-{request.module.__name__}",
-                          f"unix:{postern.dir}/milter.sock")
+                          f"unix:{postern.dir}/milter.sock",
+                          more=getattr(request.module, "MAIN_CF", ""))
     # smtpd is not chrooted here and runs as postfix; the socket's folder belongs to the daemon.
     one.start()
     yield one

@@ -4,7 +4,6 @@ import array
 import os
 import pathlib
 import re
-import resource
 import shutil
 import socket
 import struct
@@ -18,16 +17,10 @@ import pytest
 import instance
 import mails
 import postfix
+from instance import wait_for
 
 sys.path.append("/usr/lib/python3/dist-packages")
 SHARE = 32 << 20  # clamd's clients may hold half of spool_memory
-
-
-def wait_for(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 import instance
 import mails
 import postfix
+from instance import private_kb, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -66,20 +67,8 @@ def is_closed(sock):
         return True
 
 
-def private_kb(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
-
-
 def connections(postern):
     return postern.json("status")["posternd"]["milter"][0]["connections"]
-
-
-def wait_for(condition, what):
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
 
 
 def test_many_idle_connections(postern, mta):

@@ -11,13 +11,7 @@ import pytest
 
 import instance
 import mails
-
-
-def wait_for(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
+from instance import wait_for
 
 
 def workers(postern):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """More mail at once than memory: 451 before DATA, nobody killed, every message accounted for."""
 import os
-import pathlib
 import socket
 import subprocess
 import threading
@@ -12,30 +11,15 @@ import pytest
 import instance
 import mails
 import postfix
+from instance import private_kb
 
 CLIENTS = 200
 SIZE = 104_000_000
-MORE = """\
+MAIN_CF = """\
 default_process_limit = 250
 smtpd_client_connection_count_limit = 0
 """
-
-
-@pytest.fixture(scope="module")
-def postern(folder, signatures):
-    one = instance.Instance(folder / "memory", signatures, "scan_timeout = 240\n")
-    yield one.start()
-    one.stop()
-
-
-@pytest.fixture(scope="module")
-def mta(postern, folder):
-    if os.geteuid() != 0:
-        pytest.skip("a private Postfix needs root")
-    one = postfix.Postfix(folder / "postfix-memory", f"unix:{postern.dir}/milter.sock", more=MORE)
-    one.start()
-    yield one
-    one.stop()
+SETTINGS = "scan_timeout = 240\n"
 
 
 class Client(threading.Thread):
@@ -83,11 +67,6 @@ class Watch(threading.Thread):
             self.private = max(self.private, private_kb(self.postern.pid("posternd")))
             if spool["used"] > spool["limit"]:
                 self.over.append(spool)
-
-
-def private_kb(pid):
-    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_"))
 
 
 def status(postern):
@@ -158,7 +137,7 @@ def test_no_size(folder, signatures):
         pytest.skip("a private Postfix needs root")
     postern = instance.Instance(folder / "no-size", signatures,
                                 'message_size = "8M"\nspool_memory = "12M"\n')
-    mta = postfix.Postfix(folder / "postfix-no-size", f"unix:{postern.dir}/milter.sock", more=MORE)
+    mta = postfix.Postfix(folder / "postfix-no-size", f"unix:{postern.dir}/milter.sock", more=MAIN_CF)
     postern.start()
     try:
         mta.start()

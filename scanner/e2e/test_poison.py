@@ -6,33 +6,11 @@ import os
 import pathlib
 import signal
 import threading
-import time
 
-import pytest
-
-import instance
 import mails
-import postfix
+from instance import wait_for
 
-
-@pytest.fixture(scope="module")
-def pair(folder, signatures):
-    if os.geteuid() != 0:
-        pytest.skip("a private Postfix needs root")
-    one = instance.Instance(folder / "poison", signatures, "workers = 2\n")
-    one.start()
-    mta = postfix.Postfix(folder / "postfix-poison", f"unix:{one.dir}/milter.sock")
-    mta.start()
-    yield one, mta
-    mta.stop()
-    one.stop()
-
-
-def wait_for(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+SETTINGS = "workers = 2\n"
 
 
 def children(pid):
@@ -84,8 +62,7 @@ def send_lethal(postern, mta, message):
     return replies[0]
 
 
-def test_three_strikes(pair):
-    postern, mta = pair
+def test_three_strikes(postern, mta):
     message = mails.with_attachment("lethal", b"kills")
     assert send_lethal(postern, mta, message)[0] == 451
     assert status(postern)["counters"]["struck"] == 1

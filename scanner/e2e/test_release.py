@@ -7,20 +7,13 @@ import re
 import signal
 import socket
 import threading
-import time
 
 import pytest
 
 import instance
 import mails
 import postfix
-
-
-def wait_for(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
+from instance import wait_for
 
 
 class Gate:

@@ -4,24 +4,7 @@ import os
 import signal
 import time
 
-import pytest
-
-import instance
 import mails
-import postfix
-
-
-@pytest.fixture
-def pair(folder, signatures):
-    if os.geteuid() != 0:
-        pytest.skip("a private Postfix needs root")
-    one = instance.Instance(folder / "reload", signatures)
-    one.start()
-    mta = postfix.Postfix(folder / "postfix-reload", f"unix:{one.dir}/milter.sock")
-    mta.start()
-    yield one, mta
-    mta.stop()
-    one.stop()
 
 
 def reload(postern, text, says):
@@ -36,8 +19,7 @@ def reload(postern, text, says):
     return "\n".join(postern.log[seen:])
 
 
-def test_reload(pair):
-    postern, mta = pair
+def test_reload(postern, mta):
     conf = (postern.dir / "postern.conf").read_text()
     lines = conf.count("\n")
     assert mta.send(mails.with_attachment("before", mails.EICAR))[0] == 550

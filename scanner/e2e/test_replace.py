@@ -5,11 +5,7 @@ import email.policy
 import os
 import re
 
-import pytest
-
-import instance
 import mails
-import postfix
 
 SETTINGS = """
 on_infected = replace
@@ -25,19 +21,6 @@ rule "boss" {
 """
 
 
-@pytest.fixture(scope="module")
-def pair(folder, signatures):
-    if os.geteuid() != 0:
-        pytest.skip("a private Postfix needs root")
-    one = instance.Instance(folder / "replace", signatures, SETTINGS)
-    one.start()
-    mta = postfix.Postfix(folder / "postfix-replace", f"unix:{one.dir}/milter.sock")
-    mta.start()
-    yield one, mta
-    mta.stop()
-    one.stop()
-
-
 def delivered(mta, subject):
     mta.drain()
     (raw,) = mta.delivered()[subject]
@@ -51,9 +34,8 @@ def leaves(message):
             if not part.is_multipart() and part.get_content_maintype() != "multipart"]
 
 
-def check_replaced(pair, subject, message):
+def check_replaced(postern, mta, subject, message):
     """Delivered without the bad part, the original kept byte for byte; returns what came."""
-    postern, mta = pair
     code, text = mta.send(message)
     assert code == 250, text
     got = delivered(mta, subject)
@@ -70,40 +52,40 @@ def check_replaced(pair, subject, message):
     return got
 
 
-def test_attachment(pair):
+def test_attachment(postern, mta):
     message = mails.with_attachment("one zip", mails.zipped(mails.EICAR), "invoice.zip")
-    got = check_replaced(pair, "one zip", message)
+    got = check_replaced(postern, mta, "one zip", message)
     first, second = leaves(got)
     assert first.get_content() == "one zip\n"
     assert "File:   invoice.zip" in second.get_content()
     assert got.get_content_type() == "multipart/mixed"
 
 
-def test_several(pair):
+def test_several(postern, mta):
     good = bytes(range(256)) * 300
     message = mails.multipart("several", [
         mails.text_part(b"text"), mails.attachment(mails.EICAR, "a.com"),
         mails.attachment(good, "good.bin"), mails.attachment(mails.EICAR, "b.com")])
-    text, one, fine, two = leaves(check_replaced(pair, "several", message))
+    text, one, fine, two = leaves(check_replaced(postern, mta, "several", message))
     assert text.get_content() == "text\n"
     assert "a.com" in one.get_content()
     assert fine.get_content() == good
     assert "b.com" in two.get_content()
 
 
-def test_nested_multipart(pair):
+def test_nested_multipart(postern, mta):
     inner = b'Content-Type: multipart/alternative; boundary="=_i"\r\n\r\n--=_i\r\n' + \
         mails.text_part(b"plain") + b"\r\n--=_i\r\nContent-Type: text/html\r\n\r\n<p>html</p>\r\n" \
         b"\r\n--=_i--\r\n"
     message = mails.multipart("nested parts", [inner, mails.attachment(mails.EICAR)])
-    plain, html, notice = leaves(check_replaced(pair, "nested parts", message))
+    plain, html, notice = leaves(check_replaced(postern, mta, "nested parts", message))
     assert (plain.get_content(), html.get_content()) == ("plain\n", "<p>html</p>\n")
     assert "sample.bin" in notice.get_content()
 
 
-def test_inner_message(pair):
+def test_inner_message(postern, mta):
     inner = mails.with_attachment("inner", mails.EICAR, "deep.com").replace(b"=_b", b"=_inner")
-    got = check_replaced(pair, "forwarded", mails.nested("forwarded", inner))
+    got = check_replaced(postern, mta, "forwarded", mails.nested("forwarded", inner))
     outer, text, notice = leaves(got)
     assert text.get_content_type() == notice.get_content_type() == "text/plain"
     assert outer.get_content() == "see the attachment\n"
@@ -111,24 +93,23 @@ def test_inner_message(pair):
     assert "deep.com" in notice.get_content()
 
 
-def test_big(pair):
+def test_big(postern, mta):
     """More than one piece of a new body."""
     good = os.urandom(3_000_000)
     message = mails.multipart("big", [mails.text_part(), mails.attachment(good, "good.bin"),
                                       mails.attachment(mails.EICAR, "bad.com")])
-    assert leaves(check_replaced(pair, "big", message))[1].get_content() == good
+    assert leaves(check_replaced(postern, mta, "big", message))[1].get_content() == good
 
 
-def test_foreign_name(pair):
+def test_foreign_name(postern, mta):
     name = "=?utf-8?B?0YHRh9GR0YIuY29t?="  # счёт.com
     message = mails.with_attachment("foreign name", mails.EICAR, name)
-    notice = leaves(check_replaced(pair, "foreign name", message))[1]
+    notice = leaves(check_replaced(postern, mta, "foreign name", message))[1]
     assert notice["Content-Transfer-Encoding"] == "base64"
     assert "счёт.com" in notice.get_content()
 
 
-def check_whole(pair, subject, message, recipients=("user@lab.test",)):
-    postern, mta = pair
+def check_whole(postern, mta, subject, message, recipients=("user@lab.test",)):
     code, text = mta.send(message, recipients=recipients)
     assert (code, text[:5]) == (550, "5.7.1"), text
     (row,) = [row for row in postern.json("quarantine", "list") if row["subject"] == subject]
@@ -137,15 +118,15 @@ def check_whole(pair, subject, message, recipients=("user@lab.test",)):
     return row["reason"]
 
 
-def test_emptied(pair):
+def test_emptied(postern, mta):
     """No shells: where nothing would remain nothing is delivered."""
-    assert "nothing would remain" in check_whole(pair, "single", mails.infected()["plain"].replace(
+    assert "nothing would remain" in check_whole(postern, mta, "single", mails.infected()["plain"].replace(
         b"Subject: plain", b"Subject: single"))
     blank = mails.multipart("blank", [mails.text_part(b" \r\n\t"), mails.attachment(mails.EICAR)])
-    assert "nothing would remain" in check_whole(pair, "blank", blank)
+    assert "nothing would remain" in check_whole(postern, mta, "blank", blank)
 
 
-def test_signed_is_quarantined_whole(pair):
+def test_signed_is_quarantined_whole(postern, mta):
     body = mails.multipart("signed", [
         b'Content-Type: multipart/mixed; boundary="=_i"\r\n\r\n--=_i\r\n' + mails.text_part() +
         b"\r\n--=_i\r\n" + mails.attachment(mails.EICAR) + b"\r\n--=_i--\r\n",
@@ -153,12 +134,11 @@ def test_signed_is_quarantined_whole(pair):
         b"-----END PGP SIGNATURE-----\r\n"])
     body = body.replace(b"multipart/mixed; boundary=\"=_b\"",
                         b'multipart/signed; protocol="application/pgp-signature"; boundary="=_b"', 1)
-    assert "it is signed" in check_whole(pair, "signed", body)
+    assert "it is signed" in check_whole(postern, mta, "signed", body)
 
 
-def test_strictest_of_several_recipients(pair):
+def test_strictest_of_several_recipients(postern, mta):
     """One rule discards: then nobody gets it, and the sender hears 250."""
-    postern, mta = pair
     message = mails.with_attachment("two rules", mails.EICAR)
     assert mta.send(message, recipients=("user@lab.test", "boss@lab.test"))[0] == 250
     mta.drain()
@@ -166,8 +146,7 @@ def test_strictest_of_several_recipients(pair):
     assert len(postern.kept()["two rules"]) == 1
 
 
-def test_emptied_by_rule(pair):
-    postern, mta = pair
+def test_emptied_by_rule(postern, mta):
     message = mails.infected()["plain"].replace(b"Subject: plain", b"Subject: shell")
     assert mta.send(message + b"x\r\n", recipients=("shell@lab.test",))[0] == 250
     mta.drain()
@@ -175,8 +154,8 @@ def test_emptied_by_rule(pair):
     assert len(postern.kept()["shell"]) == 1
 
 
-def test_counted(pair):
-    counters = pair[0].json("status")["posternd"]["counters"]
+def test_counted(postern, mta):
+    counters = postern.json("status")["posternd"]["counters"]
     assert counters["replaced"] == 6
     assert counters["discarded"] == 2
     assert counters["emptied"] == 3

@@ -327,6 +327,17 @@ def pool(engine):
     pool.close()
 
 
+@pytest.fixture(scope="module")
+def scanner():
+    """The workers of one engine, for tests of what they find; in the mode closest to the unit."""
+    engine = Engine("caps")
+    engine.wait_state("ready")
+    pool = engine.attach()
+    yield pool
+    pool.close()
+    engine.stop()
+
+
 @pytest.fixture
 def own():
     """Makes engines for tests that break them; in the mode closest to the unit."""

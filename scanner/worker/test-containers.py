@@ -8,7 +8,6 @@ fully scanned with its reason. Clean only what no mail program or unpacker turns
 import base64
 import bz2
 import gzip
-import io
 import lzma
 import pathlib
 import sys
@@ -21,7 +20,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import documents as docs
 import samples as made
-from chain import CLEAN, EICAR, INFECTED, UNSCANNED, Engine, attachment, mail, verdict_of, why
+from chain import (CLEAN, EICAR, INFECTED, UNSCANNED, attachment, mail, scanner, verdict_of,
+                   why)
 
 # What a mail may come out as: "infected", a cause of "not fully scanned", or "clean" and why not.
 FOUND, LIMIT, ENCRYPTED, UNSUPPORTED, DAMAGED = (INFECTED, "limit", "encrypted", "unsupported",
@@ -239,16 +239,6 @@ DOCUMENTS = {
 ALL = {f"{group}: {name}": case for group, cases in (
     ("zip", ZIPS), ("7z", SEVENS), ("tar", TARS), ("cpio", CPIOS), ("archive", ARCHIVES),
     ("stream", STREAMS), ("image", IMAGES), ("document", DOCUMENTS)) for name, case in cases.items()}
-
-
-@pytest.fixture(scope="module")
-def scanner():
-    engine = Engine("caps")
-    engine.wait_state("ready")
-    pool = engine.attach()
-    yield pool
-    pool.close()
-    engine.stop()
 
 
 @pytest.mark.parametrize("kind", ALL)

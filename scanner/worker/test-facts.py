@@ -9,7 +9,6 @@ import base64
 import email
 import hashlib
 import io
-import os
 import struct
 import subprocess
 import tarfile
@@ -23,7 +22,6 @@ from chain import (CLEAN, EICAR, INFECTED, UNSCANNED, MODES, Engine, attachment,
                    why, zipped)
 
 PLAIN = b"only some text that nobody looks for\r\n"
-B64 = base64.b64encode(EICAR) + b"\r\n"
 ZIP64 = base64.encodebytes(zipped(EICAR, "eicar.com")).replace(b"\n", b"\r\n")
 
 

@@ -9,7 +9,6 @@ import pathlib
 import random
 import sys
 
-import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))

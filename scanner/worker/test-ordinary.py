@@ -27,7 +27,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import documents as docs
 import samples as made
-from chain import CLEAN, Engine, attachment, mail, raw_part, uuencode, verdict_of, why
+from chain import CLEAN, attachment, mail, raw_part, scanner, uuencode, verdict_of, why
 
 TEXT = "".join(f"Line {i}: the quick brown fox jumps over the lazy dog. \u00e4\u20ac\n"
                for i in range(200)).encode()
@@ -228,23 +228,13 @@ MAILS = {
 }
 
 
-@pytest.fixture(scope="module")
-def pool():
-    engine = Engine("caps")
-    engine.wait_state("ready")
-    pool = engine.attach()
-    yield pool
-    pool.close()
-    engine.stop()
-
-
 @pytest.mark.parametrize("kind", FILES)
-def test_ordinary_file(pool, kind):
-    facts = pool.scan(mail(attachment(FILES[kind](TEXT), "file")))
+def test_ordinary_file(scanner, kind):
+    facts = scanner.scan(mail(attachment(FILES[kind](TEXT), "file")))
     assert verdict_of(facts) == CLEAN, why(facts)
 
 
 @pytest.mark.parametrize("kind", MAILS)
-def test_ordinary_mail(pool, kind):
-    facts = pool.scan(MAILS[kind]())
+def test_ordinary_mail(scanner, kind):
+    facts = scanner.scan(MAILS[kind]())
     assert verdict_of(facts) == CLEAN, why(facts)

@@ -19,12 +19,11 @@ import re
 import subprocess
 import sys
 
-import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import documents as docs
 import samples as made
-from chain import (CLEAN, EICAR, FILES, INFECTED, UNSCANNED, Engine, attachment, mail,
+from chain import (CLEAN, EICAR, FILES, INFECTED, UNSCANNED, attachment, mail, scanner,
                    test_signatures, uuencode, verdict_of, why)
 
 SEED = 20261121
@@ -161,16 +160,6 @@ def build(rng):
     if rng.random() < 0.2:
         data = data.replace(b"\r\n", b"\n")
     return f"{content}, {encoding}, {' in '.join(names) or 'alone'}", virus, data
-
-
-@pytest.fixture(scope="module")
-def scanner():
-    engine = Engine("caps")
-    engine.wait_state("ready")
-    pool = engine.attach()
-    yield pool
-    pool.close()
-    engine.stop()
 
 
 def clamscan(folder, signatures):
