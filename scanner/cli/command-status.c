@@ -143,11 +143,23 @@ print_age(gint64 newest)
 }
 
 static void
+print_listeners(const char *label, const json_t *listeners)
+{
+    size_t i;
+    const json_t *listener;
+    json_array_foreach((json_t *)(uintptr_t)listeners, i, listener)
+    {
+        gboolean submission = json_is_true(json_object_get(listener, "submission"));
+        g_autofree char *address = text_escape(ask_text(listener, "address"), 200);
+        line(submission ? "Submission" : label, "%s, %" G_GINT64_FORMAT " connection(s)", address,
+             ask_number(listener, "connections"));
+    }
+}
+
+static void
 print_posternd(const json_t *p)
 {
     const json_t *pool = json_object_get(p, "pool");
-    const json_t *listener;
-    size_t i;
     gboolean ready = json_is_true(json_object_get(p, "ready"));
     g_autofree char *since = terminal_time(ask_number(p, "since"));
     g_autofree char *version = text_escape(ask_text(p, "version"), 40);
@@ -160,12 +172,8 @@ print_posternd(const json_t *p)
     line("Queue",
          "%" G_GINT64_FORMAT " waiting, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " workers idle",
          ask_number(pool, "queued"), ask_number(pool, "idle"), ask_number(pool, "workers"));
-    json_array_foreach(json_object_get(p, "milter"), i, listener)
-    {
-        g_autofree char *address = text_escape(ask_text(listener, "address"), 200);
-        line(i == 0 ? "Listeners" : "", "%s, %" G_GINT64_FORMAT " connection(s)", address,
-             ask_number(listener, "connections"));
-    }
+    print_listeners("Milter", json_object_get(p, "milter"));
+    print_listeners("clamd", json_object_get(json_object_get(p, "clamd"), "listeners"));
     print_counters(json_object_get(p, "counters"));
 }
 
