@@ -56,9 +56,9 @@ void policy_emptied(const struct settings *settings, const struct envelope *enve
 void policy_decide_poison(guint64 strikes, struct decision *ret_decision);
 
 /*
- * What is done when the copy cannot be kept. STATE_FULL: the low-water mark or ENOSPC; then
- * infected mail that was to be refused is rejected without a copy (or filling the disk would be
- * an off switch), all else is 451. Any other failure: 451. Changes DECISION in place.
+ * What is done when the copy cannot be kept. STATE_FULL: the disk, or a quota; then infected mail
+ * that was to be refused is rejected without a copy (or filling the disk would be an off switch),
+ * all else is 451. Any other failure: 451. Changes DECISION in place.
  */
 void policy_store_failed(struct decision *decision, bool state_full);
 
