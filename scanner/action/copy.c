@@ -23,10 +23,10 @@ name_of(char name[NAME_SIZE], const char *key)
 }
 
 gboolean
-copy_name_parse(const char *name, char ret_key[COPY_KEY_LENGTH + 1])
+copy_name_parse(const char *name, const char *suffix, char ret_key[COPY_KEY_LENGTH + 1])
 {
-    if (strlen(name) != NAME_SIZE - 1 || strspn(name, "0123456789abcdef") != COPY_KEY_LENGTH ||
-        strcmp(name + COPY_KEY_LENGTH, COPY_SUFFIX) != 0) {
+    if (strspn(name, "0123456789abcdef") != COPY_KEY_LENGTH ||
+        strcmp(name + COPY_KEY_LENGTH, suffix) != 0) {
         return FALSE;
     }
     memcpy(ret_key, name, COPY_KEY_LENGTH);

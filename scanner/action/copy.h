@@ -16,8 +16,8 @@
 /* 64 hexadecimal digits */
 #define COPY_KEY_LENGTH 64
 
-/* Whether NAME is KEY.eml; then RET_KEY has the key. */
-gboolean copy_name_parse(const char *name, char ret_key[COPY_KEY_LENGTH + 1]);
+/* Whether NAME is a key and SUFFIX (COPY_SUFFIX, NOTE_SUFFIX); then RET_KEY has the key. */
+gboolean copy_name_parse(const char *name, const char *suffix, char ret_key[COPY_KEY_LENGTH + 1]);
 
 /* There is such a file. */
 gboolean copy_exists(int dirfd, const char *key);

@@ -23,18 +23,6 @@ name_of(char name[NAME_SIZE], const char *key)
     snprintf(name, NAME_SIZE, "%s" NOTE_SUFFIX, key);
 }
 
-gboolean
-note_name_parse(const char *name, char *ret_key)
-{
-    if (strlen(name) != NAME_SIZE - 1 || strspn(name, "0123456789abcdef") != COPY_KEY_LENGTH ||
-        strcmp(name + COPY_KEY_LENGTH, NOTE_SUFFIX) != 0) {
-        return FALSE;
-    }
-    memcpy(ret_key, name, COPY_KEY_LENGTH);
-    ret_key[COPY_KEY_LENGTH] = '\0';
-    return TRUE;
-}
-
 /* Returns NULL when ARRAY is no list of texts. */
 static char **
 recipients_parse(const json_t *array)

@@ -24,9 +24,6 @@ struct note {
     char *answer;     /* the last answer of the MTA; NULL = none yet */
 };
 
-/* Whether NAME is KEY.release; then RET_KEY (65 bytes) has the key. */
-gboolean note_name_parse(const char *name, char *ret_key);
-
 /* Returns 0, -ENOENT (never released), -EBADMSG (not one of ours), or -errno. */
 int note_read(int dirfd, const char *key, struct note *ret_note);
 /* Returns 0 or -errno as durable_write(). */

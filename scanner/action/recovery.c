@@ -75,9 +75,9 @@ file_note(int dirfd, const char *name, struct files *files)
     char key[COPY_KEY_LENGTH + 1];
     if (g_str_has_prefix(name, DURABLE_TMP_PREFIX)) {
         (void)unlinkat(dirfd, name, 0);
-    } else if (copy_name_parse(name, key)) {
+    } else if (copy_name_parse(name, COPY_SUFFIX, key)) {
         g_hash_table_add(files->keys, g_strdup(key));
-    } else if (note_name_parse(name, key)) {
+    } else if (copy_name_parse(name, NOTE_SUFFIX, key)) {
         g_ptr_array_add(files->notes, g_strdup(key));
     }
 }
