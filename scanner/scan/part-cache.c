@@ -11,24 +11,24 @@ struct part_cache {
     guint64 contradictions;
 };
 
-struct part {
+struct claim {
     gint64 witnesses[2]; /* numbers of workers; 0 = none yet */
     char *inside;
 };
 
 static void
-part_free(void *p)
+claim_free(void *p)
 {
-    struct part *part = p;
-    g_free(part->inside);
-    g_free(part);
+    struct claim *claim = p;
+    g_free(claim->inside);
+    g_free(claim);
 }
 
 struct part_cache *
 part_cache_new(guint64 limit, gint64 age_us)
 {
     struct part_cache *cache = g_new0(struct part_cache, 1);
-    cache->lru = lru_new(limit, age_us, part_free);
+    cache->lru = lru_new(limit, age_us, claim_free);
     cache->on = limit > 0;
     return cache;
 }
@@ -51,49 +51,49 @@ part_cache_is_on(const struct part_cache *cache)
 const char *
 part_cache_get(struct part_cache *cache, const guint8 key[LRU_KEY], gint64 now_us)
 {
-    const struct part *part = lru_get(cache->lru, key, now_us);
-    if (part == NULL || part->witnesses[1] == 0) {
+    const struct claim *claim = lru_get(cache->lru, key, now_us);
+    if (claim == NULL || claim->witnesses[1] == 0) {
         cache->misses++;
         return NULL;
     }
     cache->hits++;
-    return part->inside;
+    return claim->inside;
 }
 
 static void
 put(struct part_cache *cache, const guint8 key[LRU_KEY], const gint64 witnesses[2],
     const char *inside, gint64 now_us)
 {
-    struct part *part = g_new0(struct part, 1);
-    memcpy(part->witnesses, witnesses, sizeof part->witnesses);
-    part->inside = g_strdup(inside);
-    lru_put(cache->lru, key, part, sizeof *part + strlen(inside), now_us);
+    struct claim *claim = g_new0(struct claim, 1);
+    memcpy(claim->witnesses, witnesses, sizeof claim->witnesses);
+    claim->inside = g_strdup(inside);
+    lru_put(cache->lru, key, claim, sizeof *claim + strlen(inside), now_us);
 }
 
 void
 part_cache_report(struct part_cache *cache, const guint8 key[LRU_KEY], gint64 worker,
                   const char *inside, gint64 now_us)
 {
-    const struct part *part = lru_get(cache->lru, key, now_us);
+    const struct claim *claim = lru_get(cache->lru, key, now_us);
     if (!cache->on) {
         return;
     }
-    if (part == NULL) {
+    if (claim == NULL) {
         put(cache, key, (const gint64[]){worker, 0}, inside, now_us);
-    } else if (strcmp(part->inside, inside) != 0) {
+    } else if (strcmp(claim->inside, inside) != 0) {
         cache->contradictions++;
         lru_remove(cache->lru, key);
-    } else if (part->witnesses[1] == 0 && part->witnesses[0] != worker) {
-        put(cache, key, (const gint64[]){part->witnesses[0], worker}, inside, now_us);
+    } else if (claim->witnesses[1] == 0 && claim->witnesses[0] != worker) {
+        put(cache, key, (const gint64[]){claim->witnesses[0], worker}, inside, now_us);
     }
 }
 
 static gboolean
 is_from(void *value, void *data)
 {
-    const struct part *part = value;
+    const struct claim *claim = value;
     const gint64 worker = *(const gint64 *)data;
-    return part->witnesses[0] == worker || part->witnesses[1] == worker;
+    return claim->witnesses[0] == worker || claim->witnesses[1] == worker;
 }
 
 void
