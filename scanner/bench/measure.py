@@ -164,3 +164,9 @@ def scan_control(path, mail):
 
 def scan(service, mail):
     return {"instream": scan_instream, "control": scan_control}[service.mode](service.sock, mail)
+
+
+def cpu_ratio(over, under):
+    """Of the CPU time of a message: what else the machine does matters less to it."""
+    each = [a["cpu"] / b["cpu"] for a, b in zip(over, under) if b["cpu"] > 0]
+    return {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}

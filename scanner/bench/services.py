@@ -127,7 +127,7 @@ class Clamd(Service):
         give("clamav", self.dir, self.tmp)
         self.sock = self.dir / "clamd.sock"
         (self.dir / "clamd.conf").write_text(CLAMD.format(
-            dir=self.dir, tmp=self.tmp, signatures=signatures, threads=2 * CORES,
+            dir=self.dir, tmp=self.tmp, signatures=signatures, threads=CORES,
             queue=20 * CORES, nocache="no" if cache else "yes"))
 
     def start(self):
