@@ -202,7 +202,10 @@ class Engine:
         for _ in range(3):
             parents |= {pid for pid, (_, parent) in tree.items() if parent in parents}
         for pid in parents - {self.process.pid}:
-            found[tree[pid][0]].append(pid)
+            name, parent = tree[pid]
+            if name == tree.get(parent, ("",))[0] == "postern-zygote":
+                name = "postern-worker"     # just forked: it has not yet said who it is
+            found[name].append(pid)
         return found
 
 
