@@ -46,12 +46,6 @@ known_begin(struct facts *facts)
     known.mails = 0;
 }
 
-void
-known_root_is_mail(void)
-{
-    known.mails = MAX(known.mails, 1);
-}
-
 /* All layers around this one are mails, and it is none itself. */
 static bool
 stands_in_mails(const struct clam_layer *layer)

@@ -34,8 +34,6 @@ void known_set(known_ask *ask, void *data);
 
 /* A scan begins; FACTS (borrowed) until known_end(). */
 void known_begin(struct facts *facts);
-/* The object of this scan is a mail to libclamav, though it first called it a text. */
-void known_root_is_mail(void);
 /*
  * libclamav enters a layer; LEAF is the MIME part that it is, NULL = none; WHOLE: byte for byte. To
  * be called for every layer. Returns true when it is known: what is inside is in the facts, and it

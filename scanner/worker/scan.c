@@ -32,6 +32,9 @@ struct scan {
     struct objects objects;
     struct inflated inflated;
     GHashTable *seen; /* paths of objects */
+    bool postpone;    /* the object is a mail: not now if libclamav does not take it for one */
+    bool postponed;
+    bool again; /* what is in the mail has been scanned */
 };
 
 static bool
@@ -88,24 +91,16 @@ is_too_much(const struct scan *scan, const struct clam_layer *layer)
     return too_much != NULL;
 }
 
-/*
- * By its first header, or, when that is unknown to libclamav, by what stands further down: then the
- * layer is still called a text. But only the parser for mail brings the text of a mail out of it,
- * and where libclamav uses that parser it uses the signatures for mail too.
- */
-static void
-note_mail(struct scan *scan, const struct clam_layer *layer, struct mime_leaf *leaf)
+/* Returns true when the layer need not be scanned: now, or at all. */
+static bool
+may_pass(struct scan *scan, const struct clam_layer *layer, const struct mime_leaf *leaf,
+         bool whole)
 {
-    bool is_mail = g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0;
-    if (layer->level == 0 && is_mail) {
-        scan->taken_for_mail = true;
-    } else if (layer->level == 1 && leaf != NULL && leaf->bare_size > 0) {
-        scan->taken_for_mail = true;
-        known_root_is_mail();
+    if (layer->level == 0 && scan->postpone && g_strcmp0(layer->type, "CL_TYPE_MAIL") != 0) {
+        scan->postponed = true;
+        return true;
     }
-    if (is_mail && leaf != NULL) {
-        leaf->taken_for_mail = true;
-    }
+    return known_enter(layer, leaf, whole);
 }
 
 static bool
@@ -114,11 +109,16 @@ on_enter(void *data, const struct clam_layer *layer)
     struct scan *scan = data;
     bool whole = false;
     struct mime_leaf *leaf = layer->derived ? NULL : visits_find(scan->leaves, layer, &whole);
-    note_mail(scan, layer, leaf);
+    if (g_strcmp0(layer->type, "CL_TYPE_MAIL") == 0) {
+        scan->taken_for_mail |= layer->level == 0;
+        if (leaf != NULL) {
+            leaf->taken_for_mail = true;
+        }
+    }
     const char *path = objects_enter(&scan->objects, layer, layer->level == 0 ? NULL : leaf,
                                      scan->path, whole ? leaf->sha256 : NULL);
     layers_enter(&scan->layers, layer, path);
-    if (known_enter(layer, scan->plain ? NULL : leaf, whole)) {
+    if (may_pass(scan, layer, scan->plain ? NULL : leaf, whole)) {
         layers_known(&scan->layers);
         return true;
     }
@@ -188,7 +188,7 @@ scan_bytes(struct scan *scan, const unsigned char *data, size_t len, const char 
 {
     const struct clam_sink sink = {
         .enter = on_enter,
-        .plain = scan->plain,
+        .plain = scan->plain || scan->again,
         .leave = on_leave,
         .member = on_member,
         .found = on_found,
@@ -240,14 +240,24 @@ scan_as_mail(struct scan *scan, const unsigned char *data, size_t len, const cha
     scan_bytes(scan, mbox, line_len + len, path);
 }
 
+/*
+ * When libclamav does not take a mail for one, it is scanned as a mail first, and then as what it
+ * is taken for: what is inside is scanned the first time only.
+ */
 static void
 scan_message(struct scan *scan, const unsigned char *data, size_t len)
 {
-    scan->taken_for_mail = false;
+    scan->postponed = false;
+    scan->postpone = !scan->plain && reading_is_mail(data, len);
     scan_bytes(scan, data, len, "");
-    if (!scan->taken_for_mail) {
-        scan_as_mail(scan, data, len, "");
+    scan->postpone = false;
+    if (!scan->postponed || scan->stopped) {
+        return;
     }
+    scan_as_mail(scan, data, len, "");
+    scan->again = true;
+    scan_bytes(scan, data, len, "");
+    scan->again = false;
 }
 
 /* A mail in the mail: what the first reading of the whole has not taken apart in other ways. */

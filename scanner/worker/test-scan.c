@@ -81,6 +81,12 @@ test_signatures_for_mail_are_used_for_every_mail(void **state)
             fail_msg("a mail that begins with %s is no mail", headers[i]);
         }
     }
+    /* libclamav takes it apart as a mail, late, and asks for no signature for mail. */
+    static const char late[] = "X-Odd: yes\nFrom: a@b\nMIME-Version: 1.0\n"
+                               "Content-Type: multipart/mixed; boundary=cut\n\n--cut\n"
+                               "Content-Type: text/plain\n\nThis is found only in mail.\n--cut--\n";
+    g_autoptr(facts_t) found = scan(late, sizeof late - 1);
+    assert_int_equal(facts_verdict(found), VERDICT_INFECTED);
     static const char text[] = "This is found only in mail.\n";
     g_autoptr(facts_t) facts = scan(text, sizeof text - 1);
     assert_int_equal(facts_verdict(facts), VERDICT_CLEAN);
