@@ -29,4 +29,7 @@ const char *bounds_exceeded(const unsigned char *data, size_t len);
  * clock again. */
 const char *bounds_exceeded_by_html(const unsigned char *data, size_t len);
 
+/* Lines of a mail that could be delimiters: GMime needs 1.3 KB for each part. */
+#define BOUNDS_DELIMITERS_MAX 500000
+
 #endif

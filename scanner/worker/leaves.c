@@ -115,3 +115,17 @@ leaves_count_in(const GPtrArray *list, const char *path)
     }
     return n;
 }
+
+void
+leaves_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *list,
+                struct facts *facts)
+{
+    struct leaves all = leaves_begin(list, LEAVES_BYTES_IN_ARCHIVES);
+    GByteArray *bytes = g_byte_array_new();
+    struct mime_leaf *leaf =
+        leaves_add(&all, path, g_byte_array_append(bytes, data, (guint)len), facts);
+    if (leaf != NULL) {
+        leaf->visited = true;
+        leaf->is_mail = true;
+    }
+}

@@ -64,4 +64,10 @@ struct mime_leaf *leaves_lend(struct leaves *leaves, const char *path, const uns
 /* How many of LIST lie directly in PATH. */
 unsigned leaves_count_in(const GPtrArray *list, const char *path);
 
+/* Bytes of all leaves that archives hold: what a worker has memory for. */
+#define LEAVES_BYTES_IN_ARCHIVES (128U << 20)
+/* Adds a leaf that is the mail at DATA, for the caller to scan as one. */
+void leaves_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *list,
+                     struct facts *facts);
+
 #endif

@@ -21,8 +21,6 @@
  * can make, but mails that contain each other as plain attachments could without end. */
 #define LEAF_BYTES_FACTOR 4
 #define LEAF_BYTES_BASE (1U << 20)
-/* With the mails that archives hold: what a worker has memory for. */
-#define LEAF_BYTES_IN_ARCHIVES (128U << 20)
 
 /* One text that GMime parses. */
 struct source {
@@ -33,8 +31,6 @@ struct source {
     struct warnings warnings;
 };
 
-/* Lines that could be delimiters: GMime needs 1.3 KB for each part. */
-#define DELIMITERS_MAX 500000
 /* Boundaries that are compared with lines; a mail with more is read otherwise too. */
 #define BOUNDARIES_MAX 64
 /* Entities that other readings look at. */
@@ -206,9 +202,7 @@ walk_smime(struct walk *walk, const struct mime_leaf *leaf, const char *path, un
         facts_add_unscanned(walk->facts, CAUSE_END_TO_END, "S/MIME", path);
     } else if (kind == SMIME_OTHER) {
         facts_add_unscanned(walk->facts, CAUSE_UNSUPPORTED,
-                            "S/MIME that is neither signed nor "
-                            "encrypted",
-                            path);
+                            "S/MIME that is neither signed nor encrypted", path);
     }
 }
 
@@ -510,7 +504,7 @@ look_at_bytes(struct walk *walk, const unsigned char *data, size_t len)
             walk->odd |= defects[i].structural;
         }
     }
-    if (bytes.delimiters > DELIMITERS_MAX) {
+    if (bytes.delimiters > BOUNDS_DELIMITERS_MAX) {
         facts_add_unscanned(walk->facts, CAUSE_LIMIT, "number of MIME parts", "");
         return false;
     }
@@ -586,11 +580,11 @@ void
 mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
                 struct facts *facts)
 {
-    guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAF_BYTES_IN_ARCHIVES;
+    guint64 room = LEAF_BYTES_FACTOR * (guint64)len + LEAVES_BYTES_IN_ARCHIVES;
     struct walk walk = {.facts = facts, .leaves = leaves_begin(leaves, room)};
     unsigned before = complaints_number();
     leaves_read_again(&walk.leaves, path);
-    if (defect_bytes(data, len).delimiters > DELIMITERS_MAX) {
+    if (defect_bytes(data, len).delimiters > BOUNDS_DELIMITERS_MAX) {
         facts_add_unscanned(facts, CAUSE_LIMIT, "number of MIME parts", path);
         return;
     }
@@ -600,18 +594,4 @@ mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArr
         find_entities(&walk, data, len, path);
     }
     complain(facts, before, path);
-}
-
-void
-mime_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
-              struct facts *facts)
-{
-    struct leaves all = leaves_begin(leaves, LEAF_BYTES_IN_ARCHIVES);
-    GByteArray *bytes = g_byte_array_new();
-    struct mime_leaf *leaf =
-        leaves_add(&all, path, g_byte_array_append(bytes, data, (guint)len), facts);
-    if (leaf != NULL) {
-        leaf->visited = true;
-        leaf->is_mail = true;
-    }
 }

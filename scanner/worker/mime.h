@@ -44,8 +44,4 @@ GPtrArray *mime_parse(const unsigned char *data, size_t len, struct facts *facts
 void mime_parse_more(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
                      struct facts *facts);
 
-/* Adds a leaf that is the mail at DATA, for the caller to scan as one. */
-void mime_add_mail(const unsigned char *data, size_t len, const char *path, GPtrArray *leaves,
-                   struct facts *facts);
-
 #endif

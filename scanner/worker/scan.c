@@ -71,7 +71,7 @@ look_into_mail(struct scan *scan, const struct clam_layer *layer, const char *pa
     mime_parse_more(layer->data, layer->size, path, scan->leaves, scan->facts);
     read_normalised(scan, layer->data, layer->size, path);
     if (!known) {
-        mime_add_mail(layer->data, layer->size, path, scan->leaves, scan->facts);
+        leaves_add_mail(layer->data, layer->size, path, scan->leaves, scan->facts);
     }
 }
 
