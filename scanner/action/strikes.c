@@ -119,6 +119,7 @@ forget_oldest(struct strikes *strikes)
         const struct entry *entry = p;
         oldest = oldest == NULL || entry->last < oldest->last ? entry : oldest;
     }
+    g_assert(oldest != NULL); /* only a full table forgets */
     g_hash_table_iter_init(&iter, strikes->entries);
     while (g_hash_table_iter_next(&iter, NULL, &p)) {
         same += strcmp(((const struct entry *)p)->body, oldest->body) == 0;
