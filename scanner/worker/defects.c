@@ -71,13 +71,17 @@ defect_bytes(const unsigned char *data, size_t len)
     return bytes;
 }
 
+static const bool base64_letter[256] = {
+    ['A' ... 'Z'] = true, ['a' ... 'z'] = true, ['0' ... '9'] = true, ['+'] = true, ['/'] = true,
+};
+
 bool
 defect_base64(const unsigned char *text, size_t len)
 {
     bool padded = false;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = text[i];
-        if (g_ascii_isalnum(c) || c == '+' || c == '/') {
+        if (base64_letter[c]) {
             if (padded) {
                 return true;
             }
