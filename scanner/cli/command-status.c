@@ -91,20 +91,23 @@ print_engine(const json_t *engine)
          ask_number(engine, "workers"), ask_number(engine, "restarts"));
 }
 
+/* What has never happened is left out; --json has all. */
 static void
 print_counters(const json_t *counters)
 {
     const char *key;
     json_t *value;
-    gboolean first = TRUE;
+    gboolean any = FALSE;
     printf("%-11s", "Counters");
     json_object_foreach((json_t *)(uintptr_t)counters, key, value)
     {
-        g_autofree char *name = text_escape(key, 40);
-        printf("%s%s %" JSON_INTEGER_FORMAT, first ? "" : ", ", name, json_integer_value(value));
-        first = FALSE;
+        if (json_integer_value(value) > 0) {
+            g_autofree char *name = text_escape(key, 40);
+            printf("%s%s %" JSON_INTEGER_FORMAT, any ? ", " : "", name, json_integer_value(value));
+            any = TRUE;
+        }
     }
-    putchar('\n');
+    puts(any ? "" : "nothing yet");
 }
 
 /* A passive node does not have the state mounted, and not everybody may look. */
