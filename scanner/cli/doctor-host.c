@@ -76,8 +76,9 @@ check_sandbox(struct doctor *d)
     }
     gboolean whole = g_regex_match_simple("\\bN(O|OT)\\b", sandbox, 0, 0) == FALSE;
     doctor_add(d, whole ? DOCTOR_OK : DOCTOR_WARNING, "engine.sandbox", "postern-engine",
-               whole ? NULL : "run it with the systemd unit, on a kernel from 5.13 on", "%s",
-               sandbox);
+               whole ? NULL
+                     : "run it with the systemd unit, on a kernel from 5.13 on with cgroup v2",
+               "%s", sandbox);
 }
 
 static void
