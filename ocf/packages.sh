@@ -17,4 +17,6 @@ test_packages=(
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables
     iproute2 procps psmisc util-linux e2fsprogs libxml2-utils sqlite3 mandoc systemd-journal-remote
     clamav-daemon clamdscan clamav-milter rspamd python3-pyclamd
+    openssh-server openssh-client dovecot-core dovecot-imapd
+    debhelper dpkg-dev fakeroot lintian faketime
 )
