@@ -12,6 +12,13 @@
 
 #define TOOL_ATTRD_UPDATER "/usr/sbin/attrd_updater"
 #define TOOL_CRM_RESOURCE "/usr/sbin/crm_resource"
+#define TOOL_CIBADMIN "/usr/sbin/cibadmin"
+#define TOOL_CRM_DIFF "/usr/sbin/crm_diff"
+#define TOOL_CRM_MON "/usr/sbin/crm_mon"
+#define TOOL_CRM_NODE "/usr/sbin/crm_node"
+#define TOOL_CRM_SIMULATE "/usr/sbin/crm_simulate"
+#define TOOL_CRM_VERIFY "/usr/sbin/crm_verify"
+#define TOOL_CRMADMIN "/usr/sbin/crmadmin"
 
 /*
  * Runs ARGV[0] (an absolute path) with ARGV, waits up to TIMEOUT_MS, kills it then. Returns 0
@@ -20,5 +27,15 @@
  * line of output.
  */
 int tool_run(const char *const *argv, int timeout_ms, char **error_r);
+
+/*
+ * The same for a tool whose answer is wanted: with INPUT (NULL = none) on its standard input and
+ * the variables "NAME=VALUE" of ENVIRONMENT (NULL = none; ends with NULL) beside the usual few.
+ * Returns its exit status, or -errno as tool_run() (-ECANCELED: it was killed by a signal). After
+ * an exit, whichever, *OUTPUT_R is all that it wrote to its standard output (g_free); OUTPUT_R may
+ * be NULL. When the result is not 0 *ERROR_R is one sentence with the last line of what it said.
+ */
+int tool_output(const char *const *argv, const char *const *environment, const char *input,
+                int timeout_ms, char **output_r, char **error_r);
 
 #endif

@@ -68,6 +68,7 @@ int cli_incidents(struct cli *cli, int argc, char **argv);
 int cli_top(struct cli *cli, int argc, char **argv);
 int cli_doctor(struct cli *cli, int argc, char **argv);
 int cli_prove(struct cli *cli, int argc, char **argv);
+int cli_cluster(struct cli *cli, int argc, char **argv);
 int cli_config(struct cli *cli, int argc, char **argv);
 int cli_signatures(struct cli *cli, int argc, char **argv);
 

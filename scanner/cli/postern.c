@@ -17,6 +17,7 @@ static const struct cli_command commands[] = {
     {"top", "What passes now, and who sends it", cli_top},
     {"doctor", "Look for ways in which mail could pass unscanned", cli_doctor},
     {"prove", "Join the mail server's log with Postern's", cli_prove},
+    {"cluster", "setup, remove: the scanner in a Pacemaker cluster", cli_cluster},
     {"config", "show, check: the configuration", cli_config},
     {"signatures", "add: install signatures on this node", cli_signatures},
     {"help", "Help for a command: help COMMAND...", help},

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CLUSTER_COMMANDS_H
+#define CLUSTER_COMMANDS_H
+
+/* The commands below `postern cluster`; each as in cli.h, in a file cluster-NAME.c. */
+
+#include "cli.h"
+
+int cluster_setup(struct cli *cli, int argc, char **argv);
+int cluster_remove(struct cli *cli, int argc, char **argv);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* postern cluster */
+#include "cluster-commands.h"
+
+static const struct cli_command commands[] = {
+    {"setup", "Put the scanner into the running mail group", cluster_setup},
+    {"remove", "Take the scanner out of the mail group", cluster_remove},
+};
+
+int
+cli_cluster(struct cli *cli, int argc, char **argv)
+{
+    return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
+}
