@@ -33,8 +33,11 @@ role_free(struct role *role)
     g_free(role->resource);
     g_free(role->node);
     g_free(role->engine_dir);
+    g_free(role->control);
     g_free(role->mount);
+    g_free(role->storage);
     g_free(role->text);
+    g_free(role->witness);
     g_free(role);
 }
 
@@ -62,13 +65,16 @@ role_read(GKeyFile *file, const char *group)
     role->keep = g_key_file_get_boolean(file, group, "keep", NULL);
     role->lost = g_key_file_get_boolean(file, group, "lost", NULL);
     role->engine_dir = g_key_file_get_string(file, group, "engine_dir", NULL);
+    role->control = g_key_file_get_string(file, group, "control", NULL);
     role->mount = g_key_file_get_string(file, group, "mount", NULL);
+    role->storage = g_key_file_get_string(file, group, "storage", NULL);
+    role->witness = g_key_file_get_string(file, group, "witness", NULL);
+    role->witnessed = g_key_file_get_int64(file, group, "witnessed", NULL);
     role->text = g_key_file_get_string(file, group, "text", NULL);
     role->score = g_key_file_has_key(file, group, "score", NULL)
                       ? g_key_file_get_int64(file, group, "score", NULL)
                       : -1;
     role->published = g_key_file_get_int64(file, group, "published", NULL);
-    role->written = g_key_file_get_int64(file, group, "written", NULL);
     return role;
 }
 
@@ -91,10 +97,13 @@ role_write(GKeyFile *file, const struct role *role)
     g_key_file_set_boolean(file, group, "lost", role->lost);
     g_key_file_set_int64(file, group, "score", role->score);
     g_key_file_set_int64(file, group, "published", role->published);
-    g_key_file_set_int64(file, group, "written", role->written);
     write_text(file, group, "node", role->node);
     write_text(file, group, "engine_dir", role->engine_dir);
+    write_text(file, group, "control", role->control);
     write_text(file, group, "mount", role->mount);
+    write_text(file, group, "storage", role->storage);
+    write_text(file, group, "witness", role->witness);
+    g_key_file_set_int64(file, group, "witnessed", role->witnessed);
     write_text(file, group, "text", role->text);
 }
 

@@ -38,12 +38,15 @@ struct role {
     bool keep;    /* the score is held high although the engine still loads (score.h) */
     bool lost;    /* posternd has failed for good and the cluster was told */
     char *engine_dir;
-    char *mount; /* mount point of the milter's directory below the mail queue, or NULL */
+    char *control; /* control_socket */
+    char *mount;   /* mount point of the milter's directory below the mail queue, or NULL */
+    char *storage; /* mount point of the file system that had state_dir at the promotion, or NULL */
     /* what was published last; score -1 and NULL = nothing */
     gint64 score;
     char *text;
+    char *witness;    /* who was told (witness.h), or NULL */
+    gint64 witnessed; /* role_now(), when that changed last */
     gint64 published; /* role_now(), when both were said again */
-    gint64 written;   /* role_now(), when pacemaker-attrd was made to write them again */
 };
 
 struct roles;

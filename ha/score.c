@@ -10,19 +10,20 @@
 
 #include "durable.h"
 #include "tool.h"
+#include "witness.h"
 
 #define STATE_MAX 512
 #define PUSH_TIMEOUT_MS 5000
 /*
- * The cluster forgets in two ways, and a node without a score is not promoted, be it the last.
- * A pacemaker-attrd that died has lost the value: it is said again after REASSERT_S, which is below
- * the interval of both monitors. When a pacemaker-controld died, its node's attributes are erased
- * from the CIB, while pacemaker-attrd has the value still and so writes nothing that is said
- * again: after REWRITE_S, and when forced, it is told to write all. What is there already makes
- * the cluster do nothing.
+ * The cluster forgets, and a node without a score is not promoted, be it the last. A
+ * pacemaker-attrd that died has lost the values: so all is said again to a new one. When a
+ * pacemaker-controld died, its node's attributes are erased from the CIB some time later, while
+ * pacemaker-attrd has them still and so writes nothing that is said again: for SETTLE_S it is told
+ * to write all. What is there already makes the cluster do nothing. For all else that can take a
+ * value away, say a person, it is done every REASSERT_S.
  */
-#define REASSERT_S 5
-#define REWRITE_S 60
+#define SETTLE_S 30
+#define REASSERT_S 60
 #define LOAD_S_MAX 86400
 
 static const struct {
@@ -200,14 +201,10 @@ push(const char *attribute, const char *value, char **error_r)
 }
 
 static int
-rewrite(struct role *role, char **error_r)
+rewrite(char **error_r)
 {
     const char *argv[] = {TOOL_ATTRD_UPDATER, "-R", NULL};
-    int rc = tool_run(argv, PUSH_TIMEOUT_MS, error_r);
-    if (rc == 0) {
-        role->written = role_now();
-    }
-    return rc;
+    return tool_run(argv, PUSH_TIMEOUT_MS, error_r);
 }
 
 static int
@@ -217,12 +214,25 @@ push_score(const struct role *role, const char *value, char **error_r)
     return role->mode == ROLE_PROMOTABLE ? push(attribute, value, error_r) : 0;
 }
 
+/* Has what was published to be said again? */
+static bool
+is_due(struct role *role)
+{
+    gint64 now = role_now();
+    g_autofree char *witness = witness_read(role->witness);
+    if (g_strcmp0(witness, role->witness) != 0) {
+        g_free(role->witness);
+        role->witness = g_steal_pointer(&witness);
+        role->witnessed = now;
+    }
+    return now - role->witnessed < SETTLE_S || now - role->published >= REASSERT_S;
+}
+
 static int
 role_publish(struct role *role, int promotion, const char *text, bool force, char **error_r)
 {
     int rc = 0;
-    bool write = force || role_now() - role->written >= REWRITE_S;
-    force = force || role_now() - role->published >= REASSERT_S;
+    force = is_due(role) || force;
     if (force || role->score != promotion) {
         g_autofree char *value = g_strdup_printf("%d", promotion);
         rc = push_score(role, value, error_r);
@@ -234,9 +244,10 @@ role_publish(struct role *role, int promotion, const char *text, bool force, cha
         role->text = rc == 0 ? g_strdup(text) : NULL;
     }
     if (rc == 0 && force) {
-        role->published = role_now();
+        rc = rewrite(error_r);
+        role->published = rc == 0 ? role_now() : 0;
     }
-    return rc == 0 && write ? rewrite(role, error_r) : rc;
+    return rc;
 }
 
 int

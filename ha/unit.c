@@ -158,25 +158,35 @@ condition_of(const char *load, const char *active)
     return strcmp(load, "loaded") == 0 ? UNIT_DOWN : UNIT_ABSENT;
 }
 
+/* The row of the only unit that was asked for: (name, description, load, active, ...). */
+static int
+unit_row(sd_bus_message *reply, enum unit_condition *ret)
+{
+    const char *load = NULL;
+    const char *active = NULL;
+    int rc = sd_bus_message_enter_container(reply, 'a', "(ssssssouso)");
+    if (rc > 0) {
+        rc = sd_bus_message_enter_container(reply, 'r', "ssssssouso");
+    }
+    if (rc > 0) {
+        rc = sd_bus_message_read(reply, "ssss", NULL, NULL, &load, &active);
+    }
+    if (rc > 0) {
+        *ret = condition_of(load, active);
+    }
+    return rc > 0 ? 0 : -EIO;
+}
+
+/* One exchange, and systemd loads the unit when it is not. Every monitor comes by here. */
 int
 unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **error_r)
 {
-    static const char interface[] = "org.freedesktop.systemd1.Unit";
-    g_autofree char *path = NULL;
-    int rc = unit_object(bus, name, &path, error_r);
-    if (rc < 0) {
-        return rc;
-    }
-    char *load = property(bus, path, interface, "LoadState");
-    char *active = property(bus, path, interface, "ActiveState");
-    if (load == NULL || active == NULL) {
+    g_autoptr(bus_message_t) reply = NULL;
+    gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    int rc = manager_call(bus, "ListUnitsByNames", deadline, &reply, error_r, "as", 1, name);
+    if (rc == 0 && (rc = unit_row(reply, ret)) < 0) {
         *error_r = g_strdup_printf("%s: systemd does not tell its state", name);
-        rc = -EIO;
-    } else {
-        *ret = condition_of(load, active);
     }
-    free(load);
-    free(active);
     return rc;
 }
 
