@@ -38,6 +38,7 @@ role_free(struct role *role)
     g_free(role->storage);
     g_free(role->text);
     g_free(role->witness);
+    g_free(role->health);
     g_free(role);
 }
 
@@ -71,6 +72,7 @@ role_read(GKeyFile *file, const char *group)
     role->witness = g_key_file_get_string(file, group, "witness", NULL);
     role->witnessed = g_key_file_get_int64(file, group, "witnessed", NULL);
     role->text = g_key_file_get_string(file, group, "text", NULL);
+    role->health = g_key_file_get_string(file, group, "health", NULL);
     role->score = g_key_file_has_key(file, group, "score", NULL)
                       ? g_key_file_get_int64(file, group, "score", NULL)
                       : -1;
@@ -105,6 +107,7 @@ role_write(GKeyFile *file, const struct role *role)
     write_text(file, group, "witness", role->witness);
     g_key_file_set_int64(file, group, "witnessed", role->witnessed);
     write_text(file, group, "text", role->text);
+    write_text(file, group, "health", role->health);
 }
 
 static void
@@ -221,22 +224,6 @@ roles_other(struct roles *roles, const char *resource)
     return NULL;
 }
 
-/* On a full /run: the file's own page is there already, and the lock keeps readers away. */
-static int
-overwrite(const char *path, const char *text)
-{
-    size_t len = strlen(text);
-    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    int rc = fd < 0 ? -errno : durable_write_all(fd, text, len);
-    if (rc == 0 && ftruncate(fd, (off_t)len) < 0) {
-        rc = -errno;
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return rc;
-}
-
 int
 roles_save(struct roles *roles)
 {
@@ -245,6 +232,5 @@ roles_save(struct roles *roles)
         role_write(file, g_ptr_array_index(roles->list, i));
     }
     g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
-    int rc = durable_replace_text(roles->path, text, 0644);
-    return rc == -ENOSPC || rc == -EDQUOT ? overwrite(roles->path, text) : rc;
+    return durable_keep_text(roles->path, text, 0644); /* the lock keeps readers away */
 }

@@ -46,6 +46,7 @@ struct role {
     char *text;
     char *witness;    /* who was told (witness.h), or NULL */
     gint64 witnessed; /* role_now(), when that changed last */
+    char *health;
     gint64 published; /* role_now(), when both were said again */
 };
 

@@ -77,24 +77,25 @@ score_state_parse(const char *text, struct score_state *ret)
     guint64 since = 0;
     *ret = (struct score_state){.engine = SCORE_ENGINE_LOADING};
     g_autofree char *line = g_strchomp(g_strdup(text));
-    g_auto(GStrv) words = g_strsplit(line, " ", 4);
-    if (g_strv_length(words) != 4 || state_name_parse(words[0], &state.engine) < 0 ||
+    g_auto(GStrv) words = g_strsplit(line, " ", 5);
+    guint n = g_strv_length(words);
+    if (n < 4 || state_name_parse(words[0], &state.engine) < 0 ||
         !g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXINT64, &since, NULL) ||
         seconds_parse(words[2], &state.load_s) < 0) {
         return -EBADMSG;
     }
     state.since = (gint64)since;
     generation_copy(words[3], state.generation, sizeof state.generation);
+    state.has_health = n == 5 && health_parse(words[4], HEALTH_OF_NODE, &state.health) == 0;
     *ret = state;
     return 0;
 }
 
-/* The directory belongs to the engine's user: no link is followed, no pipe is waited on. */
-static void
-state_file_read(const char *engine_dir, struct score_state *ret)
+/* The directory belongs to another user: no link is followed, no pipe is waited on. Returns TEXT,
+ * empty when there is nothing. */
+static const char *
+file_read(const char *path, char text[STATE_MAX + 1])
 {
-    char text[STATE_MAX + 1];
-    g_autofree char *path = g_build_filename(engine_dir, "state", NULL);
     ssize_t n = -1;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd >= 0) {
@@ -102,7 +103,15 @@ state_file_read(const char *engine_dir, struct score_state *ret)
         close(fd);
     }
     text[n > 0 ? n : 0] = '\0';
-    (void)score_state_parse(text, ret);
+    return text;
+}
+
+static void
+state_file_read(const char *engine_dir, struct score_state *ret)
+{
+    char text[STATE_MAX + 1];
+    g_autofree char *path = g_build_filename(engine_dir, "state", NULL);
+    (void)score_state_parse(file_read(path, text), ret);
 }
 
 /* The state file speaks only for an engine that is up: it outlives one that died. */
@@ -121,6 +130,24 @@ state_read(sd_bus *bus, const char *engine_dir, struct score_state *ret, char **
         ret->engine = SCORE_ENGINE_LOADING;
     }
     return 0;
+}
+
+/* What posternd knows of comes on top, where it serves. */
+static void
+service_health_add(const struct role *role, struct score_state *state)
+{
+    char text[STATE_MAX + 1];
+    struct health service;
+    if (!state->has_health || role->stage != ROLE_SERVING || role->engine_dir == NULL) {
+        return;
+    }
+    g_autofree char *dir = g_path_get_dirname(role->engine_dir);
+    g_autofree char *path = g_build_filename(dir, SCORE_SERVICE_HEALTH, NULL);
+    g_autofree char *word = g_strchomp(g_strdup(file_read(path, text)));
+    if (health_parse(word, HEALTH_OF_SERVICE, &service) == 0) {
+        health_drop_untold(&service);
+        health_merge(&state->health, &service);
+    }
 }
 
 unsigned
@@ -151,8 +178,8 @@ score_compute(const struct role *role, const struct score_state *state, unsigned
     return score;
 }
 
-char *
-score_text(const struct score_state *state, unsigned load_s)
+static char *
+engine_text(const struct score_state *state, unsigned load_s)
 {
     g_autoptr(GDateTime) since = g_date_time_new_from_unix_local(state->since);
     g_autofree char *clock = since != NULL ? g_date_time_format(since, "%H:%M:%S") : g_strdup("?");
@@ -171,6 +198,24 @@ score_text(const struct score_state *state, unsigned load_s)
     }
     return load_s == 0 ? g_strdup_printf("loading since %s", clock)
                        : g_strdup_printf("loading since %s, about %u s", clock, load_s);
+}
+
+char *
+score_text(const struct score_state *state, unsigned load_s)
+{
+    g_autofree char *text = engine_text(state, load_s);
+    if (text == NULL || !state->has_health || health_worst(&state->health) < HEALTH_RED) {
+        return g_steal_pointer(&text);
+    }
+    GString *out = g_string_new(text);
+    const char *before = "; this node is red: ";
+    for (unsigned i = 0; i < HEALTH_CAUSES; i++) {
+        if (state->health.level[i] == HEALTH_RED) {
+            g_string_append_printf(out, "%s%s", before, health_cause_name((enum health_cause)i));
+            before = ", ";
+        }
+    }
+    return g_string_free(out, FALSE);
 }
 
 /* How long a load takes on this node: what the engine has measured, else what it did once. */
@@ -228,8 +273,31 @@ is_due(struct role *role)
     return now - role->witnessed < SETTLE_S || now - role->published >= REASSERT_S;
 }
 
+/*
+ * A dead engine judges nothing: what it said last would strand the node. One that is just being
+ * started again goes on from what it said.
+ */
 static int
-role_publish(struct role *role, int promotion, const char *text, bool force, char **error_r)
+health_publish(struct role *role, const struct score_state *state, bool force, char **error_r)
+{
+    if (!state->has_health && state->engine != SCORE_ENGINE_DEAD) {
+        return 0;
+    }
+    const char *value = state->has_health ? health_level_name(health_worst(&state->health)) : NULL;
+    if (g_strcmp0(role->health, value) == 0 && !(force && value != NULL)) {
+        return 0;
+    }
+    int rc = push(SCORE_HEALTH_ATTRIBUTE, value, error_r);
+    if (rc == 0) {
+        g_free(role->health);
+        role->health = g_strdup(value);
+    }
+    return rc;
+}
+
+static int
+role_publish(struct role *role, int promotion, const char *text, const struct score_state *state,
+             bool force, char **error_r)
 {
     int rc = 0;
     force = is_due(role) || force;
@@ -242,6 +310,9 @@ role_publish(struct role *role, int promotion, const char *text, bool force, cha
         rc = push(SCORE_TEXT_ATTRIBUTE, text, error_r);
         g_free(role->text);
         role->text = rc == 0 ? g_strdup(text) : NULL;
+    }
+    if (rc == 0) {
+        rc = health_publish(role, state, force, error_r);
     }
     if (rc == 0 && force) {
         rc = rewrite(error_r);
@@ -262,11 +333,12 @@ score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_
         if (rc < 0) {
             break;
         }
+        service_health_add(*role, &state);
         unsigned load_s = load_seconds(&state);
         struct score score = score_compute(*role, &state, score_keep_seconds(load_s), role_now());
         g_autofree char *text = score_text(&state, load_s);
         (*role)->keep = score.keep;
-        rc = role_publish(*role, score.promotion, text, force, error_r);
+        rc = role_publish(*role, score.promotion, text, &state, force, error_r);
         if (score.recheck_s > 0) {
             *ret_recheck_s = score.recheck_s;
         }
@@ -298,6 +370,9 @@ score_withdraw(const struct role *role, bool last, char **error_r)
     int rc = push_score(role, NULL, error_r);
     if (rc == 0 && last) {
         rc = push(SCORE_TEXT_ATTRIBUTE, NULL, error_r);
+    }
+    if (rc == 0 && last) {
+        rc = push(SCORE_HEALTH_ATTRIBUTE, NULL, error_r);
     }
     return rc;
 }

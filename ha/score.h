@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <systemd/sd-bus.h>
 
+#include "health.h"
 #include "role.h"
 #include "unit.h"
 
@@ -35,6 +36,10 @@
 #define SCORE_DAEMON_UNIT "posternd.service"
 #define SCORE_NOTIFY_UNIT "postern-notify.service"
 #define SCORE_TEXT_ATTRIBUTE "postern-state"
+/* Pacemaker's node health: with node-health-strategy=none, the default, it only informs. */
+#define SCORE_HEALTH_ATTRIBUTE "#health-postern"
+/* What posternd tells (health.h), beside the engine's directory. */
+#define SCORE_SERVICE_HEALTH "posternd.health"
 /* The last measured load, in seconds: survives a boot, which is when it is needed. */
 #define SCORE_LOAD_FILE "/var/lib/postern/load_seconds"
 
@@ -45,12 +50,14 @@ enum score_engine {
     SCORE_ENGINE_BROKEN, /* it runs, but its signatures cannot be loaded */
 };
 
-/* engine_dir/state: "STATE SINCE LOAD_SECONDS GENERATION" (docs/ARCHITECTURE.md). */
+/* engine_dir/state: "STATE SINCE LOAD_SECONDS GENERATION HEALTH" (docs/ARCHITECTURE.md). */
 struct score_state {
     enum score_engine engine;
     gint64 since;        /* Unix seconds */
     unsigned load_s;     /* rounded up; 0: none measured */
     char generation[64]; /* "?" when it is not plain */
+    bool has_health;     /* it is said, and in the vocabulary; an older engine says none */
+    struct health health;
 };
 
 /*
@@ -70,9 +77,9 @@ struct score score_compute(const struct role *role, const struct score_state *st
                            unsigned keep_s, gint64 now);
 unsigned score_keep_seconds(unsigned measured_load_s);
 
-/* "loading since 12:03:10, about 18 s". LOAD_S is how long a load takes here, 0 = unknown. NULL
- * while an engine that starts has said nothing: one change of the attribute less. Free with
- * g_free(). */
+/* "loading since 12:03:10, about 18 s"; of a red node with the causes. LOAD_S is how long a load
+ * takes here, 0 = unknown. NULL while an engine that starts has said nothing: one change of the
+ * attribute less. Free with g_free(). */
 char *score_text(const struct score_state *state, unsigned load_s);
 
 /*

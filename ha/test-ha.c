@@ -131,7 +131,7 @@ static void
 test_state_generation(void **state)
 {
     static const char *const odd[] = {
-        "ready 1 2 gen x", "ready 1 2 gen\"x", "ready 1 2 ../../etc", "ready 1 2 g\xff",
+        "ready 1 2 gen\"x", "ready 1 2 ../../etc", "ready 1 2 g\xff",
         "ready 1 2 aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     struct score_state got;
     (void)state;
@@ -139,6 +139,45 @@ test_state_generation(void **state)
         assert_int_equal(score_state_parse(odd[i], &got), 0);
         assert_int_equal(got.engine, SCORE_ENGINE_READY);
         assert_string_equal(got.generation, "?");
+    }
+}
+
+/* A node's health is believed when each word of it is known, and is no reason to distrust the
+ * rest. */
+static void
+test_state_health(void **state)
+{
+    static const char *const bad[] = {
+        "ready 1 2 gen x",
+        "ready 1 2 gen ",
+        "ready 1 2 gen yellow",
+        "ready 1 2 gen storage-full=purple",
+        "ready 1 2 gen storage-full=green",
+        "ready 1 2 gen storage-full=red storage-full=red",
+        "ready 1 2 gen storage-full=red,storage-full=red",
+        "ready 1 2 gen storage-full=red,",
+        "ready 1 2 gen clock-unset=red",
+        "ready 1 2 gen state-full=yellow",
+        "ready 1 2 gen",
+    };
+    struct score_state got;
+    (void)state;
+    assert_int_equal(score_state_parse("ready 1 2 gen green\n", &got), 0);
+    assert_true(got.has_health);
+    assert_int_equal(health_worst(&got.health), HEALTH_GREEN);
+    assert_int_equal(score_state_parse("ready 1 2 gen storage-full=red,clock-unset=yellow\n", &got),
+                     0);
+    assert_true(got.has_health);
+    assert_int_equal(got.health.level[HEALTH_STORAGE_FULL], HEALTH_RED);
+    assert_int_equal(got.health.level[HEALTH_CLOCK_UNSET], HEALTH_YELLOW);
+    g_autofree char *text = score_text(&got, 0);
+    assert_string_equal(text, "ready (gen); this node is red: storage-full");
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        assert_int_equal(score_state_parse(bad[i], &got), 0);
+        assert_int_equal(got.engine, SCORE_ENGINE_READY);
+        assert_string_equal(got.generation, "gen");
+        assert_false(got.has_health);
+        assert_int_equal(health_worst(&got.health), HEALTH_GREEN);
     }
 }
 
@@ -369,6 +408,7 @@ main(void)
         cmocka_unit_test(test_state_valid),
         cmocka_unit_test(test_state_hostile),
         cmocka_unit_test(test_state_generation),
+        cmocka_unit_test(test_state_health),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_role_file),
         cmocka_unit_test(test_role_lock),

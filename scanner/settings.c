@@ -354,6 +354,11 @@ check_whole(const struct settings *s)
         return g_strdup("message_size is larger than spool_memory: no such message could ever be "
                         "received; lower the one or raise the other");
     }
+    if (s->health_needed > s->health_window || 2 * s->health_needed <= s->health_window) {
+        return g_strdup_printf("health_needed = %" G_GUINT64_FORMAT ": must be more than half of "
+                               "health_window, and at most all",
+                               s->health_needed);
+    }
     char *wrong = check_listen("milter_listen", s->milter_listen);
     if (wrong == NULL) {
         wrong = check_listen("submission_listen", s->submission_listen);

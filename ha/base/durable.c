@@ -150,3 +150,25 @@ durable_replace_text(const char *path, const char *text, unsigned mode)
     close(dirfd);
     return rc;
 }
+
+static int
+overwrite(const char *path, const char *text)
+{
+    size_t len = strlen(text);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    int rc = fd < 0 ? -errno : durable_write_all(fd, text, len);
+    if (rc == 0 && ftruncate(fd, (off_t)len) < 0) {
+        rc = -errno;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rc;
+}
+
+int
+durable_keep_text(const char *path, const char *text, unsigned mode)
+{
+    int rc = durable_replace_text(path, text, mode);
+    return rc == -ENOSPC || rc == -EDQUOT ? overwrite(path, text) : rc;
+}

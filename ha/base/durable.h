@@ -48,6 +48,12 @@ int durable_mkdir(int dirfd, const char *name, unsigned mode);
  */
 int durable_replace_text(const char *path, const char *text, unsigned mode);
 
+/*
+ * The same on a full file system too, where the file is there already: then it is written over,
+ * and a reader may see a half one, until the next change. Returns 0 or -errno.
+ */
+int durable_keep_text(const char *path, const char *text, unsigned mode);
+
 /* Writes all of BUF, going on after short writes and EINTR. Returns 0 or -errno. */
 int durable_write_all(int fd, const void *buf, size_t len);
 

@@ -17,6 +17,8 @@
 #include <glib/gstdio.h>
 
 #include "durable.h"
+#include "health.h"
+#include "hysteresis.h"
 #include "packet.h"
 #include "text.h"
 
@@ -159,6 +161,93 @@ test_packet_listen(void **state)
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* Each cause by itself, from who may tell it, up to its cap, survives being written and read. */
+static void
+test_health_words(void **state)
+{
+    struct health got;
+    (void)state;
+    for (unsigned i = 0; i < HEALTH_CAUSES; i++) {
+        enum health_cause cause = (enum health_cause)i;
+        struct health health = {{0}};
+        health.level[i] = health_cause_cap(cause);
+        g_autofree char *word = health_format(&health);
+        bool of_node = health_parse(word, HEALTH_OF_NODE, &got) == 0;
+        bool of_service = health_parse(word, HEALTH_OF_SERVICE, &got) == 0;
+        assert_true(of_node != of_service);
+        assert_true(of_node || health_cause_cap(cause) == HEALTH_YELLOW);
+        assert_true(of_service || health_cause_is_told(cause));
+        assert_int_equal(health_parse(word, of_node ? HEALTH_OF_NODE : HEALTH_OF_SERVICE, &got), 0);
+        assert_memory_equal(&got, &health, sizeof got);
+        assert_true(strlen(health_cause_text(cause)) > 0 && strlen(health_cause_todo(cause)) > 0);
+    }
+}
+
+static void
+test_health_whole(void **state)
+{
+    struct health all = {{0}};
+    struct health got;
+    (void)state;
+    for (unsigned i = HEALTH_MEMORY_PRESSURE; i <= HEALTH_CLOCK_UNSET; i++) {
+        all.level[i] = health_cause_cap((enum health_cause)i);
+    }
+    g_autofree char *word = health_format(&all);
+    assert_true(strlen(word) < HEALTH_WORD_MAX);
+    assert_int_equal(health_parse(word, HEALTH_OF_NODE, &got), 0);
+    assert_memory_equal(&got, &all, sizeof got);
+    assert_int_equal(health_parse(word, HEALTH_OF_SERVICE, &got), -EBADMSG);
+    assert_int_equal(health_worst(&got), HEALTH_GREEN);
+    assert_int_equal(health_parse("", HEALTH_OF_NODE, &got), -EBADMSG);
+    assert_int_equal(health_parse("green,", HEALTH_OF_NODE, &got), -EBADMSG);
+    struct health busy = {{0}};
+    busy.level[HEALTH_BUSY_MEMORY] = HEALTH_YELLOW;
+    busy.level[HEALTH_STATE_FULL] = HEALTH_YELLOW;
+    health_drop_untold(&busy);
+    g_autofree char *told = health_format(&busy);
+    assert_string_equal(told, "state-full=yellow");
+}
+
+/* G, y, R: samples in, levels out. */
+static void
+check_hysteresis(const struct hysteresis_rule *rule, const char *samples, const char *levels)
+{
+    static const char letters[] = "GyR";
+    struct hysteresis cause = {0};
+    for (size_t i = 0; samples[i] != '\0'; i++) {
+        enum health_level sample = (enum health_level)(strchr(letters, samples[i]) - letters);
+        enum health_level got = hysteresis_step(&cause, rule, sample);
+        if (letters[got] != levels[i]) {
+            fail_msg("%s: at %zu %c instead of %s", samples, i, letters[got], levels);
+        }
+    }
+}
+
+static void
+test_hysteresis(void **state)
+{
+    const struct hysteresis_rule rule = {.needed = 3, .window = 4, .hold = 0};
+    const struct hysteresis_rule held = {.needed = 3, .window = 4, .hold = 6};
+    const struct hysteresis_rule none = {.needed = 1, .window = 1, .hold = 0};
+    (void)state;
+    check_hysteresis(&rule, "GGGGG", "GGGGG");
+    check_hysteresis(&rule, "GRRGGG", "GGGGGG");       /* too few */
+    check_hysteresis(&rule, "GRRGRRR", "GGGGRRR");     /* three of four, with a gap */
+    check_hysteresis(&rule, "GRRRGGGG", "GGGRRRGG");   /* and three good ones to leave */
+    check_hysteresis(&rule, "GRRRGRGRG", "GGGRRRRRR"); /* to and fro: it stays */
+    check_hysteresis(&rule, "GyyyRRRyyy", "GGGyyyRRRy");
+    check_hysteresis(&rule, "yyGGG", "yyyyG"); /* from the start: at once */
+    check_hysteresis(&rule, "RRR", "yyR");     /* but never red for one sample */
+    check_hysteresis(&held, "GRRRGGGGGGG", "GGGRRRRRRGG");
+    check_hysteresis(&held, "GRRRGGGGGRGGGGGGG", "GGGRRRRRRRRRRRRGG");
+    check_hysteresis(&none, "GRGyG", "GRGyG");
+    struct hysteresis inherited;
+    hysteresis_begin(&inherited, HEALTH_RED);
+    assert_int_equal(hysteresis_step(&inherited, &rule, HEALTH_GREEN), HEALTH_RED);
+    assert_int_equal(hysteresis_step(&inherited, &rule, HEALTH_GREEN), HEALTH_RED);
+    assert_int_equal(hysteresis_step(&inherited, &rule, HEALTH_GREEN), HEALTH_GREEN);
+}
+
 int
 main(void)
 {
@@ -166,6 +255,8 @@ main(void)
         cmocka_unit_test(test_text_escape),    cmocka_unit_test(test_text_size),
         cmocka_unit_test(test_durable_write),  cmocka_unit_test(test_packet_round_trip),
         cmocka_unit_test(test_packet_hostile), cmocka_unit_test(test_packet_listen),
+        cmocka_unit_test(test_health_words),   cmocka_unit_test(test_health_whole),
+        cmocka_unit_test(test_hysteresis),
     };
     signal(SIGXFSZ, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,6 +158,38 @@ make_groups(struct engine *engine)
                                                  : g_strdup_printf("NO control groups (%s)", why);
 }
 
+static void
+on_health(const struct health *health, void *data)
+{
+    struct engine *engine = data;
+    engine->report.health = *health;
+    engine_changed(engine);
+}
+
+static uint64_t
+signatures_memory(void *data)
+{
+    const struct engine *engine = data;
+    return engine->report.memory;
+}
+
+/* A crash is no cure: what ailed the node before still counts. */
+static int
+watch_health(struct engine *engine, char **error_r)
+{
+    struct health before;
+    bool known = report_left_behind(&engine->report, &before);
+    if (known) {
+        engine->report.health = before;
+    }
+    int rc = health_watch_new(engine->event, engine->settings, known ? &before : NULL, on_health,
+                              signatures_memory, engine, &engine->health);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("no watch over this node's health: %s", g_strerror(-rc));
+    }
+    return rc;
+}
+
 static int
 engine_start(struct engine *engine, char **error_r)
 {
@@ -182,6 +214,9 @@ engine_start(struct engine *engine, char **error_r)
         return -ENOENT;
     }
     rc = clients_new(engine, &engine->clients, error_r);
+    if (rc == 0) {
+        rc = watch_health(engine, error_r);
+    }
     if (rc < 0) {
         return rc;
     }
@@ -197,6 +232,7 @@ engine_end(struct engine *engine)
         /* Only who got the socket owns the state file. */
         report_clear(&engine->report);
     }
+    health_watch_free(engine->health);
     supervisor_free(engine->supervisor);
     crew_free(engine->crew);
     clients_free(engine->clients);

@@ -13,6 +13,7 @@
 #include "clients.h"
 #include "crew.h"
 #include "groups.h"
+#include "health-watch.h"
 #include "report.h"
 #include "settings.h"
 #include "supervisor.h"
@@ -26,7 +27,8 @@ struct engine {
     struct clients *clients;
     struct groups *groups; /* NULL: there are none */
     char *groups_text;     /* about them, for people */
-    sd_event_source *gap;  /* runs while no worker is ready, but one will be in a moment */
+    struct health_watch *health;
+    sd_event_source *gap; /* runs while no worker is ready, but one will be in a moment */
     bool gap_over;
 };
 

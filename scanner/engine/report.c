@@ -54,24 +54,36 @@ report_set_text(char **field, const char *text)
 json_t *
 report_to_json(const struct report *report)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I}", "state",
+    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I, s:o}", "state",
                      state_names[report->state], "since", (json_int_t)report->since, "generation",
                      report->generation, "signatures", (json_int_t)report->signatures, "test_only",
                      report->test_only, "sandbox", report->sandbox, "load_seconds",
                      report->load_seconds, "restarts", (json_int_t)report->restarts, "error",
                      report->error, "workers", (int)report->workers, "memory",
-                     (json_int_t)report->memory, "worker_memory",
-                     (json_int_t)report->worker_memory);
+                     (json_int_t)report->memory, "worker_memory", (json_int_t)report->worker_memory,
+                     "health", health_to_json(&report->health));
 }
 
-/* "STATE SINCE LOAD_SECONDS GENERATION\n" */
+bool
+report_left_behind(const struct report *report, struct health *ret)
+{
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(report->state_path, &text, NULL, NULL)) {
+        return false;
+    }
+    g_auto(GStrv) words = g_strsplit(g_strchomp(text), " ", -1);
+    return g_strv_length(words) == 5 && health_parse(words[4], HEALTH_OF_NODE, ret) == 0;
+}
+
+/* "STATE SINCE LOAD_SECONDS GENERATION HEALTH\n" */
 static char *
 make_line(const struct report *report)
 {
     char seconds[G_ASCII_DTOSTR_BUF_SIZE];
     g_ascii_formatd(seconds, sizeof seconds, "%.3f", report->load_seconds);
-    return g_strdup_printf("%s %" G_GINT64_FORMAT " %s %s\n", state_names[report->state],
-                           report->since, seconds, report->generation);
+    g_autofree char *health = health_format(&report->health);
+    return g_strdup_printf("%s %" G_GINT64_FORMAT " %s %s %s\n", state_names[report->state],
+                           report->since, seconds, report->generation, health);
 }
 
 /* Best effort: postern-notify looks from time to time on its own. */
@@ -103,7 +115,7 @@ report_publish(struct report *report, enum report_state state)
     }
     sd_notifyf(0, "STATUS=%s, signatures \"%s\"%s%s", state_names[state], report->generation,
                report->error != NULL ? ": " : "", report->error != NULL ? report->error : "");
-    int rc = durable_replace_text(report->state_path, line, 0644);
+    int rc = durable_keep_text(report->state_path, line, 0644);
     if (rc == 0) {
         g_free(report->line);
         report->line = g_steal_pointer(&line);

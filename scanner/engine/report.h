@@ -10,6 +10,7 @@
 #include <glib.h>
 #include <jansson.h>
 
+#include "health.h"
 #include "settings.h"
 
 enum report_state {
@@ -31,6 +32,7 @@ struct report {
     guint workers;
     guint64 memory;        /* bytes that the zygote, so all workers together, holds in memory */
     guint64 worker_memory; /* bytes that one worker may take beside that, its tmpfs included */
+    struct health health;  /* of this node (health-watch.h) */
     /* where it is written */
     char *state_path;
     char *notify_path;
@@ -38,6 +40,8 @@ struct report {
 };
 
 void report_init(struct report *report, const struct settings *settings);
+/* The node's health as an engine that did not end orderly has left it; false when there is none. */
+bool report_left_behind(const struct report *report, struct health *ret);
 /* Removes the state file, too: a stopped engine has no state. */
 void report_clear(struct report *report);
 

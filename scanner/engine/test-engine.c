@@ -151,7 +151,7 @@ test_report(void **state)
     assert_int_equal(report_publish(&report, REPORT_READY), 0);
     g_autofree char *line = contents(report.state_path);
     g_autofree char *expected =
-        g_strdup_printf("ready %" G_GINT64_FORMAT " 1.500 gen-1\n", report.since);
+        g_strdup_printf("ready %" G_GINT64_FORMAT " 1.500 gen-1 green\n", report.since);
     assert_string_equal(line, expected);
     assert_int_equal(recv(sock, &byte, 1, 0), 0);
 
@@ -164,6 +164,15 @@ test_report(void **state)
     assert_string_equal(json_string_value(json_object_get(json, "state")), "ready");
     assert_true(json_is_null(json_object_get(json, "error")));
     assert_int_equal(json_integer_value(json_object_get(json, "workers")), 3);
+
+    /* What a crashed engine leaves behind. */
+    struct health left;
+    report.health.level[HEALTH_STORAGE_FULL] = HEALTH_RED;
+    assert_int_equal(report_publish(&report, REPORT_READY), 0);
+    assert_true(report_left_behind(&report, &left));
+    assert_int_equal(left.level[HEALTH_STORAGE_FULL], HEALTH_RED);
+    assert_true(g_file_set_contents(report.state_path, "ready 1 2 gen\n", -1, NULL));
+    assert_false(report_left_behind(&report, &left));
 
     g_autofree char *path = g_strdup(report.state_path);
     report_clear(&report);
