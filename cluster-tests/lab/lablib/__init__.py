@@ -8,7 +8,8 @@ node       one node: its files, power and commands
 bmc        the simulated management controller that fences a node
 nodefiles  what a node's root holds before its first boot
 cluster    questions to Pacemaker and its configuration
-mail       Postfix and the shared file system
+ssh        root logins between the nodes
+mail       Postfix, Dovecot and the shared file system
 postern    Postern in the nodes
 faults     what `lab fault` does and undoes
 status     what `lab status` prints

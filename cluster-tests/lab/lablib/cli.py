@@ -46,6 +46,9 @@ def add_up(subs):
     p.add_argument("--nodes", type=int, choices=(2, 3), default=2)
     p.add_argument("--bare", action="store_true", help="corosync and pacemaker alone")
     p.add_argument("--no-scanner", action="store_true", help="the mail group without Postern")
+    p.add_argument("--installed", action="store_true",
+                   help="Postern on the nodes, but in neither the cluster nor Postfix")
+    p.add_argument("--no-dovecot", action="store_true", help="a mail group without Dovecot")
     p.add_argument("--mode", choices=("promotable", "primitive"), default="promotable",
                    help="how the cluster runs Postern (default: promotable)")
     p.add_argument("--stage", metavar="DIR", help="Postern, by 'make install DESTDIR=DIR'")
@@ -64,8 +67,10 @@ def add_fault(subs):
 def do_up(lab, args):
     bare = args.bare
     stage = os.path.abspath(args.stage) if args.stage else None
+    scanner = not (bare or args.no_scanner or args.installed)
     up.up(lab, {"nodes": args.nodes, "bare": bare, "mode": args.mode, "stage": stage,
-                "scanner": not (bare or args.no_scanner), "keep": args.keep})
+                "scanner": scanner, "installed": args.installed and not bare,
+                "dovecot": not args.no_dovecot, "keep": args.keep})
 
 
 def do_exec(lab, args):

@@ -28,7 +28,11 @@ primitive vip ocf:heartbeat:IPaddr2 \\
 primitive postfix ocf:heartbeat:postfix \\
     op start timeout=60s interval=0 op stop timeout=60s interval=0 \\
     op monitor interval=5s timeout=60s
-group mail fs vip postfix
+{dovecot}group mail {members}
+"""
+DOVECOT = """primitive dovecot ocf:heartbeat:dovecot \\
+    op start timeout=30s interval=0 op stop timeout=30s interval=0 \\
+    op monitor interval=10s timeout=30s
 """
 DEFAULTS = """property stonith-enabled=true
 rsc_defaults resource-stickiness=100 migration-threshold=3 failure-timeout=10min
@@ -43,7 +47,13 @@ def configuration(lab):
         delay = "pcmk_delay_base=2s" if two and i == 2 else ""
         text += FENCING.format(i=i, address=bmc.address(i), user=bmc.USER,
                                password=bmc.PASSWORD, delay=delay)
-    return text + MAIL.format(mount=mail.MOUNT, vip=VIP)
+    return text + MAIL.format(mount=mail.MOUNT, vip=VIP, members=" ".join(members(lab)),
+                              dovecot=DOVECOT if lab.state["dovecot"] else "")
+
+
+def members(lab):
+    """The mail group, in its order."""
+    return ["fs", "vip", "postfix"] + ["dovecot"] * lab.state["dovecot"]
 
 
 def load(node, text):
@@ -175,7 +185,7 @@ def wait_group(lab, timeout=180, on=None):
         seen = try_view(lab)
         if not seen:
             return None
-        places = {tuple(seen.where(r)) for r in ("fs", "vip", "postfix")}
+        places = {tuple(seen.where(r)) for r in members(lab)}
         if len(places) != 1 or len(next(iter(places))) != 1:
             return None
         node = next(iter(places))[0]

@@ -40,7 +40,7 @@ def parse(argv):
 def show(lab, say, stage):
     if not lab.alive():
         up.up(lab, {"nodes": 2, "bare": False, "mode": "promotable", "stage": stage,
-                    "scanner": True, "keep": False})
+                    "scanner": True, "installed": False, "dovecot": True, "keep": False})
         lab = Lab(lab.name)
     elif not lab.state["scanner"]:
         raise LabError(f"Lab '{lab.name}' runs without Postern: end it with 'lab down'.")

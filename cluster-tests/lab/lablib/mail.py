@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Postfix in the nodes and the file system that they share.
+"""Postfix and Dovecot in the nodes and the file system that they share.
 
 The queue is on the shared file system: mail that got its 250 must not die
-with a node. Delivery goes to Maildirs beside it.
+with a node. Delivery goes to Maildirs beside it, which Dovecot shows.
 """
 
 import contextlib
@@ -49,6 +49,23 @@ default_transport = error:this lab has no other mail server
 """
 MAILBOXES = f"probe@{DOMAIN} probe/\n@{DOMAIN} inbox/\n"
 
+# Whoever knows a mailbox's name may read it: a lab has no secrets.
+DOVECOT = f"""protocols = imap
+listen = *
+ssl = no
+disable_plaintext_auth = no
+mail_location = maildir:{MAILDIR}/%n
+first_valid_uid = {OWNER}
+passdb {{
+  driver = static
+  args = nopassword=y
+}}
+userdb {{
+  driver = static
+  args = uid={OWNER} gid={OWNER} home={MAILDIR}/%n
+}}
+"""
+
 MILTERS = """smtpd_milters = {milter}
 non_smtpd_milters = {milter}
 milter_default_action = tempfail
@@ -70,6 +87,7 @@ def configure(root, milter=None, chroot=True):
     write(f"{folder}/master.cf", services)
     if milter:
         add_release_service(folder)
+    write(f"{root}/etc/dovecot/dovecot.conf", DOVECOT)
     os.makedirs(f"{root}{MOUNT}", exist_ok=True)
 
 

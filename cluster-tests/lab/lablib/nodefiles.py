@@ -10,6 +10,7 @@ import os
 import pwd
 import shutil
 
+from . import ssh
 from .base import read, run, write
 
 MASKED = ("systemd-udevd.service", "systemd-udevd-control.socket",
@@ -17,13 +18,15 @@ MASKED = ("systemd-udevd.service", "systemd-udevd-control.socket",
           "systemd-timesyncd.service", "systemd-logind.service",
           "systemd-modules-load.service", "clamav-daemon.socket",
           "clamav-daemon.service", "clamav-freshclam.service", "postfix.service",
+          "dovecot.service", "dovecot.socket", "ssh.socket",
           "proc-sys-fs-binfmt_misc.automount", "systemd-firstboot.service")
 
 TARGET = """[Unit]
 Description=A node of the lab
 Requires=basic.target
 After=basic.target
-Wants=dbus.service lab-net.service lab-cgroup.service corosync.service {pacemaker}
+Wants=dbus.service lab-net.service lab-cgroup.service ssh.service
+Wants=corosync.service {pacemaker}
 AllowIsolate=yes
 """
 
@@ -104,6 +107,8 @@ def fill(lab, root, number, seeds):
     units(lab, root, number)
     corosync(lab, root, seeds)
     pacemaker(root, seeds)
+    names = {f"n{i}": address(i) for i in range(1, lab.state["nodes"] + 1)}
+    ssh.fill(root, f"n{number}", names, seeds["ssh"])
 
 
 def identity(lab, root, number):
@@ -171,12 +176,12 @@ def empty(folder):
         os.makedirs(folder)
 
 
-def seeds(folder):
-    """What all nodes share: corosync's key and Pacemaker's first CIB."""
+def seeds(folder, names):
+    """What all nodes share: corosync's key, Pacemaker's first CIB, the keys of ssh."""
     cib = f"{folder}/seed-cib.xml"
     with open(cib, "w", encoding="utf-8") as f:
         f.write(run(["cibadmin", "--empty"]).stdout)
     env = {"CIB_file": cib, "PATH": os.environ["PATH"]}
     for name, value in (("dc-deadtime", "2s"),):
         run(["crm_attribute", "-t", "crm_config", "-n", name, "-v", value], env=env)
-    return {"authkey": os.urandom(256), "cib": read(cib)}
+    return {"authkey": os.urandom(256), "cib": read(cib), "ssh": ssh.keys(folder, names)}

@@ -42,6 +42,11 @@ def check_stage(stage):
                        "'make install DESTDIR=DIR'.")
 
 
+def installed(lab):
+    """Whether the nodes have Postern at all, part of the cluster or not yet."""
+    return lab.state["scanner"] or lab.state["installed"]
+
+
 def promotable(lab):
     return lab.state["mode"] == "promotable"
 
@@ -60,10 +65,9 @@ def mail_settings(lab, root):
     """
     if not lab.state["scanner"]:
         mail.configure(root)
-    elif promotable(lab):
-        mail.configure(root, mail.CHROOTED_MILTER)
     else:
-        mail.configure(root, TCP_MILTER)
+        mail.configure(root, mail.CHROOTED_MILTER if promotable(lab) else TCP_MILTER)
+    if not promotable(lab):
         os.makedirs(f"{root}{SHARED}", exist_ok=True)
 
 
@@ -104,10 +108,13 @@ def eicar():
 
 # In the running cluster
 
-def join(lab, say):
-    """One signature, EICAR's, so that a node is warm in no time; then the resources."""
+def add_signatures(lab):
+    """One signature, EICAR's, so that a node is warm in no time."""
     for name in lab.nodes:
         Node(lab, name).run("postern", "signatures", "add", SIGNATURES)
+
+
+def join(lab, say):
     if promotable(lab):
         join_promotable(lab, say)
     else:

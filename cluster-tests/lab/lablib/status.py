@@ -20,7 +20,8 @@ def text(lab):
 
 
 def heading(lab):
-    kind = "bare" if lab.state["bare"] else "no scanner" if not lab.state["scanner"] \
+    kind = "bare" if lab.state["bare"] else "Postern installed only" if lab.state["installed"] \
+        else "no scanner" if not lab.state["scanner"] \
         else f"Postern as {lab.state['mode']}"
     return f"lab '{lab.name}': {len(lab.nodes)} nodes, {kind}"
 
@@ -36,7 +37,7 @@ def powers(lab):
 def service(lab, seen):
     if lab.state["bare"]:
         return "mail group: none (bare)"
-    places = {r: "+".join(seen.where(r)) or "-" for r in ("fs", "vip", "postfix")}
+    places = {r: "+".join(seen.where(r)) or "-" for r in cluster.members(lab)}
     line = "mail group: " + " ".join(f"{r}@{where}" for r, where in places.items())
     line += f"; {VIP} {'greets' if mail.banner(lab) else 'is silent'}"
     if seen.has("postern"):

@@ -12,7 +12,8 @@ NEEDED = {"systemd-nspawn": "systemd-container", "ipmi_sim": "openipmi",
           "ipmitool": "ipmitool", "modprobe": "kmod", "nft": "nftables",
           "ip": "iproute2", "crm": "crmsh", "pcs": "pcs", "pacemakerd": "pacemaker",
           "corosync": "corosync", "fence_ipmilan": "fence-agents",
-          "postfix": "postfix", "swaks": "swaks", "mkfs.ext4": "e2fsprogs"}
+          "postfix": "postfix", "swaks": "swaks", "mkfs.ext4": "e2fsprogs",
+          "sshd": "openssh-server", "ssh": "openssh-client", "dovecot": "dovecot-core"}
 
 
 def check_machine():
@@ -28,12 +29,12 @@ def up(lab, options):
     """Brings the lab up; whatever goes wrong, nothing of it stays."""
     say = Progress()
     check_machine()
-    if options["scanner"]:
+    if options["scanner"] or options["installed"]:
         postern.check_stage(options["stage"])
     rig.reserve(lab)
     try:
         rig.start(lab, {k: options[k] for k in
-                        ("nodes", "bare", "scanner", "mode", "stage")})
+                        ("nodes", "bare", "scanner", "mode", "stage", "installed", "dovecot")})
         build(lab, say)
         if not options["bare"]:
             serve(lab, say)
@@ -69,13 +70,13 @@ def build(lab, say):
 
 def inside_build(lab):
     """In the rig: node roots, management controllers, the shared disk, first boot."""
-    common = nodefiles.seeds(rig.INSIDE)
+    common = nodefiles.seeds(rig.INSIDE, lab.nodes)
     for number, name in enumerate(lab.nodes, 1):
         bmc.start(lab, number)
         root = build_root(lab, name)
         nodefiles.fill(lab, root, number, common)
         postern.mail_settings(lab, root)
-        if lab.state["scanner"]:
+        if postern.installed(lab):
             postern.install(lab, root)
     prepare_disk(lab)
     for number, name in enumerate(lab.nodes, 1):
@@ -86,7 +87,7 @@ def inside_build(lab):
 def prepare_disk(lab):
     with mail.disk(lab) as disk:
         mail.prepare(disk)
-        if lab.state["scanner"]:
+        if postern.installed(lab):
             postern.prepare_state(lab, f"{rig.INSIDE}/n1/root", disk)
 
 
@@ -96,6 +97,8 @@ def serve(lab, say):
     cluster.wait_group(lab)
     mail.wait_banner(lab, 60)
     say("fencing is configured and the mail group runs")
+    if postern.installed(lab):
+        postern.add_signatures(lab)
     if lab.state["scanner"]:
         postern.join(lab, say)
     mail.probe(lab, 180)
