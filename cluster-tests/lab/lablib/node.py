@@ -162,6 +162,11 @@ class Node:
         """What the kernel shows of a file system on this node's device."""
         return f"/sys/fs/ext4/loop{self.lab.state['loops'][self.number - 1]}"
 
+    @property
+    def device(self):
+        """This node's device as /proc/locks names it: major and minor, hexadecimal."""
+        return f"07:{self.lab.state['loops'][self.number - 1]:02x}"
+
     def disk_held(self):
         """Whether a file system of this node's device is alive, in any mount namespace."""
         return os.path.isdir(self.ext4)

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Samples, from outside and all the time, that nothing is served twice.
 
-ext4 does not refuse a second mount on another node, so the kernel is asked whose disk it
-holds a file system of, mounted where anybody sees it or not, and what each node listens on.
+The kernel is asked, not the nodes: whose disk it holds a file system of, mounted where anybody
+sees it or not (ext4 does not refuse a second mount); which locks it holds on the state (a lease
+is an OFD lock, and /proc/locks names the device, of which each node has its own); and what each
+node listens on.
 """
 
+import os
+import statistics
 import threading
 import time
 
@@ -14,17 +18,21 @@ from .node import Node
 LISTENER = "/run/postern/milter/milter.sock"
 LISTENING = "00010000"             # flag of a listening socket in /proc/net/unix
 TCP_PORT, TCP_LISTEN = f"{8894:04X}", "0A"
+LEASE = "postern/lease"
+EVERY = 0.1                        # what the audits promise, in seconds
 
 
 class Watch:
     """with Watch(lab) as w: ...; then w.doubles tells what was seen twice."""
 
-    def __init__(self, lab, interval=0.05):
-        self.nodes = [Node(lab, name) for name in lab.nodes]
+    def __init__(self, lab, interval=EVERY / 2, nodes=None):
+        self.nodes = nodes or [Node(lab, name) for name in lab.nodes]
+        self.shared = shared_lease(lab)
         self.interval = interval
         self.inits = {}
-        self.samples = 0
+        self.moments = []
         self.doubles = []
+        self.seen = {}              # what -> names of nodes that have had it
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.loop, daemon=True)
 
@@ -37,16 +45,49 @@ class Watch:
         self.thread.join(10)
 
     def loop(self):
+        # On a busy machine the sampler comes first; its thread alone, and what it reads is short.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -15)
         while not self.ended.wait(self.interval):
             self.sample()
 
+    @property
+    def samples(self):
+        return len(self.moments)
+
+    def pace(self):
+        """(median, longest) seconds between two samples."""
+        gaps = [b - a for a, b in zip(self.moments, self.moments[1:])] or [float("inf")]
+        return statistics.median(gaps), max(gaps)
+
+    def text(self):
+        """One line for people."""
+        median, longest = self.pace()
+        held = "; ".join(f"{what} on {' '.join(names)}" for what, names in self.seen.items())
+        return (f"watched {self.samples} times, every {1000 * median:.0f} ms (longest gap "
+                f"{1000 * longest:.0f} ms), {len(self.doubles)} doubles; {held or 'nothing held'}")
+
     def sample(self):
-        self.samples += 1
-        for what, test in (("the shared file system", Node.disk_held),
-                           ("the milter", self.listens)):
-            holders = [n.name for n in self.nodes if test(n)]
-            if len(holders) > 1:
-                self.doubles.append(f"{time.time():.2f}: {what} on {'+'.join(holders)}")
+        self.moments.append(time.monotonic())
+        locks = ofd_locks(read("/proc/locks", ""))
+        for what, holders in (
+                ("file system", [n.name for n in self.nodes if n.disk_held()]),
+                ("lease", self.leases(locks)),
+                ("milter", [n.name for n in self.nodes if self.listens(n)])):
+            self.note(what, holders)
+
+    def note(self, what, holders):
+        for name in holders:
+            names = self.seen.setdefault(what, [])
+            if name not in names:
+                names.append(name)
+        if len(holders) > 1:
+            self.doubles.append(f"{time.time():.2f}: {what} on {'+'.join(holders)}")
+
+    def leases(self, locks):
+        """Holders, one for each lock: two on one node are as wrong as two on two nodes."""
+        if self.shared:
+            return ["the shared folder" for lock in locks if lock == lock_name(self.shared)]
+        return [n.name for n in self.nodes for device, _ in locks if device == n.device]
 
     def listens(self, node):
         """A node's first process is looked up again only when it has died."""
@@ -55,6 +96,30 @@ class Watch:
             pid = node.init_pid() or 0
             self.inits[node.name] = (pid, start_time(pid))
         return bool(pid) and listening(pid)
+
+
+def shared_lease(lab):
+    """The lease on the folder that all nodes mount; None when the state is on the disk."""
+    return lab.path("shared-folder", LEASE) if lab.state.get("mode") == "primitive" else None
+
+
+def ofd_locks(text):
+    """(device, inode) of each granted OFD lock; the device as /proc/locks writes it."""
+    found = []
+    for words in map(str.split, text.splitlines()):
+        if len(words) > 5 and words[1] == "OFDLCK":     # a waiting one has "->" there
+            device, _, inode = words[5].rpartition(":")
+            found.append((device, int(inode)))
+    return found
+
+
+def lock_name(path):
+    """A file as /proc/locks names it; None if it is not there."""
+    try:
+        what = os.stat(path)
+    except OSError:
+        return None
+    return f"{os.major(what.st_dev):02x}:{os.minor(what.st_dev):02x}", what.st_ino
 
 
 def listening(pid):
