@@ -6,7 +6,6 @@ a readable copy. Anything else is a loss.
 """
 
 import argparse
-import collections
 import glob
 import hashlib
 import json
@@ -35,9 +34,9 @@ class Mail:
         self.delivered = []         # (queue id, time), one per copy in the Maildir
         self.damaged = 0            # copies whose body is not what was sent
         self.queued = []            # names of queues
-        self.quarantined = 0        # readable copies that the list knows
+        self.quarantined = 0        # copies that the list knows and that come out as sent
         self.unlisted = 0           # readable copies that it does not know
-        self.unreadable = 0         # entries or files that are no use
+        self.unreadable = 0         # copies that are damaged, or do not come out
 
     @property
     def infected(self):
@@ -146,29 +145,59 @@ def find_queued(node, mails):
             item.queued.append(entry["queue_name"])
 
 
-def find_quarantined(lab, node, root, mails, strangers):
-    """A copy counts when a person can find it (the list) and read it (the file)."""
-    listed = json.loads(node.run("postern", "quarantine", "list", "--json",
-                                 timeout=60).stdout or "[]")
-    senders = collections.Counter(e["sender"].strip("<>").partition("@")[0] for e in listed)
-    folder = f"{root}{postern.state_dir(lab)}/quarantine"
-    for path in glob.glob(f"{folder}/**/*.eml", recursive=True):
+def find_quarantined(node, root, folder, mails, strangers):
+    """A copy counts when a person finds it (the list) and gets it out as it came (export)."""
+    files = glob.glob(f"{root}{folder}/quarantine/**/*.eml", recursive=True)
+    got = exported(node, root)
+    for path in files:
         with open(path, "rb") as f:
             first, _, text = f.read().partition(b"\n")
         item = known(text, mails, strangers)
         if not item:
             continue
+        key = os.path.basename(path).removesuffix(".eml")
         if not first.startswith(MARK) or body_digest(text) != item.digest:
             item.unreadable += 1
-        elif senders[item.ident]:
-            item.quarantined += 1
-        else:
+        elif key not in got:
             item.unlisted += 1
+        elif got[key] != item.digest:
+            item.unreadable += 1
+        else:
+            item.quarantined += 1
+        got.pop(key, None)
+    # What is left is on the list and has no file.
+    return sorted(key for key, digest in got.items() if digest is None)
+
+
+def exported(node, root):
+    """{key: digest} of all that the list knows; None for a copy that does not come out."""
+    listed = json.loads(node.run("postern", "quarantine", "list", "--limit", "0", "--json",
+                                 timeout=60).stdout or "[]")
+    folder = node.run("mktemp", "-d").stdout.strip()
+    keys = "".join(f"{entry['key']}\n" for entry in listed)
+    export = ("postern", "quarantine", "export", "--into", folder)
+    done = node.run("xargs", "-r", *export, timeout=600, check=False, stdin=keys)
+    if done.returncode != 0:        # one that fails must not hide the others
+        node.run("xargs", "-r", "-n", "1", *export, timeout=600, check=False, stdin=keys)
+    got = {entry["key"]: file_digest(f"{root}{folder}/{entry['key']}.eml") for entry in listed}
+    node.run("rm", "-r", folder)
+    return got
+
+
+def file_digest(path):
+    try:
+        with open(path, "rb") as f:
+            return body_digest(f.read())
+    except OSError:
+        return None
 
 
 def collect(lab, mails):
-    """Fills the mails in from the node that has the shared file system; strangers' ids."""
-    strangers = []
+    """Fills the mails in from the node that has the shared file system.
+
+    Returns (strangers' ids, keys on the quarantine's list that have no file).
+    """
+    strangers, hollow = [], []
     active = [n for n in (Node(lab, name) for name in lab.nodes)
               if mail.MOUNT in n.mounts()]
     if len(active) != 1:
@@ -180,8 +209,8 @@ def collect(lab, mails):
     find_queued(node, mails)
     find_delivered(root, mails, strangers)
     if lab.state["scanner"]:
-        find_quarantined(lab, node, root, mails, strangers)
-    return strangers
+        hollow = find_quarantined(node, root, postern.state_dir(lab), mails, strangers)
+    return strangers, hollow
 
 
 # The table
@@ -200,6 +229,7 @@ ROWS = (
     ("DAMAGED", True, "a copy differs from what was sent"),
     ("NOT LISTED", True, "a quarantine file that the list does not know"),
     ("CLEAN REFUSED", True, "a clean mail was rejected or quarantined"),
+    ("LISTED WITHOUT COPY", True, "on the quarantine's list, but nothing comes out"),
 )
 PLACES = ("delivered once", "delivered twice or more", "quarantined", "rejected",
           "still with the sender", "in queue", "LOST")
@@ -233,9 +263,10 @@ def wrongs(item, deaths):
         yield "CLEAN REFUSED"
 
 
-def table(mails, deaths=()):
-    """{row: [ids]} of all rows; deaths: when nodes lost their power."""
+def table(mails, deaths=(), hollow=()):
+    """{row: [ids]} of all rows; deaths: when nodes lost their power; hollow: as collect()."""
     rows = {name: [] for name, _, _ in ROWS}
+    rows["LISTED WITHOUT COPY"] += hollow
     for item in mails.values():
         rows["sent"].append(item.ident)
         rows[place(item)].append(item.ident)
@@ -257,8 +288,8 @@ def account(lab, log, settle=30):
               if mail.MOUNT in n.mounts()]
     if active and settle:
         poll(lambda: mail.settled(lab, active[0], 0), settle, 0.5)
-    strangers = collect(lab, mails)
-    return table(mails, deaths(lab)), strangers
+    strangers, hollow = collect(lab, mails)
+    return table(mails, deaths(lab), hollow), strangers
 
 
 def deaths(lab):
