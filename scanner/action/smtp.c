@@ -9,10 +9,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "smtp-answer.h"
 #include "text.h"
 
-/* RFC 5321 4.5.3.1.5 allows 512 bytes a line; more than this is no SMTP server. */
-#define ANSWER_MAX 16384
 #define TEXT_MAX 500
 #define CHUNK 65536
 #define CONNECT_PAUSE_MS 100
@@ -20,9 +19,9 @@
 struct dialogue {
     const struct smtp_message *message;
     int sock;
-    GString *in;   /* read and not yet used */
-    int code;      /* of the last answer */
-    GString *text; /* its lines without codes, joined */
+    GString *in;                /* read and not yet used */
+    struct smtp_answer *answer; /* the last one */
+    GString *text;              /* what is told of the end */
     gboolean eight_bit;
     gboolean utf8;
     gboolean sent; /* the whole message */
@@ -83,30 +82,21 @@ send_all(struct dialogue *d, const char *data, size_t len)
     return 0;
 }
 
-/* Takes one line out of what was read. Returns 1 with it in LINE, 0, or -EPROTO. */
-static int
-line_take(struct dialogue *d, GString *line)
+static void
+extension_note(const char *word, void *data)
 {
-    const char *end = memchr(d->in->str, '\n', d->in->len);
-    if (end == NULL) {
-        return d->in->len > ANSWER_MAX ? -EPROTO : 0;
-    }
-    gsize n = (gsize)(end - d->in->str);
-    g_string_truncate(line, 0);
-    g_string_append_len(line, d->in->str, (gssize)n);
-    g_string_erase(d->in, 0, (gssize)n + 1);
-    if (line->len > 0 && line->str[line->len - 1] == '\r') {
-        g_string_truncate(line, line->len - 1);
-    }
-    return 1;
+    struct dialogue *d = data;
+    d->eight_bit |= g_ascii_strcasecmp(word, "8BITMIME") == 0;
+    d->utf8 |= g_ascii_strcasecmp(word, "SMTPUTF8") == 0;
 }
 
+/* One answer, all its lines. Returns 0 or -errno. */
 static int
-line_read(struct dialogue *d, GString *line, int seconds)
+answer_read(struct dialogue *d, int seconds)
 {
     char chunk[2048];
     int rc;
-    while ((rc = line_take(d, line)) == 0) {
+    while ((rc = smtp_answer_take(d->answer, d->in, extension_note, d)) == 0) {
         rc = ready_wait(d, POLLIN, seconds);
         if (rc < 0) {
             return rc;
@@ -120,40 +110,7 @@ line_read(struct dialogue *d, GString *line, int seconds)
         }
         g_string_append_len(d->in, chunk, MAX(n, 0));
     }
-    return rc;
-}
-
-static void
-extension_note(struct dialogue *d, const char *word)
-{
-    d->eight_bit |= g_ascii_strcasecmp(word, "8BITMIME") == 0;
-    d->utf8 |= g_ascii_strcasecmp(word, "SMTPUTF8") == 0;
-}
-
-/* One answer, all its lines. Returns 0 or -errno. */
-static int
-answer_read(struct dialogue *d, int seconds)
-{
-    g_autoptr(GString) line = g_string_new(NULL);
-    g_string_truncate(d->text, 0);
-    for (;;) {
-        int rc = line_read(d, line, seconds);
-        if (rc < 0) {
-            return rc;
-        }
-        if (line->len < 3 || line->str[0] < '2' || line->str[0] > '5' ||
-            !g_ascii_isdigit(line->str[1]) || !g_ascii_isdigit(line->str[2]) ||
-            strchr(" -", line->str[3]) == NULL || d->text->len > ANSWER_MAX) {
-            return -EPROTO;
-        }
-        const char *rest = line->len > 4 ? line->str + 4 : "";
-        g_string_append_printf(d->text, "%s%s", d->text->len > 0 ? " " : "", rest);
-        extension_note(d, rest);
-        if (line->str[3] != '-') {
-            d->code = (int)g_ascii_strtoll(line->str, NULL, 10);
-            return 0;
-        }
-    }
+    return rc < 0 ? rc : 0;
 }
 
 /* Reads an answer that must have CODE. */
@@ -164,15 +121,16 @@ expect(struct dialogue *d, int code, const char *what, int seconds)
     if (rc < 0) {
         return fail(d, SMTP_LATER, "no answer to %s: %s", what, g_strerror(-rc));
     }
-    if (d->code == code || (code == 250 && d->code == 251)) {
+    const struct smtp_answer *answer = d->answer;
+    if (answer->code == code || (code == 250 && answer->code == 251)) {
         d->sent = FALSE;
+        g_string_assign(d->text, answer->text->str);
         return SMTP_ACCEPTED;
     }
     /* An answer, whatever it says, means that nothing was taken. */
     d->sent = FALSE;
-    g_autofree char *said = g_strdup(d->text->str);
-    return fail(d, d->code >= 500 ? SMTP_REFUSED : SMTP_LATER, "%d %s (to %s)", d->code, said,
-                what);
+    return fail(d, answer->code >= 500 ? SMTP_REFUSED : SMTP_LATER, "%d %s (to %s)", answer->code,
+                answer->text->str, what);
 }
 
 static enum smtp_outcome
@@ -388,8 +346,11 @@ dialogue_run(struct dialogue *d)
 enum smtp_outcome
 smtp_deliver(const struct smtp_message *message, char **ret_text)
 {
-    struct dialogue d = {
-        .message = message, .sock = -1, .in = g_string_new(NULL), .text = g_string_new(NULL)};
+    struct dialogue d = {.message = message,
+                         .sock = -1,
+                         .in = g_string_new(NULL),
+                         .answer = smtp_answer_new(),
+                         .text = g_string_new(NULL)};
     enum smtp_outcome outcome = dialogue_run(&d);
     *ret_text = text_escape(d.text->str, TEXT_MAX);
     if (d.sock >= 0) {
@@ -398,6 +359,7 @@ smtp_deliver(const struct smtp_message *message, char **ret_text)
         close(d.sock);
     }
     g_string_free(d.in, TRUE);
+    smtp_answer_free(d.answer);
     g_string_free(d.text, TRUE);
     return outcome;
 }
