@@ -22,8 +22,10 @@ import story as stories             # noqa: E402
 
 
 def pytest_addoption(parser):
-    parser.addoption("--stage", default=os.environ.get("POSTERN_STAGE"),
-                     help="tree made by 'make install DESTDIR=DIR' (or POSTERN_STAGE)")
+    parser.addoption("--stage", default=os.environ.get("POSTERN_PACKAGE")
+                     or os.environ.get("POSTERN_STAGE"),
+                     help="Postern's .deb, or a tree made by 'make install DESTDIR=DIR' "
+                     "(or POSTERN_PACKAGE, POSTERN_STAGE)")
     parser.addoption("--seed", type=int, default=None, help="repeats the mails of a run")
     parser.addoption("--logs", default="/tmp", help="folder for the logs of failed scenarios")
 
@@ -48,7 +50,7 @@ def lab(request):
     wanted = getattr(request.module, "LAB", {})
     stage = request.config.getoption("--stage")
     if wanted.get("scanner", True) and not stage:
-        pytest.skip("needs --stage DIR, a tree made by 'make install DESTDIR=DIR'")
+        pytest.skip("needs --stage WHAT: Postern's .deb, or a tree by 'make install DESTDIR=DIR'")
     cluster = stories.Cluster(wanted, stage, request.config.getoption("--logs"))
     try:
         cluster.up()

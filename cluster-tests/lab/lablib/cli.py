@@ -51,7 +51,8 @@ def add_up(subs):
     p.add_argument("--no-dovecot", action="store_true", help="a mail group without Dovecot")
     p.add_argument("--mode", choices=("promotable", "primitive"), default="promotable",
                    help="how the cluster runs Postern (default: promotable)")
-    p.add_argument("--stage", metavar="DIR", help="Postern, by 'make install DESTDIR=DIR'")
+    p.add_argument("--stage", metavar="WHAT", help="Postern: its .deb, or a folder by "
+                   "'make install DESTDIR=DIR'")
     p.add_argument("--keep", action="store_true", help="a lab that fails to start stays")
 
 

@@ -18,7 +18,7 @@ from .node import Node
 from .rig import SELF, Lab
 
 FOLDER = os.path.dirname(SELF)
-STAGE = os.path.normpath(f"{FOLDER}/../../build/stage")
+STAGE = os.path.normpath(f"{FOLDER}/../../build/postern.deb")
 AFTERWARDS = """Everything still runs. For instance:
     ./dev lab status
     ./dev lab exec n1 crm_mon -1A
@@ -31,8 +31,8 @@ AFTERWARDS = """Everything still runs. For instance:
 
 def parse(argv):
     p = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0])
-    p.add_argument("--stage", default=STAGE, metavar="DIR",
-                   help=f"Postern, by 'make install DESTDIR=DIR' (default: {STAGE})")
+    p.add_argument("--stage", default=STAGE, metavar="WHAT",
+                   help=f"Postern: its .deb or a stage (default: {STAGE})")
     p.add_argument("--down", action="store_true", help="end the cluster of the demo")
     return p.parse_args(argv)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Postern in the nodes: installed from a stage, then joined to the mail group."""
+"""Postern in the nodes: installed from its package or a stage, then joined to the mail group."""
 
 import os
 
@@ -33,11 +33,19 @@ pcs cluster cib-push new diff-against=old
 """
 
 
+def is_package(stage):
+    return stage.endswith(".deb")
+
+
 def check_stage(stage):
     if not stage:
-        raise LabError("Which Postern? Give '--stage DIR', a tree made by 'make install "
-                       "DESTDIR=DIR', or '--no-scanner'.")
-    if not os.path.lexists(f"{stage}/{AGENT}"):     # a link that is right in a node only
+        raise LabError("Which Postern? Give '--stage FILE.deb', made by './dev package', or "
+                       "'--stage DIR', a tree made by 'make install DESTDIR=DIR', or "
+                       "'--no-scanner'.")
+    if is_package(stage):
+        if not os.path.isfile(stage):
+            raise LabError(f"{stage} does not exist; './dev package' makes one.")
+    elif not os.path.lexists(f"{stage}/{AGENT}"):   # a link that is right in a node only
         raise LabError(f"{stage} is no stage of Postern: it has no {AGENT}; make it with "
                        "'make install DESTDIR=DIR'.")
 
@@ -72,20 +80,36 @@ def mail_settings(lab, root):
 
 
 def install(lab, root):
-    """Unpacks the stage over the node's root.
-
-    tar and not cp: a folder lib/ in the stage must not replace Debian's link
-    /lib, and the mode of the stage's own folder must not become that of /.
-    """
-    run(["/bin/sh", "-c",
-         'tar -C "$0" -cf - . | tar -C "$1" -xpf - --keep-directory-symlink '
-         '--no-overwrite-dir --no-same-owner', lab.state["stage"], root], timeout=120)
+    """Installs the package, as on any Debian, or unpacks the stage over the node's root."""
+    if is_package(lab.state["stage"]):
+        install_package(lab.state["stage"], root)
+    else:
+        install_stage(lab.state["stage"], root)
     text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP)
     if not promotable(lab):
         text += SHARED_CONFIG
     write(f"{root}/etc/postern/postern.conf", text, 0o644)
-    run(["systemd-sysusers", f"--root={root}"])
     write(f"{root}{SIGNATURES}", f"Lab.Eicar:0:*:{eicar().hex()}\n", 0o644)
+
+
+def install_package(package, root):
+    """dpkg checks what it depends on; it need not wait for a disk that a reboot empties.
+
+    Triggers are the host's business: the index of all manual pages takes longer than a lab.
+    """
+    run(["dpkg", f"--root={root}", "--force-unsafe-io", "--no-triggers", "--install", package],
+        timeout=120)
+
+
+def install_stage(stage, root):
+    """tar and not cp: a folder lib/ in the stage must not replace Debian's link
+
+    /lib, and the mode of the stage's own folder must not become that of /.
+    """
+    run(["/bin/sh", "-c",
+         'tar -C "$0" -cf - . | tar -C "$1" -xpf - --keep-directory-symlink '
+         '--no-overwrite-dir --no-same-owner', stage, root], timeout=120)
+    run(["systemd-sysusers", f"--root={root}"])
 
 
 def prepare_state(lab, root, disk):
@@ -93,7 +117,7 @@ def prepare_state(lab, root, disk):
     user = [line.split(":") for line in read(f"{root}/etc/passwd").splitlines()
             if line.startswith("postern:")]
     if not user:
-        raise LabError(f"The stage {lab.state['stage']} makes no user 'postern': it needs "
+        raise LabError(f"{lab.state['stage']} makes no user 'postern': it needs "
                        "a file in usr/lib/sysusers.d.")
     folder = f"{disk if promotable(lab) else INSIDE + '/shared-folder'}/postern"
     os.makedirs(folder, 0o700)
