@@ -11,6 +11,8 @@ static const struct action actions[] = {
     {"demote", action_demote, false, true},
     {"migrate_to", action_migrate_to, false, true},
     {"migrate_from", action_migrate_from, false, true},
+    {"reload", action_reload, false, true},
+    {"reload-agent", action_reload_agent, false, true},
     {"validate-all", action_validate_all, true, false},
     {"meta-data", action_meta_data, true, false},
     {"notify", action_notify, true, false},

@@ -43,6 +43,8 @@ action_run action_promote;
 action_run action_demote;
 action_run action_migrate_to;
 action_run action_migrate_from;
+action_run action_reload;
+action_run action_reload_agent;
 action_run action_validate_all;
 action_run action_meta_data;
 action_run action_notify;

@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mounts.h"
+
 #define OWN_ROOT "/run/postern/"
 #define MTA_GROUP "postfix"
 #define MOUNT_NAME "postern"
@@ -77,39 +79,6 @@ milter_mount_point(const char *queue_directory)
     return mount;
 }
 
-/* A path as proc(5) writes it into mountinfo. */
-static char *
-mountinfo_escape(const char *path)
-{
-    GString *out = g_string_new(NULL);
-    for (; *path != '\0'; path++) {
-        if (strchr(" \t\n\\", *path) != NULL) {
-            g_string_append_printf(out, "\\%03o", (unsigned char)*path);
-        } else {
-            g_string_append_c(out, *path);
-        }
-    }
-    return g_string_free(out, FALSE);
-}
-
-static bool
-is_mounted(const char *mount)
-{
-    g_autofree char *table = NULL;
-    g_autofree char *wanted = mountinfo_escape(mount);
-    if (!g_file_get_contents("/proc/self/mountinfo", &table, NULL, NULL)) {
-        return true;
-    }
-    g_auto(GStrv) lines = g_strsplit(table, "\n", -1);
-    for (char **line = lines; *line != NULL; line++) {
-        g_auto(GStrv) fields = g_strsplit(*line, " ", 6);
-        if (g_strv_length(fields) == 6 && strcmp(fields[4], wanted) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Somebody else must not be able to lead the mount elsewhere. */
 static int
 check_queue(const char *queue_directory)
@@ -136,7 +105,7 @@ milter_mount(const char *directory, const char *queue_directory, char **ret_moun
         return rc;
     }
     g_autofree char *mount_point = milter_mount_point(queue_directory);
-    if (!is_mounted(mount_point)) {
+    if (!mounts_has(mount_point)) {
         if (mkdir(mount_point, 0755) < 0 && errno != EEXIST) {
             rc = -errno;
         } else if (lstat(mount_point, &is) < 0 || !S_ISDIR(is.st_mode)) {
@@ -158,7 +127,7 @@ int
 milter_unmount(const char *mount, gint64 deadline, char **error_r)
 {
     bool was_mounted = false;
-    while (is_mounted(mount)) {
+    while (mounts_has(mount)) {
         was_mounted = true;
         if (umount2(mount, UMOUNT_NOFOLLOW) == 0) {
             continue;

@@ -2,12 +2,15 @@
 #include "service.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "milter.h"
+#include "mounts.h"
 #include "param.h"
 #include "place.h"
+#include "programs.h"
 #include "score.h"
 
 /* From the margin between the deadline and the cluster's timeout. */
@@ -26,8 +29,8 @@ service_bus(struct agent *agent, char **error_r)
     return PCMK_OCF_OK;
 }
 
-static int
-require_bus(struct agent *agent)
+int
+service_require(struct agent *agent)
 {
     g_autofree char *error = NULL;
     int rc = service_bus(agent, &error);
@@ -76,6 +79,8 @@ role_identify(struct role *role, const struct agent *agent)
     if (agent->settings != NULL) {
         g_free(role->engine_dir);
         role->engine_dir = g_strdup(agent->settings->engine_dir);
+        g_free(role->control);
+        role->control = g_strdup(agent->settings->control_socket);
     }
 }
 
@@ -108,6 +113,16 @@ role_change(struct role *role, enum role_stage stage, bool keep, char *mount)
     role->mount = mount;
 }
 
+/* What a failure has to be explained with, when the storage itself must not be asked any more. */
+static void
+role_note_storage(struct role *role, const struct settings *settings)
+{
+    char *real = realpath(settings->state_dir, NULL);
+    g_free(role->storage);
+    role->storage = real != NULL ? mounts_of(real) : NULL;
+    free(real);
+}
+
 /* Sets the stage. KEEP: see score.h. MOUNT (taken over) is remembered until it is NULL again. */
 static int
 role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mount)
@@ -121,6 +136,23 @@ role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mo
     struct role *role = roles_get(roles, agent->ocf.resource);
     role_identify(role, agent);
     role_change(role, stage, keep, mount);
+    if (stage == ROLE_TAKING) {
+        role_note_storage(role, agent->settings);
+    }
+    return save_roles(agent, roles);
+}
+
+static int
+role_set_mount(struct agent *agent, const char *mount)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = open_roles(agent, &roles);
+    struct role *role = rc == PCMK_OCF_OK ? roles_find(roles, agent->ocf.resource) : NULL;
+    if (role == NULL) {
+        return rc;
+    }
+    g_free(role->mount);
+    role->mount = g_strdup(mount);
     return save_roles(agent, roles);
 }
 
@@ -212,14 +244,55 @@ release_units(struct agent *agent, const char *const *units)
 }
 
 int
+service_programs(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    const char *config = ocf_param(&agent->ocf, PARAM_CONFIG);
+    int rc = programs_check(config != NULL ? config : SETTINGS_PATH, &error);
+    if (rc == 0) {
+        rc = programs_check_versions(&error);
+    }
+    return rc == 0 ? PCMK_OCF_OK
+                   : ocf_fail(&agent->ocf,
+                              rc == -EPERM ? PCMK_OCF_INSUFFICIENT_PRIV : PCMK_OCF_NOT_INSTALLED,
+                              "%s", error);
+}
+
+/* What was left running by somebody else, before an upgrade, would not be what is installed. It is
+ * not ended under another resource. */
+static int
+engine_renew(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(roles_t) roles = NULL;
+    if (programs_check_running(agent->bus, SCORE_ENGINE_UNIT, &error) == 0) {
+        return PCMK_OCF_OK;
+    }
+    log_warning("%s: %s", agent->ocf.resource, error);
+    int rc = open_roles(agent, &roles);
+    g_autofree struct role **all = rc == PCMK_OCF_OK ? roles_all(roles) : NULL;
+    if (all == NULL || (all[0] != NULL && all[1] != NULL)) {
+        return rc;
+    }
+    g_clear_pointer(&roles, roles_close);
+    return unit_down(agent, SCORE_ENGINE_UNIT);
+}
+
+int
 service_engine_up(struct agent *agent)
 {
-    int rc = require_bus(agent);
+    int rc = service_require(agent);
+    if (rc == PCMK_OCF_OK) {
+        rc = service_programs(agent);
+    }
     if (rc == PCMK_OCF_OK) {
         rc = role_enter(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = configure_units(agent);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = engine_renew(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = unit_up(agent, SCORE_ENGINE_UNIT);
@@ -328,7 +401,7 @@ int
 service_daemon_up(struct agent *agent)
 {
     g_autofree char *error = NULL;
-    int rc = require_bus(agent);
+    int rc = service_require(agent);
     if (rc != PCMK_OCF_OK) {
         return rc;
     }
@@ -346,19 +419,47 @@ service_daemon_up(struct agent *agent)
     return PCMK_OCF_OK;
 }
 
-/* Where the milter's directory is mounted, or would be: from the role, else from the parameter. */
+/* Where the parameters want it; without a look at the queue, which may be gone. */
+static char *
+wanted_mount(const struct agent *agent)
+{
+    const char *queue = ocf_param(&agent->ocf, PARAM_QUEUE_DIRECTORY);
+    return queue != NULL ? g_build_filename(queue, "postern", NULL) : NULL;
+}
+
+/* Where the milter's directory is mounted, as far as the role file knows; NULL = nowhere. */
+static char *
+role_mount(struct agent *agent)
+{
+    g_autoptr(roles_t) roles = NULL;
+    const struct role *role =
+        roles_open(NULL, &roles) == 0 ? roles_find(roles, agent->ocf.resource) : NULL;
+    return role != NULL ? g_strdup(role->mount) : NULL;
+}
+
+/* From the role, else from the parameters. */
 static char *
 known_mount(struct agent *agent)
 {
-    g_autoptr(roles_t) roles = NULL;
-    const char *queue = ocf_param(&agent->ocf, PARAM_QUEUE_DIRECTORY);
-    if (roles_open(NULL, &roles) == 0) {
-        const struct role *role = roles_find(roles, agent->ocf.resource);
-        if (role != NULL && role->mount != NULL) {
-            return g_strdup(role->mount);
-        }
+    char *mount = role_mount(agent);
+    return mount != NULL ? mount : wanted_mount(agent);
+}
+
+/* Until the old one is gone, it is the one that is remembered. */
+int
+service_milter_move(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *old = role_mount(agent);
+    g_autofree char *now = NULL;
+    int rc = milter_up(agent, &now);
+    if (rc != PCMK_OCF_OK || g_strcmp0(old, now) == 0) {
+        return rc;
     }
-    return queue != NULL ? g_build_filename(queue, "postern", NULL) : NULL;
+    if (old != NULL && milter_unmount(old, agent->ocf.deadline, &error) < 0) {
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    }
+    return role_set_mount(agent, now);
 }
 
 /* What is only written down must not keep anything from ending. */
@@ -382,14 +483,18 @@ static int
 daemon_stop(struct agent *agent, const char *mount)
 {
     g_autofree char *error = NULL;
+    g_autofree char *wanted = wanted_mount(agent);
     note_stage(agent, ROLE_LEAVING, mount);
     if (unit_cluster_moves(agent->bus)) {
         release_units(agent, daemon_unit);
     }
     int rc = unit_down(agent, SCORE_DAEMON_UNIT);
-    if (rc == PCMK_OCF_OK && mount != NULL &&
-        milter_unmount(mount, agent->ocf.deadline, &error) < 0) {
-        rc = ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+    /* Both, for a move of the mount that did not come to its end. */
+    const char *const mounts[] = {mount, wanted};
+    for (size_t i = 0; rc == PCMK_OCF_OK && i < G_N_ELEMENTS(mounts); i++) {
+        if (mounts[i] != NULL && milter_unmount(mounts[i], agent->ocf.deadline, &error) < 0) {
+            rc = ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
+        }
     }
     if (rc == PCMK_OCF_OK) {
         note_stage(agent, ROLE_STANDBY, NULL);
@@ -401,7 +506,7 @@ int
 service_daemon_down(struct agent *agent)
 {
     struct service_status status = {.known = false};
-    int rc = require_bus(agent);
+    int rc = service_require(agent);
     if (rc == PCMK_OCF_OK) {
         rc = service_status(agent, &status);
     }
@@ -410,6 +515,12 @@ service_daemon_down(struct agent *agent)
     }
     g_autofree char *mount = known_mount(agent);
     return daemon_stop(agent, mount);
+}
+
+bool
+service_alive(enum unit_condition condition)
+{
+    return condition == UNIT_UP || condition == UNIT_RESPAWNING || condition == UNIT_LEAVING;
 }
 
 int
@@ -426,12 +537,15 @@ service_status(struct agent *agent, struct service_status *ret)
     }
     ret->known = false;
     ret->taken = false;
+    ret->unmounted = false;
     ret->stage = ROLE_STANDBY;
     if (roles_open(NULL, &roles) == 0) {
         const struct role *role = roles_find(roles, agent->ocf.resource);
         ret->known = role != NULL;
         ret->taken = roles_other(roles, agent->ocf.resource) != NULL;
         ret->stage = role != NULL ? role->stage : ROLE_STANDBY;
+        ret->unmounted = ret->stage == ROLE_SERVING && !service_alive(ret->daemon) &&
+                         role->storage != NULL && !mounts_has(role->storage);
     }
     return PCMK_OCF_OK;
 }

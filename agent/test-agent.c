@@ -140,7 +140,7 @@ test_metadata_actions(void **state)
 {
     (void)state;
     g_autoptr(GPtrArray) names = metadata_names("action");
-    assert_int_equal(names->len, 10);
+    assert_int_equal(names->len, 16);
     for (guint i = 0; i < names->len; i++) {
         assert_non_null(action_find(g_ptr_array_index(names, i)));
     }

@@ -5,28 +5,10 @@
 #include <unistd.h>
 
 #include "param.h"
+#include "programs.h"
 #include "score.h"
 
-static const char *const programs[] = {
-    LIBEXECDIR "/postern-engine",
-    LIBEXECDIR "/postern-zygote",
-    LIBEXECDIR "/posternd",
-    LIBEXECDIR "/postern-notify",
-};
-
 static const char *const units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT};
-
-static int
-check_programs(const struct agent *agent)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(programs); i++) {
-        if (access(programs[i], X_OK) < 0) {
-            return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED, "%s is not installed",
-                            programs[i]);
-        }
-    }
-    return PCMK_OCF_OK;
-}
 
 static int
 check_users(const struct agent *agent)
@@ -58,6 +40,9 @@ check_units(struct agent *agent)
         if (condition == UNIT_ABSENT) {
             return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED, "%s is not installed", units[i]);
         }
+        if (programs_check_running(agent->bus, units[i], &error) < 0) {
+            return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED, "%s", error);
+        }
     }
     return PCMK_OCF_OK;
 }
@@ -72,7 +57,7 @@ action_validate_all(struct agent *agent)
     }
     int rc = service_settings(agent);
     if (rc == PCMK_OCF_OK) {
-        rc = check_programs(agent);
+        rc = service_programs(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = check_users(agent);

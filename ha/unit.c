@@ -9,12 +9,14 @@
 #include <systemd/sd-daemon.h>
 
 #include "durable.h"
+#include "text.h"
 
 #define SERVICE "org.freedesktop.systemd1"
 #define DROPIN_ROOT "/run/systemd/system/"
 #define DROPIN_FILE "50-postern-cluster.conf"
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
+#define WORDS_MAX 300
 /* For this long nobody may listen while systemd executes itself anew; on a busy machine it reads
  * its units for seconds. */
 #define REEXEC_US (8 * G_TIME_SPAN_SECOND)
@@ -378,9 +380,8 @@ job_wait(sd_bus *bus, const struct job *job, gint64 deadline)
     return strcmp(job->result, "timeout") == 0 ? -ETIMEDOUT : -EIO;
 }
 
-/* What the unit itself said last (sd_notify's STATUS=) and how systemd names its end. */
-static char *
-last_words(sd_bus *bus, const char *name)
+char *
+unit_last_words(sd_bus *bus, const char *name)
 {
     static const char interface[] = "org.freedesktop.systemd1.Service";
     g_autofree char *path = NULL;
@@ -390,12 +391,27 @@ last_words(sd_bus *bus, const char *name)
     }
     char *status = property(bus, path, interface, "StatusText");
     char *result = property(bus, path, interface, "Result");
-    char *words = g_strdup_printf(
-        "%s%s%s; see journalctl -u %s", result != NULL ? result : "failed",
-        status != NULL && *status != '\0' ? ": " : "", status != NULL ? status : "", name);
+    g_autofree char *said = text_escape(status != NULL ? status : "", WORDS_MAX);
+    char *words =
+        g_strdup_printf("%s%s%s; see journalctl -u %s", result != NULL ? result : "failed",
+                        *said != '\0' ? ": " : "", said, name);
     free(status);
     free(result);
     return words;
+}
+
+unsigned
+unit_main_pid(sd_bus *bus, const char *name)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *ignored = NULL;
+    uint32_t pid = 0;
+    if (unit_object(bus, name, &path, &ignored) < 0 ||
+        sd_bus_get_property_trivial(bus, SERVICE, path, "org.freedesktop.systemd1.Service",
+                                    "MainPID", NULL, 'u', &pid) < 0) {
+        return 0;
+    }
+    return pid;
 }
 
 /* Asks for METHOD (StartUnit, StopUnit) and waits for the job. JobRemoved is listened for before
@@ -419,7 +435,7 @@ unit_job(sd_bus *bus, const char *method, const char *name, gint64 deadline, cha
         rc = job_wait(bus, &job, deadline);
     }
     if (rc < 0 && *error_r == NULL) {
-        g_autofree char *words = last_words(bus, name);
+        g_autofree char *words = unit_last_words(bus, name);
         *error_r = g_strdup_printf("%s: %s: %s (%s)", name, method,
                                    job.result != NULL ? job.result : g_strerror(-rc), words);
     }
@@ -455,6 +471,15 @@ unit_start(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
         rc = -EIO;
     }
     return rc;
+}
+
+int
+unit_reload_config(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    enum unit_condition condition;
+    int rc = unit_condition(bus, name, &condition, error_r);
+    return rc < 0 || condition != UNIT_UP ? rc
+                                          : unit_job(bus, "ReloadUnit", name, deadline, error_r);
 }
 
 /* Waits until NAME's control group is empty; kills once what is there. */

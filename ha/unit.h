@@ -48,6 +48,12 @@ int unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char
  * it was started, or systemd does not tell. */
 gint64 unit_away(sd_bus *bus, const char *name);
 
+/* How NAME ended last, in systemd's word and its own (sd_notify's STATUS=), to be put behind a
+ * colon; from a program with lesser rights, made fit for a log. To be freed with g_free(). */
+char *unit_last_words(sd_bus *bus, const char *name);
+/* The number of NAME's main process, 0 = none. */
+unsigned unit_main_pid(sd_bus *bus, const char *name);
+
 /* Number of processes in the unit's control group and below, or -errno. */
 int unit_processes(sd_bus *bus, const char *name);
 
@@ -64,6 +70,10 @@ int unit_release(sd_bus *bus, const char *const *names, gint64 deadline, char **
 
 /* Lets systemd read its units anew. Returns 0 or -errno with *ERROR_R. */
 int unit_reload(sd_bus *bus, gint64 deadline, char **error_r);
+
+/* Has NAME read its configuration again (ExecReload=), if it is active. Returns 0 or -errno with
+ * *ERROR_R. */
+int unit_reload_config(sd_bus *bus, const char *name, gint64 deadline, char **error_r);
 
 /* Is Pacemaker being stopped (or started)? Then a unit has to be released before it is stopped.
  * Also true when systemd does not tell. */

@@ -19,7 +19,8 @@
 #define GAP_US 100000
 /* After a look that failed. */
 #define RETRY_US (5 * G_USEC_PER_SEC)
-#define REPORT_TIMEOUT_MS 10000
+#define REPORT_TIMEOUT_MS 6000
+#define RECHECK LIBEXECDIR "/postern-recheck"
 
 struct watch {
     sd_event *event;
@@ -30,19 +31,29 @@ struct watch {
     gint64 last_look; /* monotonic microseconds */
 };
 
-/* Tells the cluster that RESOURCE has failed here. Its own monitor would find it, but later. */
+/*
+ * Tells the cluster that RESOURCE has failed here, which its own monitor would find too, but later:
+ * so that one is run now, and says why. Where there is none, the cluster is told without a reason.
+ */
 static void
 report_failure(const char *resource, const char *node)
 {
     g_autofree char *error = NULL;
-    const char *argv[] = {TOOL_CRM_RESOURCE, "-F", "-r", resource, "-N", node, NULL};
+    const char *recheck[] = {RECHECK, resource, node, NULL};
+    const char *fail[] = {TOOL_CRM_RESOURCE, "-F", "-r", resource, "-N", node, NULL};
     log_err("%s: %s has failed for good; telling the cluster", resource, SCORE_DAEMON_UNIT);
-    if (tool_run(argv, REPORT_TIMEOUT_MS, &error) < 0) {
+    if (tool_run(recheck, REPORT_TIMEOUT_MS, &error) == 0) {
+        return;
+    }
+    log_notice("%s: %s", resource, error);
+    g_clear_pointer(&error, g_free);
+    if (tool_run(fail, REPORT_TIMEOUT_MS, &error) < 0) {
         log_err("%s: %s; the next monitor will report it", resource, error);
     }
 }
 
-/* The role that serves although posternd is gone for good, marked as told; NULL = none. */
+/* The role that serves although posternd is gone for good, marked as told; NULL = none. The agent
+ * leaves that stage before it stops posternd: who has ended without failing was ended by others. */
 static struct role *
 lost_role(struct roles *roles, sd_bus *bus)
 {
@@ -54,7 +65,7 @@ lost_role(struct roles *roles, sd_bus *bus)
             continue;
         }
         if (unit_condition(bus, SCORE_DAEMON_UNIT, &condition, &error) == 0 &&
-            condition == UNIT_FAILED) {
+            (condition == UNIT_FAILED || condition == UNIT_DOWN)) {
             (*role)->lost = true;
             return *role;
         }

@@ -57,6 +57,7 @@ control_operation control_quarantine_list;
 control_operation control_quarantine_show;
 control_operation control_quarantine_delete;
 control_operation control_quarantine_release;
+control_operation control_selftest;
 control_operation control_incidents;
 control_operation control_counters;
 

@@ -56,6 +56,7 @@ static const struct {
     {"quarantine-show", control_quarantine_show, FALSE},
     {"quarantine-delete", control_quarantine_delete, FALSE},
     {"quarantine-release", control_quarantine_release, FALSE},
+    {"selftest", control_selftest, FALSE},
     {"incidents", control_incidents, FALSE},
     {"counters", control_counters, FALSE},
 };

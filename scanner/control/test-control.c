@@ -426,6 +426,51 @@ test_stranger(void **data)
     close(pipes[0]);
 }
 
+/* The cluster's deeper monitor: a mail with the test virus, then the state. Nothing is left of it.
+ */
+static void
+check_selftest(struct bench *b, const char *request, bool scanned, bool state)
+{
+    int sock = client_new(b);
+    send_text(sock, request);
+    json_t *answer = receive(b, sock, NULL);
+    if (!json_is_true(json_object_get(answer, "ok"))) {
+        fail_msg("%s", json_string_value(json_object_get(answer, "error")));
+    }
+    assert_int_equal(json_is_true(json_object_get(answer, "scanned")), scanned);
+    assert_int_equal(json_is_true(json_object_get(answer, "state")), state);
+    json_decref(answer);
+    close(sock);
+}
+
+static void
+test_selftest(void **data)
+{
+    struct bench *b = *data;
+    check_selftest(b, "{\"op\":\"selftest\"}", true, false);
+    check_selftest(b, "{\"op\":\"selftest\",\"state\":true}", true, true);
+    b->pool.ready = false;
+    check_selftest(b, "{\"op\":\"selftest\",\"state\":true}", false, true);
+    assert_int_equal(b->pool.scans, 2);
+    assert_int_equal(b->counters.messages, 0);
+    g_autofree char *kept = g_build_filename(b->fixture->settings->state_dir, "quarantine", NULL);
+    GDir *dir = g_dir_open(kept, 0, NULL);
+    assert_null(g_dir_read_name(dir));
+    g_dir_close(dir);
+}
+
+/* Who has gone meanwhile is not answered. */
+static void
+test_selftest_client_gone(void **data)
+{
+    struct bench *b = *data;
+    int sock = client_new(b);
+    send_text(sock, "{\"op\":\"selftest\",\"state\":true}");
+    close(sock);
+    bench_settle(b);
+    check_selftest(b, "{\"op\":\"selftest\",\"state\":true}", true, true);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
 
 int
@@ -443,6 +488,8 @@ main(void)
         T(test_scan_offset),
         T(test_scan_client_gone),
         T(test_end_while_busy),
+        T(test_selftest),
+        T(test_selftest_client_gone),
         T(test_list),
         T(test_show),
         T(test_too_many),

@@ -368,6 +368,10 @@ serve(struct zygote *zygote)
 int
 main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("postern-zygote " PACKAGE_VERSION);
+        return EXIT_SUCCESS;
+    }
     if (argc != 2 || strcmp(argv[1], INSIDE) != 0) {
         enter_jail();
     }
