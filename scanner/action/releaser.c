@@ -50,6 +50,7 @@ struct releaser {
     sd_event_source *timer;
     gint64 delay;      /* seconds */
     struct look *look; /* in the storage thread; NULL = none */
+    gboolean unheard;
 };
 
 static void next_begin(struct releaser *releaser);
@@ -150,6 +151,7 @@ on_finished(sd_event_source *source, int fd, uint32_t events, void *data)
     (void)n;
     if (releaser->thread != NULL) {
         g_thread_join(g_steal_pointer(&releaser->thread));
+        releaser->unheard = releaser->current->outcome == SMTP_LATER;
         storage_submit(releaser->storage, end_work, on_ended, releaser->current);
     }
     return 0;
@@ -241,6 +243,12 @@ releaser_submit(struct releaser *releaser, const char *prefix, char **to, gint64
     request->data = data;
     next_begin(releaser);
     return request;
+}
+
+gboolean
+releaser_is_unheard(const struct releaser *releaser)
+{
+    return releaser->unheard;
 }
 
 void

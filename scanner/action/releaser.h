@@ -41,6 +41,8 @@ void releaser_free(struct releaser *releaser);
  */
 struct releaser_request *releaser_submit(struct releaser *releaser, const char *prefix, char **to,
                                          gint64 uid, releaser_done *done, void *data);
+/* The mail server took nothing the last time it was tried: it did not answer, or said "later". */
+gboolean releaser_is_unheard(const struct releaser *releaser);
 /* Nobody wants the result any more; the release goes on. */
 void releaser_forget(struct releaser_request *request);
 

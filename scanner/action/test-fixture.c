@@ -24,13 +24,14 @@ fixture_setup(void **data)
     g_autofree char *conf = g_build_filename(f->dir, "postern.conf", NULL);
     g_autofree char *text = g_strdup_printf("state_dir = \"%s/state\"\n"
                                             "control_socket = \"%s/control.sock\"\n"
-                                            "engine_dir = \"%s\"\n"
+                                            "engine_dir = \"%s/engine\"\n"
                                             "state_low_water = \"4K\"\n",
                                             f->dir, f->dir, f->dir);
     assert_true(g_file_set_contents(conf, text, -1, NULL));
     f->settings = settings_load(conf, &error);
     assert_non_null(f->settings);
     assert_int_equal(mkdir(f->settings->state_dir, 0700), 0);
+    assert_int_equal(mkdir(f->settings->engine_dir, 0755), 0);
     *data = f;
     return 0;
 }

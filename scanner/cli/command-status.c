@@ -73,6 +73,30 @@ print_signatures(const json_t *engine)
     }
 }
 
+/* Both tell the same kind of thing, each of what it knows. */
+static void
+print_health(const char *label, const json_t *health)
+{
+    size_t i;
+    const json_t *cause;
+    const char *level = ask_text(health, "level");
+    if (level == NULL) {
+        return; /* an older Postern */
+    }
+    enum colour colour = strcmp(level, "green") == 0 ? COLOUR_GOOD
+                         : strcmp(level, "red") == 0 ? COLOUR_BAD
+                                                     : COLOUR_DOUBT;
+    g_autofree char *safe = text_escape(level, 20);
+    g_autofree char *word = terminal_colour(colour, safe);
+    line(label, "%s", word);
+    json_array_foreach(json_object_get(health, "causes"), i, cause)
+    {
+        g_autofree char *of = text_escape(ask_text(cause, "level"), 20);
+        g_autofree char *text = text_escape(ask_text(cause, "text"), 200);
+        line("", "%s: %s", of, text);
+    }
+}
+
 static void
 print_engine(const json_t *engine)
 {
@@ -89,6 +113,7 @@ print_engine(const json_t *engine)
          "%" G_GINT64_FORMAT " alive; the signature process was restarted %" G_GINT64_FORMAT
          " time(s)",
          ask_number(engine, "workers"), ask_number(engine, "restarts"));
+    print_health("This node", json_object_get(engine, "health"));
 }
 
 /* What has never happened is left out; --json has all. */
@@ -175,6 +200,7 @@ print_posternd(const json_t *p)
     line("Queue",
          "%" G_GINT64_FORMAT " waiting, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " workers idle",
          ask_number(pool, "queued"), ask_number(pool, "idle"), ask_number(pool, "workers"));
+    print_health("Load", json_object_get(p, "health"));
     print_listeners("Milter", json_object_get(p, "milter"));
     print_listeners("clamd", json_object_get(json_object_get(p, "clamd"), "listeners"));
     print_counters(json_object_get(p, "counters"));

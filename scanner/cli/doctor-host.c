@@ -11,6 +11,7 @@
 #include <sys/timex.h>
 #include <unistd.h>
 
+#include "health.h"
 #include "program.h"
 #include "terminal.h"
 
@@ -64,6 +65,37 @@ check_posternd(struct doctor *d)
                    "see the engine's state",
                    "it serves, but can give no verdict: senders hear 451");
     }
+}
+
+/* What the engine and posternd found in the last half minute. */
+static void
+check_health_of(struct doctor *d, const char *who, const json_t *health)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(health, "causes"), i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "cause"));
+        const char *level = json_string_value(json_object_get(item, "level"));
+        for (unsigned c = 0; name != NULL && c < HEALTH_CAUSES; c++) {
+            enum health_cause cause = (enum health_cause)c;
+            if (strcmp(name, health_cause_name(cause)) == 0) {
+                doctor_add(d, g_strcmp0(level, "red") == 0 ? DOCTOR_PROBLEM : DOCTOR_WARNING,
+                           "host.health", who, health_cause_todo(cause), "%s: %s", name,
+                           health_cause_text(cause));
+            }
+        }
+    }
+    if (health != NULL && json_array_size(json_object_get(health, "causes")) == 0) {
+        doctor_add(d, DOCTOR_OK, "host.health", who, NULL, "green");
+    }
+}
+
+static void
+check_health(struct doctor *d)
+{
+    check_health_of(d, "health of this node", json_object_get(d->engine, "health"));
+    check_health_of(d, "load of the service", json_object_get(d->posternd, "health"));
 }
 
 /* The engine says in one line what it has; what is missing it says in capitals. */
@@ -312,8 +344,8 @@ void
 doctor_host(struct doctor *doctor)
 {
     static void (*const checks[])(struct doctor *) = {
-        check_engine,      check_posternd, check_sandbox, check_users, check_ids,
-        check_subordinate, check_units,    check_memory,  check_clock,
+        check_engine, check_posternd,    check_health, check_sandbox, check_users,
+        check_ids,    check_subordinate, check_units,  check_memory,  check_clock,
     };
     for (size_t i = 0; i < G_N_ELEMENTS(checks); i++) {
         checks[i](doctor);

@@ -355,7 +355,7 @@ on_question(sd_event_source *source, int fd, uint32_t events, void *data)
 static void
 engine_open(struct bench *b, struct engine *engine, json_t *answer)
 {
-    g_autofree char *path = g_build_filename(b->fixture->dir, "engine.sock", NULL);
+    g_autofree char *path = g_build_filename(b->fixture->settings->engine_dir, "engine.sock", NULL);
     engine->answer = answer;
     engine->sock = packet_listen(path, 0600);
     assert_true(engine->sock >= 0);
@@ -374,10 +374,13 @@ engine_close(struct engine *engine)
 static json_t *
 engine_state(const char *state, gint64 since, int test_only)
 {
-    return json_pack("{s:b, s:s, s:I, s:s, s:i, s:b, s:s, s:f, s:i, s:n, s:i}", "ok", 1, "state",
-                     state, "since", (json_int_t)since, "generation", "abc123", "signatures", 42,
-                     "test_only", test_only, "sandbox", "namespaces, seccomp", "load_seconds", 17.6,
-                     "restarts", 0, "error", "workers", 2);
+    struct health health = {{0}};
+    health.level[HEALTH_STORAGE_ERROR] = HEALTH_RED;
+    return json_pack("{s:b, s:s, s:I, s:s, s:i, s:b, s:s, s:f, s:i, s:n, s:i, s:o}", "ok", 1,
+                     "state", state, "since", (json_int_t)since, "generation", "abc123",
+                     "signatures", 42, "test_only", test_only, "sandbox", "namespaces, seccomp",
+                     "load_seconds", 17.6, "restarts", 0, "error", "workers", 2, "health",
+                     health_to_json(&health));
 }
 
 static void
@@ -391,6 +394,7 @@ test_status(void **data)
     assert_non_null(strstr(r.out, "ready since 1970-01-01"));
     assert_non_null(strstr(r.out, "ONLY TEST SIGNATURES"));
     assert_non_null(strstr(r.out, "42, generation abc123"));
+    assert_non_null(strstr(r.out, "This node  red\n           red: a disk of this node fails"));
     assert_non_null(strstr(r.out, "epoch 1"));
     assert_non_null(strstr(r.out, "unix:/m.sock, 3 connection(s)"));
     check(&r, 0, "serving", "");

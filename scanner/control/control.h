@@ -15,6 +15,7 @@
 #include "counters.h"
 #include "pool.h"
 #include "releaser.h"
+#include "service-health.h"
 #include "settings.h"
 #include "spool.h"
 #include "storage.h"
@@ -29,6 +30,7 @@ struct control_services {
     struct releaser *releaser;
     struct counters *counters;
     struct spool_budget *budget;
+    const struct service_health *health;
     json_t *(*milter_status)(void *data); /* an array, a new reference, or NULL */
     void *milter_data;
     json_t *(*clamd_status)(void *data); /* of MILTER_DATA: an object, or NULL; may be NULL */

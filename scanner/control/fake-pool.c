@@ -127,3 +127,9 @@ pool_status(const struct pool *pool)
     return json_pack("{s:n, s:b, s:i, s:i, s:i}", "engine", "ready", pool->ready, "workers", 2,
                      "idle", 2 - pool->running, "queued", 0);
 }
+
+unsigned
+pool_queued(const struct pool *pool)
+{
+    return pool->queued;
+}

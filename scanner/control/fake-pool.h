@@ -13,11 +13,12 @@
 struct pool {
     sd_event *event;
     bool ready;
-    int scans;     /* all that began */
-    int running;   /* scans that have not ended */
-    int cancelled; /* scans that were */
-    int most;      /* ran at once */
-    int hold;      /* no scan ends before so many run; 0 = each ends at once */
+    unsigned queued; /* what pool_queued() says */
+    int scans;       /* all that began */
+    int running;     /* scans that have not ended */
+    int cancelled;   /* scans that were */
+    int most;        /* ran at once */
+    int hold;        /* no scan ends before so many run; 0 = each ends at once */
     int n_held;
     struct scan *held[16];
 };

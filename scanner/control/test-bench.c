@@ -33,6 +33,7 @@ bench_listen(struct bench *b)
                                               .releaser = b->releaser,
                                               .counters = &b->counters,
                                               .budget = &b->budget,
+                                              .health = b->health,
                                               .milter_status = milter_status};
     assert_int_equal(control_new(b->event, b->fixture->settings, &services, &b->control, &error),
                      0);
@@ -53,6 +54,9 @@ bench_setup(void **data)
     assert_int_equal(storage_new(b->event, b->fixture->settings, on_fatal, b, &b->storage, &error),
                      0);
     assert_int_equal(releaser_new(b->event, b->fixture->settings, b->storage, &b->releaser), 0);
+    assert_int_equal(service_health_new(b->event, b->fixture->settings, b->storage, &b->pool,
+                                        b->releaser, &b->budget, &b->health),
+                     0);
     bench_listen(b);
     *data = b;
     return 0;
@@ -66,6 +70,7 @@ bench_teardown(void **data)
     control_free(b->control);
     releaser_free(b->releaser);
     storage_free(b->storage);
+    service_health_free(b->health);
     assert_int_equal(b->pool.running, 0);
     assert_int_equal(b->budget.used, 0);
     sd_event_unref(b->event);

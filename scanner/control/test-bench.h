@@ -16,6 +16,7 @@ struct bench {
     struct spool_budget budget;
     struct storage *storage;
     struct releaser *releaser;
+    struct service_health *health;
     struct control *control;
 };
 

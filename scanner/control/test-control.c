@@ -84,6 +84,66 @@ test_status(void **data)
     close(sock);
 }
 
+/* Overload is shown; the cluster is told of the storage alone. */
+static void
+test_health(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *run = g_path_get_dirname(b->fixture->settings->engine_dir);
+    g_autofree char *path = g_build_filename(run, "posternd.health", NULL);
+    g_autofree char *text = NULL;
+    b->pool.queued = 7;
+    b->budget.used = b->budget.limit;
+    bench_settle(b);
+    const struct health *now = service_health_now(b->health);
+    assert_int_equal(now->level[HEALTH_BUSY_WORKERS], HEALTH_YELLOW);
+    assert_int_equal(now->level[HEALTH_BUSY_MEMORY], HEALTH_YELLOW);
+    assert_int_equal(health_worst(now), HEALTH_YELLOW);
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, "green\n");
+
+    int sock = client_new(b);
+    send_text(sock, "{\"op\":\"status\"}");
+    json_t *answer = receive(b, sock, NULL);
+    const json_t *health = json_object_get(answer, "health");
+    assert_string_equal(json_string_value(json_object_get(health, "level")), "yellow");
+    assert_int_equal(json_array_size(json_object_get(health, "causes")), 2);
+    json_decref(answer);
+    close(sock);
+    b->budget.used = 0;
+    service_health_state_failed(b->health);
+    g_clear_pointer(&text, g_free);
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_string_equal(text, "state-error=yellow\n");
+    assert_int_equal(unlink(path), 0);
+}
+
+static void
+test_health_judge(void **data)
+{
+    struct service_measure m = {.memory_limit = 100};
+    (void)data;
+    for (unsigned i = 0; i < HEALTH_CAUSES; i++) {
+        assert_int_equal(service_health_judge((enum health_cause)i, &m), HEALTH_GREEN);
+    }
+    m = (struct service_measure){.state_full = true,
+                                 .state_wait_s = SERVICE_HEALTH_SLOW_S,
+                                 .mta_unreachable = true,
+                                 .queued = 1,
+                                 .memory_limit = 100,
+                                 .memory_used = 76};
+    static const enum health_cause all[] = {HEALTH_STATE_FULL, HEALTH_STATE_SLOW, HEALTH_MTA_PATH,
+                                            HEALTH_BUSY_WORKERS, HEALTH_BUSY_MEMORY};
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        assert_int_equal(service_health_judge(all[i], &m), HEALTH_YELLOW);
+    }
+    assert_int_equal(service_health_judge(HEALTH_STORAGE_FULL, &m), HEALTH_GREEN);
+    m = (struct service_measure){
+        .state_wait_s = SERVICE_HEALTH_SLOW_S - 1, .memory_limit = 100, .memory_used = 75};
+    assert_int_equal(service_health_judge(HEALTH_STATE_SLOW, &m), HEALTH_GREEN);
+    assert_int_equal(service_health_judge(HEALTH_BUSY_MEMORY, &m), HEALTH_GREEN);
+}
+
 static void
 test_unknown(void **data)
 {
@@ -478,6 +538,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_status),
+        T(test_health),
+        T(test_health_judge),
         T(test_unknown),
         T(test_hostile_packets),
         T(test_descriptors),

@@ -3,13 +3,12 @@
 #include "report.h"
 
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 #include <systemd/sd-daemon.h>
 
 #include "durable.h"
+#include "wake.h"
 
 static const char *const state_names[] = {
     [REPORT_LOADING] = "loading",
@@ -20,14 +19,13 @@ static const char *const state_names[] = {
 void
 report_init(struct report *report, const struct settings *settings)
 {
-    g_autofree char *run = g_path_get_dirname(settings->engine_dir);
     *report = (struct report){
         .state = REPORT_LOADING,
         .since = (gint64)time(NULL),
         .generation = g_strdup("none"),
         .sandbox = g_strdup("not started yet"),
         .state_path = g_build_filename(settings->engine_dir, "state", NULL),
-        .notify_path = g_build_filename(run, "notify.sock", NULL),
+        .engine_dir = g_strdup(settings->engine_dir),
     };
 }
 
@@ -39,7 +37,7 @@ report_clear(struct report *report)
     g_free(report->sandbox);
     g_free(report->error);
     g_free(report->state_path);
-    g_free(report->notify_path);
+    g_free(report->engine_dir);
     g_free(report->line);
 }
 
@@ -86,22 +84,6 @@ make_line(const struct report *report)
                            report->since, seconds, report->generation, health);
 }
 
-/* Best effort: postern-notify looks from time to time on its own. */
-static void
-poke_notify(const char *path)
-{
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof addr.sun_path) {
-        return;
-    }
-    strcpy(addr.sun_path, path);
-    int sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (sock >= 0) {
-        (void)sendto(sock, "", 0, MSG_NOSIGNAL, (struct sockaddr *)&addr, sizeof addr);
-        close(sock);
-    }
-}
-
 int
 report_publish(struct report *report, enum report_state state)
 {
@@ -120,6 +102,6 @@ report_publish(struct report *report, enum report_state state)
         g_free(report->line);
         report->line = g_steal_pointer(&line);
     }
-    poke_notify(report->notify_path);
+    wake_notify(report->engine_dir);
     return rc;
 }

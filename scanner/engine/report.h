@@ -35,7 +35,7 @@ struct report {
     struct health health;  /* of this node (health-watch.h) */
     /* where it is written */
     char *state_path;
-    char *notify_path;
+    char *engine_dir;
     char *line; /* as last written */
 };
 

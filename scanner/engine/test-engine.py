@@ -93,8 +93,10 @@ def test_status_and_state_file(engine):
     assert "control group" in status["sandbox"]
     assert 1 << 20 < status["memory"] < 1 << 30 < status["worker_memory"]
     print(status["sandbox"])
-    state, since, seconds, generation = engine.state_line()
+    state, since, seconds, generation, health = engine.state_line()
     assert (state, generation) == ("ready", "gen-1")
+    assert health == "green" or "=" in health
+    assert status["health"]["level"] in ("green", "yellow")
     assert int(since) == status["since"] and abs(float(seconds) - status["load_seconds"]) < 0.001
 
 

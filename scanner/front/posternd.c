@@ -29,6 +29,7 @@
 #include "role.h"
 #include "releaser.h"
 #include "settings.h"
+#include "service-health.h"
 #include "storage.h"
 #include "transaction.h"
 
@@ -60,6 +61,7 @@ struct posternd {
     struct ledger *ledger;
     struct releaser *releaser;
     struct pool *pool;
+    struct service_health *health;
     struct control *control;
     struct milter *milter;
     struct clamd *clamd;
@@ -172,6 +174,9 @@ on_storage_fatal(void *data, int error, const char *text)
     struct posternd *self = data;
     log_err("state_dir %s: %s (%s); posternd ends, the cluster manager decides what follows",
             self->settings->state_dir, text, strerror(-error));
+    if (self->health != NULL) {
+        service_health_state_failed(self->health);
+    }
     (void)sd_event_exit(self->event, EXIT_FAILURE);
 }
 
@@ -294,12 +299,19 @@ on_clamd_status(void *data)
 static int
 control_open(struct posternd *self, char **error_r)
 {
+    int rc = service_health_new(self->event, self->settings, self->storage, self->pool,
+                                self->releaser, &self->budget, &self->health);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
+        return rc;
+    }
     const struct control_services services = {
         .pool = self->pool,
         .storage = self->storage,
         .releaser = self->releaser,
         .counters = &self->counters,
         .budget = &self->budget,
+        .health = self->health,
         .milter_status = on_milter_status,
         .milter_data = self,
         .clamd_status = on_clamd_status,
@@ -428,6 +440,7 @@ close_all(struct posternd *self)
     releaser_free(self->releaser);
     ledger_free(self->ledger);
     storage_free(self->storage);
+    service_health_free(self->health);
     strikes_free(self->strikes);
     pool_free(self->pool);
     sd_event_source_disable_unref(self->drain);

@@ -574,6 +574,12 @@ pool_ready(const struct pool *pool)
            (engine_link_is_attached(pool->link) && g_hash_table_size(pool->workers) > 0);
 }
 
+unsigned
+pool_queued(const struct pool *pool)
+{
+    return pool->queue.length;
+}
+
 json_t *
 pool_status(const struct pool *pool)
 {

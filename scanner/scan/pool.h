@@ -51,6 +51,9 @@ struct scan *pool_scan_by_another(struct pool *pool, int fd, gint64 worker, scan
 /* Ends a scan without a call of DONE. A worker that was busy with it is killed. NULL is fine. */
 void scan_cancel(struct scan *scan);
 
+/* Scans that wait for a worker. */
+unsigned pool_queued(const struct pool *pool);
+
 /*
  * CHANGED is called from the event loop when the engine's state has changed, or when the engine
  * has come or gone. One can watch.
