@@ -27,11 +27,10 @@
  *                  caller prints the commands for the person instead
  *   -ENOENT        ARGV[0] is not there (not installed on NODE)
  *   -ETIMEDOUT     it took longer
- *   -EFBIG         it wrote more than 16 MiB
  *   -errno         something failed on this node
  * *OUTPUT_R (g_free, never NULL when the result is >= 0) is what it wrote to stdout. *ERROR_R
  * (g_free) is set when the result is not 0: one sentence that begins with the node's name and ends
- * with what it wrote last to stderr; escaped, fit for a terminal.
+ * with what it wrote last to stderr; escaped, fit for a terminal. Threads may call it side by side.
  */
 int remote_run(const char *node, const char *const argv[], const char *input, unsigned timeout_s,
                char **output_r, char **error_r);

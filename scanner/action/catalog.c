@@ -209,6 +209,16 @@ catalog_usage(struct db *db, const char *origin, guint64 *ret_bytes)
 }
 
 int
+catalog_count(struct db *db, guint64 *ret_entries)
+{
+    gint64 entries = 0;
+    int rc = db_get(db, "SELECT entries FROM usage WHERE origin = ?1",
+                    DB_VALUES(DB_TEXT(SCHEMA_USAGE_ALL)), &entries);
+    *ret_entries = (guint64)MAX(entries, 0);
+    return rc;
+}
+
+int
 catalog_foreach(struct db *db, catalog_each *each, void *data)
 {
     g_autoptr(db_statement) statement = NULL;

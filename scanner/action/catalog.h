@@ -72,6 +72,8 @@ int catalog_old_keys(struct db *db, gint64 time, int limit, GPtrArray **ret_keys
 
 /* What is kept of ORIGIN, bytes; NULL = of all. Returns 0 or -errno. */
 int catalog_usage(struct db *db, const char *origin, guint64 *ret_bytes);
+/* How many messages are kept. Returns 0 or -errno. */
+int catalog_count(struct db *db, guint64 *ret_entries);
 
 /* Calls EACH for every row until it returns other than 0. Returns that, 0, or -errno. */
 typedef int catalog_each(const char *key, gboolean missing, void *data);

@@ -133,6 +133,23 @@ quarantine_list(struct state *state, const struct listing_filter *filter, gint64
     return listing_step(state_db(state), filter, before, limit, ret_rows, ret_next);
 }
 
+int
+quarantine_usage(struct state *state, json_t **ret_usage)
+{
+    guint64 entries = 0;
+    guint64 bytes = 0;
+    int rc = catalog_count(state_db(state), &entries);
+    if (rc == 0) {
+        rc = catalog_usage(state_db(state), NULL, &bytes);
+    }
+    if (rc == 0) {
+        *ret_usage =
+            json_pack("{s:I, s:I, s:I}", "entries", (json_int_t)entries, "bytes", (json_int_t)bytes,
+                      "limit", (json_int_t)state_limits(state)->quarantine_size);
+    }
+    return rc;
+}
+
 static int
 access_note(struct state *state, void *data)
 {

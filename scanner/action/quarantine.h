@@ -44,6 +44,9 @@ int quarantine_store(struct state *state, const struct quarantine_entry *entry);
 int quarantine_list(struct state *state, const struct listing_filter *filter, gint64 before,
                     int limit, json_t **ret_rows, gint64 *ret_next);
 
+/* What is kept: {"entries", "bytes", "limit" (quarantine_size)}. Returns 0 or -errno. */
+int quarantine_usage(struct state *state, json_t **ret_usage);
+
 /*
  * One entry by its key or an unambiguous beginning of it: the JSON of the file's first line plus
  * "attempts", and what is known of its release ("state", "released", "release_attempts",

@@ -5,6 +5,7 @@
 static const struct cli_command commands[] = {
     {"setup", "Put the scanner into the running mail group", cluster_setup},
     {"remove", "Take the scanner out of the mail group", cluster_remove},
+    {"node", "What the others run on each node: report, milter", cluster_node},
 };
 
 int

@@ -64,9 +64,8 @@ is_mounted_name(const struct milter_chain *chain, const char *path, const char *
     return strcmp(path, there) == 0;
 }
 
-/* "inet:HOST:PORT"; hosts that name this machine's loopback, or all its addresses, are one. */
-static gboolean
-same_inet(const char *mta, const char *ours)
+gboolean
+milter_same_inet(const char *mta, const char *ours)
 {
     static const char *const local[] = {"127.0.0.1", "localhost", "[::1]", "::1",
                                         "0.0.0.0",   "[::]",      "::",    NULL};
@@ -108,7 +107,7 @@ is_ours(const struct doctor *doctor, const struct milter_chain *chain, const cha
     g_autofree char **sockets = sockets_of(doctor->settings);
     for (char **listen = sockets; *listen != NULL; listen++) {
         const char *socket = *listen + strlen("unix:");
-        if (path == NULL ? g_str_has_prefix(*listen, "inet:") && same_inet(address, *listen)
+        if (path == NULL ? g_str_has_prefix(*listen, "inet:") && milter_same_inet(address, *listen)
                          : is_unix(*listen) &&
                                (same_file(path, socket) || is_mounted_name(chain, path, socket))) {
             return TRUE;
@@ -259,9 +258,8 @@ check_short_timeouts(struct doctor *doctor, const struct milter_chain *chain)
     }
 }
 
-/* Milters that sign, by what their addresses look like: Debian's defaults. */
-static const char *
-signer_of(const char *address)
+const char *
+milter_signer(const char *address)
 {
     static const char *const signers[][2] = {
         {"opendkim", "OpenDKIM"}, {"openarc", "OpenARC"},    {"dkimpy", "dkimpy-milter"},
@@ -291,7 +289,7 @@ check_order(struct doctor *doctor, const struct milter_chain *chain)
     (void)option_get(chain, "", chain->parameter, &where);
     for (guint i = 0; i < chain->milters->len; i++) {
         const struct postfix_milter *other = g_ptr_array_index(chain->milters, i);
-        const char *signer = i == chain->position ? NULL : signer_of(other->address);
+        const char *signer = i == chain->position ? NULL : milter_signer(other->address);
         if (signer != NULL && i < chain->position) {
             doctor_add(
                 doctor, DOCTOR_WARNING, "postfix.order", where,

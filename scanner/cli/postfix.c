@@ -192,6 +192,22 @@ postfix_get(const struct postfix *postfix, const struct postfix_service *service
     return value == NULL ? "" : value;
 }
 
+pid_t
+postfix_master_pid(const struct postfix *postfix)
+{
+    g_autofree char *path = g_build_filename(postfix_get(postfix, NULL, "queue_directory"),
+                                             "pid", "master.pid", NULL);
+    g_autofree char *text = NULL;
+    g_autofree char *name = NULL;
+    gint64 pid = g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoll(text, NULL, 10) : 0;
+    g_autofree char *comm = g_strdup_printf("/proc/%" G_GINT64_FORMAT "/comm", pid);
+    if (pid <= 0 || !g_file_get_contents(comm, &name, NULL, NULL) ||
+        strcmp(g_strchomp(name), "master") != 0) {
+        return 0;
+    }
+    return (pid_t)pid;
+}
+
 static void
 milter_free(void *p)
 {

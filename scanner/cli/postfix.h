@@ -7,6 +7,7 @@
  * resolved, master.cf, and the parameters that services override. Only read.
  */
 
+#include <sys/types.h>
 #include <glib.h>
 
 struct postfix_service {
@@ -40,6 +41,9 @@ GPtrArray *postfix_instances(const char *dir, char **error_r);
 /* PARAMETER as SERVICE (NULL: every service without an override) sees it; "" when it is unknown. */
 const char *postfix_get(const struct postfix *postfix, const struct postfix_service *service,
                         const char *parameter);
+
+/* The process that runs the instance on this node; 0 = it does not run here. */
+pid_t postfix_master_pid(const struct postfix *postfix);
 
 /* Of struct postfix_milter *, in their order; the array owns them. "none" and "" are empty. */
 GPtrArray *postfix_milters(const char *list);

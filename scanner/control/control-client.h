@@ -54,6 +54,7 @@ typedef void control_operation(struct control_client *client, json_t *request, i
 control_operation control_status;
 control_operation control_scan;
 control_operation control_quarantine_list;
+control_operation control_quarantine_usage;
 control_operation control_quarantine_show;
 control_operation control_quarantine_delete;
 control_operation control_quarantine_release;

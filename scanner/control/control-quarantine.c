@@ -37,6 +37,26 @@ control_quarantine_list(struct control_client *client, json_t *request, int fd)
     query_list(query, before, limit);
 }
 
+static int
+usage_work(struct state *state, struct query *query)
+{
+    return quarantine_usage(state, &query->result);
+}
+
+static json_t *
+usage_answer(struct query *query)
+{
+    json_object_set_new(query->result, "ok", json_true());
+    return json_incref(query->result);
+}
+
+void
+control_quarantine_usage(struct control_client *client, json_t *request, int fd)
+{
+    (void)fd;
+    query_run(query_new(client, request, usage_work, usage_answer), FALSE);
+}
+
 /* Returns FALSE after a refusal. */
 static gboolean
 key_check(struct control_client *client, const json_t *request)

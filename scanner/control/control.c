@@ -53,6 +53,7 @@ static const struct {
     {"status", control_status, FALSE},
     {"scan", control_scan, TRUE},
     {"quarantine-list", control_quarantine_list, FALSE},
+    {"quarantine-usage", control_quarantine_usage, FALSE},
     {"quarantine-show", control_quarantine_show, FALSE},
     {"quarantine-delete", control_quarantine_delete, FALSE},
     {"quarantine-release", control_quarantine_release, FALSE},
