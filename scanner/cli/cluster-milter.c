@@ -466,13 +466,13 @@ one(struct milter *milter, const char *dir, task_action *action)
 
 /* Those that were named, or all that are enabled here. NULL with *ERROR_R. */
 static GPtrArray *
-directories(char *const *named, char **error_r)
+directories(char *const *named, int n, char **error_r)
 {
     GPtrArray *all = g_ptr_array_new_with_free_func(g_free);
-    if (*named != NULL) {
-        for (; *named != NULL; named++) {
-            g_ptr_array_add(all, g_canonicalize_filename(*named, NULL));
-        }
+    for (int i = 0; i < n; i++) {
+        g_ptr_array_add(all, g_canonicalize_filename(named[i], NULL));
+    }
+    if (n > 0) {
         return all;
     }
     GPtrArray *instances = postfix_instances(NULL, error_r);
@@ -496,10 +496,10 @@ listen_add(struct milter *milter, char *const *addresses)
 }
 
 static int
-all(struct milter *milter, char *const *named, task_action *action)
+all(struct milter *milter, char *const *named, int n, task_action *action)
 {
     g_autofree char *error = NULL;
-    g_autoptr(GPtrArray) dirs = directories(named, &error);
+    g_autoptr(GPtrArray) dirs = directories(named, n, &error);
     int worst = CLI_OK;
     if (dirs == NULL) {
         return cli_fail("the Postfix of this node cannot be looked at: %s", error);
@@ -542,7 +542,7 @@ milter_command(struct cli *cli, int argc, char **argv, const char *summary, task
             g_ptr_array_add(milter.listen, milter.address);
         }
         g_ptr_array_add(milter.listen, NULL);
-        rc = all(&milter, argv + 1, action);
+        rc = all(&milter, argv + 1, argc - 1, action);
         json_decref(milter.results);
         g_ptr_array_unref(milter.listen);
     }

@@ -120,7 +120,9 @@ edit_action(struct plan *plan)
     const char *value = postfix_get(plan->postfix, NULL, "milter_default_action");
     if (strcmp(plan->entry, plan->address) != 0) {
         note(plan, "milter_default_action", FALSE,
-             "stays %s for the other milters; Postern's own entry says tempfail", value);
+             "stays as it is (%s, and what services of master.cf say) for the other milters; "
+             "Postern's own entry says tempfail",
+             value);
         return TRUE;
     }
     if (strcmp(value, "tempfail") == 0 && mta_edit_is_set(plan->edit, "milter_default_action")) {
