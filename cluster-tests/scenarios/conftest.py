@@ -33,6 +33,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # A terminated run must take its lab down as an interrupted one does.
     signal.signal(signal.SIGTERM, interrupted)
+    config.told = []
     config.seed = config.getoption("--seed") or int.from_bytes(os.urandom(2), "big") + 10000
 
 
@@ -77,5 +78,17 @@ def pytest_runtest_makereport(item, call):
         return
     item.told_badly = report.failed
     telling = item.funcargs.get("story")
+    if telling:
+        item.config.told.append((item.nodeid.rpartition("/")[2], report.outcome, report.duration,
+                                 telling.lines))
     if report.failed and telling:
         report.sections.append(("lab", f"logs of the nodes are in {telling.save_logs()}"))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """What each story had to say, also when all went well."""
+    terminalreporter.section(f"stories, seed {config.seed}")
+    for name, outcome, seconds, lines in config.told:
+        terminalreporter.write_line(f"{name}: {outcome}, {seconds:.0f} s")
+        for line in lines:
+            terminalreporter.write_line(f"    {line}")

@@ -10,10 +10,10 @@ import sys
 import time
 
 from lablib import account, cluster, faults, postern
-from lablib.base import poll, wait_for
+from lablib.base import LabError, poll, wait_for
 from lablib.node import Node
 from lablib.rig import Lab
-from lablib.watch import Watch
+from lablib.watch import EVERY, Watch
 
 LAB_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "lab")
 MAILLOAD = os.path.join(os.path.dirname(LAB_TOOL), "mailload")
@@ -103,6 +103,7 @@ class Story:
         self.load_ = None
         self.audited = False
         self.logs = None
+        self.lines = []             # of the report at the end of the run
 
     # frame
 
@@ -133,6 +134,20 @@ class Story:
         return self.logs
 
     # what can be done
+
+    def stop_stack(self, node):
+        """A clean stop of the cluster on a node; returns the moment before."""
+        begun = time.time()
+        Node(self.lab, node).run("systemctl", "stop", "pacemaker", "corosync", timeout=240)
+        return begun
+
+    def reboot(self, node):
+        """A clean one; returns the moment before, when the node has a new first process."""
+        begun, old = time.time(), Node(self.lab, node).init_pid()
+        self.run(node, "systemctl", "reboot", "--no-block")
+        wait_for(f"{node} boots again", lambda: Node(self.lab, node).init_pid() not in (
+            None, old), 240, 0.3)
+        return begun
 
     @contextlib.contextmanager
     def load(self, rate=5, infected=0.2):
@@ -214,6 +229,23 @@ class Story:
 
     # audits
 
+    def shots(self):
+        """Nodes that were fenced since the story began, sorted, once for each shot."""
+        return sorted(target for target, _ in self.fence_keys() - self.fences)
+
+    def fenced(self, node, limit=180):
+        wait_for(f"{node} is fenced", lambda: node in self.try_shots(), limit, 0.3)
+
+    def try_shots(self):
+        try:
+            return self.shots()
+        except LabError:
+            return []               # nobody answers just now
+
+    def tells(self, load, begun):
+        """For the report: how long it was until mail was accepted again."""
+        self.lines.append(f"first 250 after {load.outage(begun):.1f} s on {self.active()}")
+
     def fence_keys(self):
         return {(e["target"], e["completed"]) for e in cluster.view(self.lab).fencing()
                 if e.get("status") == "success"}
@@ -227,9 +259,11 @@ class Story:
         """
         self.audited = True
         self.watch.__exit__()
-        assert self.watch.samples > 0
+        self.lines.append(self.watch.text())
+        assert self.watch.pace()[0] <= EVERY, f"watched too seldom: {self.watch.text()}"
         assert not self.watch.doubles, f"served twice: {self.watch.doubles[:3]}"
-        shot = sorted(target for target, _ in self.fence_keys() - self.fences)
+        shot = self.shots()
+        self.lines.append(f"fenced: {' '.join(shot) or 'nobody'}")
         assert [n for n in shot if n not in may_fence] == sorted(fenced), \
             f"fenced: {shot}, expected: {sorted(fenced)}, allowed: {sorted(may_fence)}"
         self.audit_failures(failed)
@@ -249,6 +283,7 @@ class Story:
             return
         rows, strangers = account.account(self.lab, self.load_.log)
         print(account.text(rows, strangers), file=sys.stderr)
+        self.lines.append(f"seed {self.seed}: {account.line(rows)}")
         assert account.good(rows), "the account is wrong:\n" + account.text(rows, strangers)
         assert not rows["still with the sender"], "mails never got through"
         assert not rows["in queue"], "mails stayed in Postfix's queue"

@@ -308,6 +308,15 @@ def text(rows, strangers):
     return "\n".join(lines)
 
 
+def line(rows):
+    """The same in one line: what is not empty, and what must be."""
+    shown = [f"{name.lower()} {len(rows[name])}" for name, wrong, _ in ROWS
+             if rows[name] and not wrong]
+    wrongs_ = [f"{name.lower()} {len(rows[name])}" for name, wrong, _ in ROWS
+               if wrong and (rows[name] or name in ("LOST", "INFECTED DELIVERED"))]
+    return f"{', '.join(shown)}; {', '.join(wrongs_)}"
+
+
 def main(argv):
     p = argparse.ArgumentParser(
         prog="account", description=__doc__.splitlines()[0],

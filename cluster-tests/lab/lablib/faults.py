@@ -63,14 +63,17 @@ def kill_worker(node):
     os.kill(workers[0], signal.SIGKILL)
 
 
-def kill_controld(node):
-    for pid in cgroup.pids(node.lab.name, node.name):
-        try:
-            if os.readlink(f"/proc/{pid}/exe").endswith("/pacemaker-controld"):
-                return os.kill(pid, signal.SIGKILL)
-        except OSError:
-            continue
-    raise LabError(f"pacemaker-controld does not run on {node.name}: see 'lab status'.")
+def kill_program(program):
+    """A daemon that is no unit of its own."""
+    def kill(node):
+        for pid in cgroup.pids(node.lab.name, node.name):
+            try:
+                if os.readlink(f"/proc/{pid}/exe").endswith(f"/{program}"):
+                    return os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+        raise LabError(f"{program} does not run on {node.name}: see 'lab status'.")
+    return kill
 
 
 # Whose process is it
@@ -146,7 +149,10 @@ FAULTS = {
     "kill-zygote": (kill_zygote, "kill -9 the zygote of the newest generation"),
     "kill-worker": (kill_worker, "kill -9 one scanning process"),
     "kill-corosync": (kill_unit("corosync.service"), "kill -9 corosync"),
-    "kill-controld": (kill_controld, "kill -9 pacemaker-controld"),
+    "kill-controld": (kill_program("pacemaker-controld"), "kill -9 pacemaker-controld"),
+    "kill-execd": (kill_program("pacemaker-execd"), "kill -9 pacemaker-execd"),
+    "kill-attrd": (kill_program("pacemaker-attrd"), "kill -9 pacemaker-attrd"),
+    "kill-dbus": (kill_unit("dbus.service"), "kill -9 dbus-daemon"),
     "storage": (storage, "the shared file system answers EIO"),
     "heal": (None, "undoes everything, waits until all nodes are online"),
 }
