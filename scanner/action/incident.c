@@ -9,7 +9,7 @@ static const char *const names[INCIDENT_KINDS] = {
     [INCIDENT_REFUSED] = "not kept",  [INCIDENT_SHOW] = "show",
     [INCIDENT_EXPORT] = "export",     [INCIDENT_RELEASE] = "release",
     [INCIDENT_DELETE] = "delete",     [INCIDENT_EXPIRY] = "expiry",
-    [INCIDENT_START] = "start",
+    [INCIDENT_START] = "start",       [INCIDENT_FORMAT] = "format",
 };
 
 const char *

@@ -30,6 +30,7 @@ enum incident_kind {
     INCIDENT_DELETE,
     INCIDENT_EXPIRY,
     INCIDENT_START,
+    INCIDENT_FORMAT, /* the state's format was raised */
     INCIDENT_KINDS,
 };
 const char *incident_kind_name(enum incident_kind kind);

@@ -8,6 +8,7 @@
 
 #include "catalog.h"
 #include "copy.h"
+#include "format.h"
 #include "incident.h"
 #include "log.h"
 #include "note.h"
@@ -73,11 +74,15 @@ write_copy(struct state *state, const struct quarantine_entry *entry,
     if (rc < 0) {
         return rc;
     }
+    json_t *envelope = envelope_to_json(entry->envelope);
+    if (state_format(state) >= FORMAT_PARAMETERS) {
+        envelope_parameters_to_json(entry->envelope, envelope);
+    }
     json_t *facts = entry->facts == NULL ? json_null() : facts_to_json(entry->facts);
-    json_t *meta = json_pack("{s:i, s:s, s:I, s:s, s:s, s:I, s:o, s:o}", "version", COPY_VERSION,
-                             "key", row->key, "time", (json_int_t)row->time, "verdict",
-                             row->verdict, "reason", row->reason, "size", (json_int_t)row->size,
-                             "envelope", envelope_to_json(entry->envelope), "facts", facts);
+    json_t *meta =
+        json_pack("{s:i, s:s, s:I, s:s, s:s, s:I, s:o, s:o}", "version", COPY_VERSION, "key",
+                  row->key, "time", (json_int_t)row->time, "verdict", row->verdict, "reason",
+                  row->reason, "size", (json_int_t)row->size, "envelope", envelope, "facts", facts);
     rc = meta == NULL ? -EINVAL : copy_write(state_quarantine_fd(state), row->key, meta, entry->fd);
     json_decref(meta);
     return rc;

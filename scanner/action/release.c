@@ -6,6 +6,7 @@
 
 #include "catalog.h"
 #include "copy.h"
+#include "format.h"
 #include "incident.h"
 #include "note.h"
 
@@ -23,15 +24,31 @@ release_ticket_free(struct release_ticket *ticket)
     if (ticket->recipients != NULL) {
         g_ptr_array_unref(ticket->recipients);
     }
+    if (ticket->recipient_parameters != NULL) {
+        g_ptr_array_unref(ticket->recipient_parameters);
+    }
     g_free(ticket->key);
     g_free(ticket->sender);
+    g_free(ticket->parameters);
     g_free(ticket);
+}
+
+/* A format without them has no rule for what is in a file all the same. */
+static void
+parameters_take(const struct state *state, const struct envelope *envelope,
+                struct release_ticket *ticket)
+{
+    if (state_format(state) >= FORMAT_PARAMETERS) {
+        ticket->parameters = g_strdup(envelope->parameters);
+        ticket->recipient_parameters = g_ptr_array_ref(envelope->recipient_parameters);
+    }
 }
 
 /* Opens the file and takes the envelope from it. Returns 0, -ENODATA, -EBADMSG, or -errno. */
 static int
-file_open(int dirfd, struct release_ticket *ticket)
+file_open(const struct state *state, struct release_ticket *ticket)
 {
+    int dirfd = state_quarantine_fd(state);
     json_t *meta = NULL;
     guint64 size = 0;
     int rc = copy_open(dirfd, ticket->key, &meta, &ticket->fd, &size);
@@ -48,15 +65,18 @@ file_open(int dirfd, struct release_ticket *ticket)
     ticket->from = end - (off_t)size;
     ticket->sender = g_strdup(envelope->sender);
     ticket->recipients = g_ptr_array_ref(envelope->recipients);
+    parameters_take(state, envelope, ticket);
     return 0;
 }
 
+/* Others than the sender's own are none of his business: he is not told what becomes of theirs. */
 static void
 recipients_set(struct release_ticket *ticket, char **to)
 {
     if (to == NULL) {
         return;
     }
+    g_clear_pointer(&ticket->recipient_parameters, g_ptr_array_unref);
     g_ptr_array_unref(ticket->recipients);
     ticket->recipients = g_ptr_array_new_with_free_func(g_free);
     for (; *to != NULL; to++) {
@@ -153,7 +173,7 @@ release_begin(struct state *state, const char *prefix, char **to, gint64 uid,
     struct release_ticket *ticket = g_new0(struct release_ticket, 1);
     ticket->key = g_strdup(found.key);
     ticket->fd = -1;
-    rc = file_open(state_quarantine_fd(state), ticket);
+    rc = file_open(state, ticket);
     if (rc == 0) {
         rc = begin_write(state, ticket, to, uid);
     }

@@ -18,8 +18,10 @@ struct release_ticket {
     char *key;
     char *sender;
     GPtrArray *recipients; /* of char * */
-    int fd;                /* the kept file, opened for reading */
-    off_t from;            /* where the message begins in it */
+    char *parameters;      /* of MAIL; this and the next are NULL where nothing is known of them */
+    GPtrArray *recipient_parameters; /* of char *, beside RECIPIENTS */
+    int fd;                          /* the kept file, opened for reading */
+    off_t from;                      /* where the message begins in it */
     gint64 attempt;
 };
 void release_ticket_free(struct release_ticket *ticket);

@@ -131,6 +131,9 @@ send_run(void *data)
     const struct smtp_message message = {.socket = releaser->settings->release_socket,
                                          .sender = request->ticket->sender,
                                          .recipients = request->ticket->recipients,
+                                         .parameters = request->ticket->parameters,
+                                         .recipient_parameters =
+                                             request->ticket->recipient_parameters,
                                          .fd = request->ticket->fd,
                                          .from = request->ticket->from,
                                          .cancel = releaser->cancel};

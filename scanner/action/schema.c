@@ -5,7 +5,7 @@
 
 #define COST "(size + " SCHEMA_ENTRY_COST ")"
 /* steps[n] leads from version n to n + 1. */
-static const char *const steps[SCHEMA_VERSION] = {
+static const char *const steps[FORMAT_NEWEST] = {
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id = 1), epoch INTEGER NOT NULL);"
     "INSERT INTO meta VALUES(1, 0);"
     "CREATE TABLE quarantine(row INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,"
@@ -52,6 +52,8 @@ static const char *const steps[SCHEMA_VERSION] = {
     "CREATE TABLE strike(key TEXT PRIMARY KEY, body TEXT NOT NULL,"
     " count INTEGER NOT NULL, last INTEGER NOT NULL);"
     "PRAGMA user_version=2;",
+
+    "PRAGMA user_version=3;",
 };
 
 static int
@@ -72,15 +74,27 @@ step_run(struct db *db, const char *sql)
 }
 
 int
-schema_upgrade(struct db *db)
+schema_open(struct db *db, int made, int *ret_version)
 {
     gint64 version = 0;
     int rc = db_get(db, "PRAGMA user_version", NULL, &version);
-    if (rc == 0 && (version < 0 || version > SCHEMA_VERSION)) {
+    if (rc == 0 && (version < 0 || version > FORMAT_NEWEST)) {
         return -EOPNOTSUPP;
     }
-    for (; rc == 0 && version < SCHEMA_VERSION; version++) {
+    gint64 wanted = version == 0 ? made : MAX(version, FORMAT_OLDEST);
+    for (; rc == 0 && version < wanted; version++) {
         rc = step_run(db, steps[version]);
+    }
+    *ret_version = (int)version;
+    return rc;
+}
+
+int
+schema_raise(struct db *db, int from, int to)
+{
+    int rc = 0;
+    for (; rc == 0 && from < to; from++) {
+        rc = db_exec(db, steps[from]);
     }
     return rc;
 }

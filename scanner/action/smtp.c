@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "esmtp.h"
 #include "smtp-answer.h"
 #include "text.h"
 
@@ -22,9 +23,8 @@ struct dialogue {
     GString *in;                /* read and not yet used */
     struct smtp_answer *answer; /* the last one */
     GString *text;              /* what is told of the end */
-    gboolean eight_bit;
-    gboolean utf8;
-    gboolean sent; /* the whole message */
+    guint extensions;           /* enum esmtp_extension */
+    gboolean sent;              /* the whole message */
 };
 
 static enum smtp_outcome fail(struct dialogue *d, enum smtp_outcome outcome, const char *format,
@@ -86,8 +86,7 @@ static void
 extension_note(const char *word, void *data)
 {
     struct dialogue *d = data;
-    d->eight_bit |= g_ascii_strcasecmp(word, "8BITMIME") == 0;
-    d->utf8 |= g_ascii_strcasecmp(word, "SMTPUTF8") == 0;
+    d->extensions |= esmtp_extension_of(word);
 }
 
 /* One answer, all its lines. Returns 0 or -errno. */
@@ -166,6 +165,12 @@ all_ascii(const struct smtp_message *message)
     return ascii;
 }
 
+static gboolean
+wants_utf8(const struct smtp_message *message)
+{
+    return !all_ascii(message) || esmtp_has(message->parameters, "SMTPUTF8");
+}
+
 static enum smtp_outcome
 addresses_check(struct dialogue *d)
 {
@@ -224,9 +229,11 @@ static enum smtp_outcome
 hello(struct dialogue *d)
 {
     enum smtp_outcome outcome = command(d, 250, "EHLO localhost");
-    if (outcome == SMTP_ACCEPTED && !d->utf8 && !all_ascii(d->message)) {
-        return fail(d, SMTP_REFUSED,
-                    "an address is not ASCII, and the mail server has no SMTPUTF8");
+    if (outcome == SMTP_ACCEPTED && (d->extensions & ESMTP_SMTPUTF8) == 0 &&
+        wants_utf8(d->message)) {
+        return fail(d, SMTP_REFUSED, "%s, and the mail server has no SMTPUTF8",
+                    all_ascii(d->message) ? "the message came with SMTPUTF8"
+                                          : "an address is not ASCII");
     }
     return outcome;
 }
@@ -249,6 +256,30 @@ has_eight_bits(const struct smtp_message *message)
     return n < 0 ? -errno : 0;
 }
 
+/* What the client asked for then, and what the content and the addresses need anyway. */
+static char *
+mail_parameters(const struct dialogue *d, gboolean eight)
+{
+    const struct smtp_message *message = d->message;
+    g_autofree char *asked = esmtp_select(message->parameters, ESMTP_MAIL, d->extensions);
+    gboolean say_eight = eight && (d->extensions & ESMTP_8BITMIME) != 0 &&
+                         !esmtp_has(message->parameters, "BODY=8BITMIME");
+    gboolean say_utf8 = !all_ascii(message) && !esmtp_has(message->parameters, "SMTPUTF8");
+    return g_strconcat(say_eight ? " BODY=8BITMIME" : "", say_utf8 ? " SMTPUTF8" : "", asked, NULL);
+}
+
+static enum smtp_outcome
+recipient_send(struct dialogue *d, guint number)
+{
+    const struct smtp_message *message = d->message;
+    const GPtrArray *all = message->recipient_parameters;
+    const char *kept = all != NULL && number < all->len ? g_ptr_array_index(all, number) : NULL;
+    g_autofree char *asked = esmtp_select(kept, ESMTP_RCPT, d->extensions);
+    g_autofree char *rcpt = g_strdup_printf(
+        "RCPT TO:<%s>%s", (char *)g_ptr_array_index(message->recipients, number), asked);
+    return command(d, 250, rcpt);
+}
+
 static enum smtp_outcome
 envelope_send(struct dialogue *d)
 {
@@ -257,14 +288,11 @@ envelope_send(struct dialogue *d)
     if (eight < 0) {
         return fail(d, SMTP_LATER, "the kept file cannot be read: %s", g_strerror(-eight));
     }
-    g_autofree char *mail = g_strdup_printf("MAIL FROM:<%s>%s%s", message->sender,
-                                            eight && d->eight_bit ? " BODY=8BITMIME" : "",
-                                            all_ascii(message) ? "" : " SMTPUTF8");
+    g_autofree char *parameters = mail_parameters(d, eight != 0);
+    g_autofree char *mail = g_strdup_printf("MAIL FROM:<%s>%s", message->sender, parameters);
     enum smtp_outcome outcome = command(d, 250, mail);
     for (guint i = 0; i < message->recipients->len && outcome == SMTP_ACCEPTED; i++) {
-        g_autofree char *rcpt =
-            g_strdup_printf("RCPT TO:<%s>", (char *)g_ptr_array_index(message->recipients, i));
-        outcome = command(d, 250, rcpt);
+        outcome = recipient_send(d, i);
     }
     return outcome;
 }

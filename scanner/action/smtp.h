@@ -3,7 +3,8 @@
 #define SMTP_H
 
 /*
- * Hands one message to the mail server over a unix socket, by SMTP (RFC 5321, 6152, 6531). It
+ * Hands one message to the mail server over a unix socket, by SMTP (RFC 5321, 6152, 6531, 3461).
+ * It
  * blocks, in a thread of its own, and keeps nothing of the message in memory.
  *
  * All or nothing: when one recipient is refused the message is not sent to the others, so that a
@@ -21,10 +22,12 @@ enum smtp_outcome {
 };
 
 struct smtp_message {
-    const char *socket;    /* path */
-    const char *sender;    /* without <>; "" is the null sender */
-    GPtrArray *recipients; /* of char *, without <> */
-    int fd;                /* the message begins at FROM and ends with the file */
+    const char *socket;              /* path */
+    const char *sender;              /* without <>; "" is the null sender */
+    GPtrArray *recipients;           /* of char *, without <> */
+    const char *parameters;          /* of MAIL (esmtp.h); NULL = none */
+    GPtrArray *recipient_parameters; /* of char * (NULL = none), beside RECIPIENTS; NULL = none */
+    int fd;                          /* the message begins at FROM and ends with the file */
     off_t from;
     int cancel; /* becomes readable when there is no more time; -1 = never */
 };
@@ -34,6 +37,9 @@ struct smtp_message {
 #define SMTP_END_SECONDS 600
 
 /*
+ * Parameters that the server does not understand are left out, but for SMTPUTF8: without it the
+ * message is refused (RFC 6531 3.2).
+ *
  * *RET_TEXT (g_free) is what the server said last, or what went wrong: one line, escaped. Line
  * ends become CRLF whatever they were, so nothing in a message can end it early.
  */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 
 #include "ballast.h"
 #include "durable.h"
+#include "format.h"
 #include "incident.h"
 #include "lease.h"
 #include "log.h"
@@ -29,6 +31,8 @@ struct state {
     struct lease *lease;
     struct db *db;
     guint64 epoch;
+    int made;          /* the format of a database that is made now */
+    atomic_int format; /* for storage_format(), which any thread may call */
     gboolean abandoned;
     struct state_limits limits;
     char *busy;
@@ -38,6 +42,12 @@ guint64
 state_epoch(const struct state *state)
 {
     return state->epoch;
+}
+
+int
+state_format(const struct state *state)
+{
+    return atomic_load(&state->format);
 }
 
 struct db *
@@ -243,7 +253,9 @@ db_try_once(struct state *state)
         rc = quick_check(state->db);
     }
     if (rc == 0) {
-        rc = schema_upgrade(state->db);
+        int format = 0;
+        rc = schema_open(state->db, state->made, &format);
+        state->format = format;
     }
     if (rc < 0) {
         db_close(state->db, TRUE);
@@ -279,6 +291,54 @@ db_move_aside(struct state *state)
     return fsync(state->dirfd) < 0 ? -errno : 0;
 }
 
+static void
+newer_refuse(const struct state *state, const char *name, char **error_r)
+{
+    *error_r =
+        g_strdup_printf("%s/%s was made by a newer Postern (this one knows the formats %d to "
+                        "%d); install that one on this node",
+                        state->dir, name, FORMAT_OLDEST, FORMAT_NEWEST);
+}
+
+/*
+ * In which format a database is made, when it has to be. Where there was a state without a number
+ * it was of a Postern that wrote none, and others of that kind may still be about.
+ */
+static int
+format_choose(struct state *state, int fresh, char **error_r)
+{
+    int found = 0;
+    int rc = format_read(state->dirfd, &found);
+    if (rc == 0 && found > FORMAT_NEWEST) {
+        newer_refuse(state, FORMAT_NAME, error_r);
+        return -EOPNOTSUPP;
+    }
+    if (rc == 0) {
+        state->made = MAX(found, FORMAT_OLDEST);
+    } else {
+        gboolean is_new = rc == -ENOENT && lease_found_epoch(state->lease) == 0;
+        state->made = is_new ? fresh : FORMAT_OLDEST;
+    }
+    if (rc < 0 && rc != -ENOENT && rc != -EBADMSG) {
+        *error_r =
+            g_strdup_printf("%s/" FORMAT_NAME ": cannot be read: %s", state->dir, g_strerror(-rc));
+        return rc;
+    }
+    return 0;
+}
+
+/* The file follows the database, also when a crash came between the two. */
+static int
+format_agree(const struct state *state)
+{
+    int found = FORMAT_OLDEST;
+    int rc = format_read(state->dirfd, &found);
+    if (rc == -EIO) {
+        return rc;
+    }
+    return rc != -EBADMSG && found == state->format ? 0 : format_write(state->dirfd, state->format);
+}
+
 static int
 db_open_or_rebuild(struct state *state, char **error_r)
 {
@@ -290,8 +350,7 @@ db_open_or_rebuild(struct state *state, char **error_r)
         }
     }
     if (rc == -EOPNOTSUPP) {
-        *error_r = g_strdup_printf("%s/" DB_NAME " was made by a newer Postern; install that one",
-                                   state->dir);
+        newer_refuse(state, DB_NAME, error_r);
     } else if (rc < 0) {
         *error_r = g_strdup_printf("%s/" DB_NAME ": cannot be opened: %s%s", state->dir,
                                    g_strerror(-rc), is_full_error(rc) ? "; make room there" : "");
@@ -369,6 +428,9 @@ take_over(struct state *state, char **error_r)
     }
     int rc = epoch_raise(state);
     if (rc == 0) {
+        rc = format_agree(state);
+    }
+    if (rc == 0) {
         rc = recovery_run(state);
     }
     if (rc == 0) {
@@ -384,8 +446,44 @@ take_over(struct state *state, char **error_r)
     return rc;
 }
 
+struct raise {
+    int format;
+    gint64 uid;
+};
+
+static int
+raise_work(struct state *state, void *data)
+{
+    const struct raise *raise = data;
+    g_autofree char *detail =
+        g_strdup_printf("state format %d, was %d", raise->format, state->format);
+    const struct incident record = {.kind = INCIDENT_FORMAT, .uid = raise->uid, .detail = detail};
+    int rc = schema_raise(state_db(state), state->format, raise->format);
+    return rc < 0 ? rc : incident_add(state->db, &record);
+}
+
 int
-state_open(const struct settings *settings, struct state **ret_state, char **error_r)
+state_raise(struct state *state, int format, gint64 uid)
+{
+    struct raise raise = {.format = format, .uid = uid};
+    if (format > FORMAT_NEWEST) {
+        return -EOPNOTSUPP;
+    }
+    if (format <= state->format) {
+        return 0;
+    }
+    int rc = state_write(state, raise_work, &raise);
+    if (rc < 0) {
+        return rc;
+    }
+    atomic_store(&state->format, format);
+    rc = format_write(state->dirfd, format);
+    /* Without room the next start writes it. */
+    return is_full_error(rc) ? 0 : rc;
+}
+
+int
+state_open(const struct settings *settings, int fresh, struct state **ret_state, char **error_r)
 {
     struct state *state = g_new0(struct state, 1);
     state->dir = g_strdup(settings->state_dir);
@@ -399,6 +497,9 @@ state_open(const struct settings *settings, struct state **ret_state, char **err
     }
     if (rc == 0) {
         rc = quarantine_open(state, error_r);
+    }
+    if (rc == 0) {
+        rc = format_choose(state, fresh, error_r);
     }
     if (rc == 0) {
         rc = db_open_or_rebuild(state, error_r);

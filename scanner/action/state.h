@@ -18,16 +18,16 @@
 struct state;
 
 /*
- * Opens or makes the state. Returns 0, or -errno with one sentence in *ERROR_R: -EBUSY (another
- * process holds the lease), -EACCES (no access, or others can write), -ENOENT (the directory must
- * exist: it may be a mount point that is not mounted), -EOPNOTSUPP (made by a newer Postern),
- * -EIO, -ENOSPC.
- * An older database is brought up to date in place (schema.h).
- * Afterwards: epoch + 1, temporary files removed, orphaned quarantine files adopted; a damaged
- * database was moved aside (state.db.damaged-TIME) and made anew from the files. What was found
- * is logged.
+ * Opens the state, or makes it in format FRESH (schema.h). Returns 0, or -errno with one sentence
+ * in *ERROR_R: -EBUSY (another process holds the lease), -EACCES (no access, or others can write),
+ * -ENOENT (the directory must exist: it may be a mount point that is not mounted), -EOPNOTSUPP
+ * (made by a newer Postern), -EIO, -ENOSPC. A database below FORMAT_OLDEST is brought up to that,
+ * any other keeps its format. Afterwards: epoch + 1, temporary files removed, orphaned quarantine
+ * files adopted; a damaged database was moved aside (state.db.damaged-TIME) and made anew from the
+ * files. What was found is logged.
  */
-int state_open(const struct settings *settings, struct state **ret_state, char **error_r);
+int state_open(const struct settings *settings, int fresh, struct state **ret_state,
+               char **error_r);
 /* Writes the lease as clean and closes. NULL is fine. */
 void state_close(struct state *state);
 /*
@@ -36,6 +36,14 @@ void state_close(struct state *state);
 void state_abandon(struct state *state);
 
 guint64 state_epoch(const struct state *state);
+/* The format; may be called from any thread. */
+int state_format(const struct state *state);
+/*
+ * Raises the format to FORMAT for user UID, in one transaction: after a crash it is either. From
+ * then on an older Postern refuses the state. Nothing is done when it is that, or newer, already.
+ * Returns 0, -EOPNOTSUPP (this Postern does not know FORMAT), or -errno.
+ */
+int state_raise(struct state *state, int format, gint64 uid);
 /* Bytes that may still be written before the low-water mark; 0 also when that cannot be told. */
 guint64 state_room(const struct state *state);
 /* Free space is below the low-water mark. */

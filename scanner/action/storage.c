@@ -162,8 +162,8 @@ start(struct storage *storage, sd_event *event)
 }
 
 int
-storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_fatal, void *data,
-            struct storage **ret_storage, char **error_r)
+storage_new(sd_event *event, const struct settings *settings, int fresh, storage_fatal *on_fatal,
+            void *data, struct storage **ret_storage, char **error_r)
 {
     struct storage *storage = g_new0(struct storage, 1);
     storage->on_fatal = on_fatal;
@@ -171,7 +171,7 @@ storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_
     storage->wake = -1;
     g_mutex_init(&storage->lock);
     g_cond_init(&storage->more);
-    int rc = state_open(settings, &storage->state, error_r);
+    int rc = state_open(settings, fresh, &storage->state, error_r);
     if (rc == 0) {
         storage->epoch = state_epoch(storage->state);
         rc = start(storage, event);
@@ -231,6 +231,12 @@ storage_free(struct storage *storage)
     g_mutex_clear(&storage->lock);
     g_cond_clear(&storage->more);
     g_free(storage);
+}
+
+int
+storage_format(const struct storage *storage)
+{
+    return state_format(storage->state);
 }
 
 guint64

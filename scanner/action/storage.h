@@ -24,11 +24,12 @@ struct storage;
 typedef void storage_fatal(void *data, int error, const char *text);
 
 /*
- * Opens the state in SETTINGS->state_dir (lock, lease, epoch, recovery) and starts the thread.
+ * Opens the state in SETTINGS->state_dir (lock, lease, epoch, recovery; FRESH as for state_open())
+ * and starts the thread.
  * Blocks until the state is open. Returns 0, or -errno with one sentence in *ERROR_R.
  */
-int storage_new(sd_event *event, const struct settings *settings, storage_fatal *on_fatal,
-                void *data, struct storage **ret_storage, char **error_r);
+int storage_new(sd_event *event, const struct settings *settings, int fresh,
+                storage_fatal *on_fatal, void *data, struct storage **ret_storage, char **error_r);
 /*
  * Completes the job at work, ends the waiting ones with -ECANCELED, closes the state (lease
  * "clean"), joins the thread. DONE of all of them is called from within. Not to be called from
@@ -38,6 +39,8 @@ void storage_free(struct storage *storage);
 
 /* The epoch under which the state was opened. */
 guint64 storage_epoch(const struct storage *storage);
+/* The state's format now (schema.h). */
+int storage_format(const struct storage *storage);
 
 /*
  * WORK runs in the thread; then DONE in the event loop with WORK's result (0 or -errno). DONE is

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "format.h"
 #include "quarantine.h"
 
 int
@@ -53,7 +54,7 @@ fixture_open(struct fixture *f)
 {
     struct state *state = NULL;
     g_autofree char *error = NULL;
-    int rc = state_open(f->settings, &state, &error);
+    int rc = state_open(f->settings, FORMAT_NEWEST, &state, &error);
     if (rc < 0) {
         fail_msg("state_open: %s", error);
     }

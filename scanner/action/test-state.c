@@ -16,6 +16,7 @@
 #include <glib.h>
 
 #include "test-fixture.h"
+#include "format.h"
 #include "lease.h"
 #include "quarantine.h"
 #include "state.h"
@@ -191,7 +192,7 @@ check_refused(const struct fixture *f, int error, const char *says)
 {
     struct state *state = NULL;
     g_autofree char *text = NULL;
-    assert_int_equal(state_open(f->settings, &state, &text), error);
+    assert_int_equal(state_open(f->settings, FORMAT_NEWEST, &state, &text), error);
     assert_non_null(text);
     if (strstr(text, says) == NULL) {
         fail_msg("'%s' does not say '%s'", text, says);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <glib.h>
 
+#include "format.h"
 #include "storage.h"
 #include "test-fixture.h"
 
@@ -88,7 +89,7 @@ setup(void **data)
     fixture_setup(&fixture);
     b->fixture = fixture;
     assert_true(sd_event_new(&b->event) >= 0);
-    assert_int_equal(storage_new(b->event, b->fixture->settings, on_fatal, b, &b->storage, &error),
+    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b, &b->storage, &error),
                      0);
     *data = b;
     return 0;

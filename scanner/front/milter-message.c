@@ -149,9 +149,10 @@ milter_message_address(const char *raw)
 }
 
 const struct refusal *
-milter_message_add_recipient(struct milter_message *m, const char *recipient)
+milter_message_add_recipient(struct milter_message *m, const char *recipient, char *parameters)
 {
-    gsize bytes = strlen(recipient) + RECIPIENT_OVERHEAD;
+    g_autofree char *kept = parameters;
+    gsize bytes = strlen(recipient) + RECIPIENT_OVERHEAD + (kept == NULL ? 0 : strlen(kept));
     if (m->refusal != NULL) {
         return NULL;
     }
@@ -162,7 +163,7 @@ milter_message_add_recipient(struct milter_message *m, const char *recipient)
         return &milter_message_busy;
     }
     m->recipient_bytes += bytes;
-    g_ptr_array_add(m->envelope->recipients, milter_message_address(recipient));
+    envelope_add_recipient(m->envelope, milter_message_address(recipient), g_steal_pointer(&kept));
     return NULL;
 }
 

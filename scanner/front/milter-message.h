@@ -61,9 +61,12 @@ struct milter_message *milter_message_new(struct transaction_services *services,
                                           struct envelope *envelope, guint64 declared_size);
 void milter_message_free(struct milter_message *message);
 
-/* Returns NULL, or why this one is not taken (too many, no memory). */
+/*
+ * PARAMETERS (taken over): as esmtp_add() made them, NULL = none. Returns NULL, or why this one is
+ * not taken (too many, no memory).
+ */
 const struct refusal *milter_message_add_recipient(struct milter_message *message,
-                                                   const char *recipient);
+                                                   const char *recipient, char *parameters);
 extern const struct refusal milter_message_busy;
 
 /* LEADSPC: the header's value begins right after the colon; else the MTA has eaten a space. */

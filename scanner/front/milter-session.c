@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "counters.h"
+#include "esmtp.h"
 #include "log.h"
 #include "milter-codec.h"
 #include "milter-message.h"
@@ -189,9 +190,12 @@ on_macro(struct milter_session *s, const struct milter_packet *packet)
     return rc < 0 ? rc : SILENT;
 }
 
-/* The client's SIZE=, 0 when it says none. What it really sends is counted all the same. */
+/*
+ * The client's SIZE=, 0 when it says none. What it really sends is counted all the same. *KEPT:
+ * what a release has to say again.
+ */
 static guint64
-declared_size(struct milter_texts *parameters)
+mail_parameters(struct milter_texts *parameters, char **kept)
 {
     const char *text;
     guint64 size = 0;
@@ -199,8 +203,20 @@ declared_size(struct milter_texts *parameters)
         if (g_ascii_strncasecmp(text, "SIZE=", 5) == 0) {
             size = g_ascii_strtoull(text + 5, NULL, 10);
         }
+        *kept = esmtp_add(*kept, ESMTP_MAIL, text);
     }
     return size;
+}
+
+static char *
+rcpt_parameters(struct milter_texts *parameters)
+{
+    const char *text;
+    char *kept = NULL;
+    while (milter_texts_next(parameters, &text) == 1) {
+        kept = esmtp_add(kept, ESMTP_RCPT, text);
+    }
+    return kept;
 }
 
 /*
@@ -233,9 +249,9 @@ on_mail(struct milter_session *s, const struct milter_packet *packet)
     envelope->helo = g_strdup(s->helo);
     envelope->auth_user = g_strdup(s->auth_user);
     envelope->direction = direction_of(s);
-    s->message =
-        milter_message_new(services->transaction, services->budget,
-                           services->settings->message_size, envelope, declared_size(&texts));
+    guint64 size = mail_parameters(&texts, &envelope->parameters);
+    s->message = milter_message_new(services->transaction, services->budget,
+                                    services->settings->message_size, envelope, size);
     stream_set_budget(s->stream, services->budget, (gsize)s->message->buffers + IDLE_BYTES);
     s->state = STATE_ENVELOPE;
     return ANSWER;
@@ -249,7 +265,8 @@ on_rcpt(struct milter_session *s, const struct milter_packet *packet)
     if (milter_texts_next(&texts, &recipient) != 1) {
         return -EBADMSG;
     }
-    const struct refusal *refusal = milter_message_add_recipient(s->message, recipient);
+    const struct refusal *refusal =
+        milter_message_add_recipient(s->message, recipient, rcpt_parameters(&texts));
     if (refusal == NULL) {
         return CONTINUE;
     }

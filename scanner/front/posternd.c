@@ -19,6 +19,7 @@
 #include "clamd.h"
 #include "control.h"
 #include "counters.h"
+#include "format.h"
 #include "listener.h"
 #include "ledger.h"
 #include "log.h"
@@ -256,12 +257,26 @@ event_new(struct posternd *self, char **error_r)
     return rc;
 }
 
+/* The cluster manager has started it, so it alone may stop it. */
+static gboolean
+is_clustered(void)
+{
+    return g_file_test(ROLE_DIR "/role", G_FILE_TEST_EXISTS);
+}
+
+/* A peer that an older Postern runs on has to be able to take a new state over. */
+static int
+fresh_format(void)
+{
+    return is_clustered() ? FORMAT_OLDEST : FORMAT_NEWEST;
+}
+
 /* The state, and those who work in it beside the mail. */
 static int
 storage_open(struct posternd *self, char **error_r)
 {
-    int rc =
-        storage_new(self->event, self->settings, on_storage_fatal, self, &self->storage, error_r);
+    int rc = storage_new(self->event, self->settings, fresh_format(), on_storage_fatal, self,
+                         &self->storage, error_r);
     if (rc < 0) {
         return rc;
     }
@@ -334,13 +349,6 @@ milter_open(struct posternd *self, char **error_r)
     };
     return milter_new(self->event, self->settings, &self->transaction, &self->budget, &self->milter,
                       error_r);
-}
-
-/* The cluster manager has started it, so it alone may stop it. */
-static gboolean
-is_clustered(void)
-{
-    return g_file_test(ROLE_DIR "/role", G_FILE_TEST_EXISTS);
 }
 
 /* The configuration; signatures are the engine's, which takes new ones by itself. */

@@ -18,6 +18,8 @@ static const struct field {
     {"message_id", offsetof(struct envelope, message_id)},
     {"subject", offsetof(struct envelope, subject)},
 };
+#define PARAMETERS "parameters"
+#define RECIPIENT_PARAMETERS "recipient_parameters"
 
 static const char *const direction_names[] = {
     [DIRECTION_INBOUND] = "inbound",
@@ -54,6 +56,7 @@ envelope_new(void)
 {
     struct envelope *envelope = g_new0(struct envelope, 1);
     envelope->recipients = g_ptr_array_new_with_free_func(g_free);
+    envelope->recipient_parameters = g_ptr_array_new_with_free_func(g_free);
     return envelope;
 }
 
@@ -67,7 +70,28 @@ envelope_free(struct envelope *envelope)
         g_free(*field_of(envelope, &fields[i]));
     }
     g_ptr_array_unref(envelope->recipients);
+    g_ptr_array_unref(envelope->recipient_parameters);
+    g_free(envelope->parameters);
     g_free(envelope);
+}
+
+void
+envelope_add_recipient(struct envelope *envelope, char *recipient, char *parameters)
+{
+    if (parameters != NULL) {
+        /* As long as RECIPIENTS; what is between is NULL. */
+        g_ptr_array_set_size(envelope->recipient_parameters, (gint)envelope->recipients->len);
+        g_ptr_array_add(envelope->recipient_parameters, parameters);
+    }
+    g_ptr_array_add(envelope->recipients, recipient);
+}
+
+const char *
+envelope_recipient_parameters(const struct envelope *envelope, guint number)
+{
+    return number < envelope->recipient_parameters->len
+               ? g_ptr_array_index(envelope->recipient_parameters, number)
+               : NULL;
 }
 
 static json_t *
@@ -94,6 +118,35 @@ envelope_to_json(const struct envelope *envelope)
     json_object_set_new(object, "recipients", recipients);
     json_object_set_new(object, "direction", json_string(direction_name(envelope->direction)));
     return object;
+}
+
+void
+envelope_parameters_to_json(const struct envelope *envelope, json_t *object)
+{
+    if (envelope->parameters != NULL) {
+        json_object_set_new(object, PARAMETERS, text_to_json(envelope->parameters));
+    }
+    if (envelope->recipient_parameters->len == 0) {
+        return;
+    }
+    json_t *array = json_array();
+    for (guint i = 0; i < envelope->recipients->len; i++) {
+        const char *text = envelope_recipient_parameters(envelope, i);
+        json_array_append_new(array, text == NULL ? json_null() : text_to_json(text));
+    }
+    json_object_set_new(object, RECIPIENT_PARAMETERS, array);
+}
+
+/* Whatever is no text counts as none: a file without them is a whole envelope too. */
+static void
+parameters_from_json(json_t *object, struct envelope *envelope)
+{
+    json_t *array = json_object_get(object, RECIPIENT_PARAMETERS);
+    envelope->parameters = g_strdup(json_string_value(json_object_get(object, PARAMETERS)));
+    for (guint i = 0; i < envelope->recipients->len && json_array_size(array) > 0; i++) {
+        const char *text = json_string_value(json_array_get(array, i));
+        g_ptr_array_add(envelope->recipient_parameters, g_strdup(text));
+    }
 }
 
 /* Absent and null are fine; anything else must be a text. */
@@ -131,5 +184,6 @@ envelope_from_json(json_t *json)
         }
         g_ptr_array_add(envelope->recipients, g_strdup(json_string_value(item)));
     }
+    parameters_from_json(json, envelope);
     return g_steal_pointer(&envelope);
 }
