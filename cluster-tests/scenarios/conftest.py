@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "lab")]
 
 import story as stories             # noqa: E402
+from loading import Loading         # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -27,6 +28,8 @@ def pytest_addoption(parser):
                      help="Postern's .deb, or a tree made by 'make install DESTDIR=DIR' "
                      "(or POSTERN_PACKAGE, POSTERN_STAGE)")
     parser.addoption("--seed", type=int, default=None, help="repeats the mails of a run")
+    parser.addoption("--rounds", type=int, default=10,
+                     help="how often the scenarios that measure repeat themselves")
     parser.addoption("--logs", default="/tmp", help="folder for the logs of failed scenarios")
 
 
@@ -68,6 +71,12 @@ def story(lab, request, tmp_path):
         yield telling
     finally:
         telling.end(failed=getattr(request.node, "told_badly", True))
+
+
+@pytest.fixture
+def loading(story, tmp_path):
+    with Loading(story.lab, str(tmp_path)) as control:
+        yield control
 
 
 @pytest.hookimpl(hookwrapper=True)

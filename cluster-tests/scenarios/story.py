@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 
-from lablib import account, cluster, faults, postern
-from lablib.base import LabError, poll, wait_for
+from lablib import account, cluster, faults, mail, postern
+from lablib.base import LabError, poll, read, wait_for
 from lablib.node import Node
 from lablib.rig import Lab
 from lablib.watch import EVERY, Watch
@@ -18,6 +18,7 @@ from lablib.watch import EVERY, Watch
 LAB_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "lab")
 MAILLOAD = os.path.join(os.path.dirname(LAB_TOOL), "mailload")
 UP_LIMIT, DRAIN = 600, 180
+PE_LAST = "/var/lib/pacemaker/pengine/pe-input.last"
 
 
 class Cluster:
@@ -76,6 +77,16 @@ class Load:
         wait_for(f"{mails} mails are accepted",
                  lambda: sum(t > since for t in self.accepted()) >= mails, 240, 0.2)
 
+    def refused(self, since):
+        """Attempts after a moment that found nobody, or were told to come again."""
+        return [e for e in self.attempts() if e["time"] > since
+                and ("error" in e or 400 <= e["code"] < 500)]
+
+    def put_off(self, since, mails=5):
+        """Waits until that many mails were answered with 451: served, but not scanned yet."""
+        wait_for(f"{mails} mails got a 451", lambda: sum(
+            e.get("code") == 451 for e in self.refused(since)) >= mails, 120, 0.2)
+
     def outage(self, since):
         """Seconds from a moment to the first 250 after the longest silence that follows."""
         times = [t for t in self.accepted() if t > since - 1]
@@ -124,6 +135,22 @@ class Story:
             if name in cluster.view(self.lab).standby():
                 self.crm("node", "online", name)
         faults.heal(self.lab)
+        if not failed:
+            self.healthy()
+
+    def healthy(self):
+        """What an administrator sees: all roles taken, nothing under Failed Actions."""
+        if not self.home.wanted["scanner"]:
+            return
+        self.all_back()
+        self.serves()
+        shown = self.run(self.home.names[0], "crm_mon", "-1")
+        assert "Failed" not in shown, shown
+        if postern.promotable(self.lab):
+            roles = {role: sorted(cluster.view(self.lab).where("postern", role))
+                     for role in ("Promoted", "Unpromoted")}
+            assert len(roles["Promoted"]) == 1, shown
+            assert sorted(roles["Promoted"] + roles["Unpromoted"]) == self.home.names, shown
 
     def save_logs(self):
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -183,6 +210,10 @@ class Story:
     def run(self, node, *cmd):
         return Node(self.lab, node).run(*cmd).stdout.strip()
 
+    def run_quietly(self, node, *cmd):
+        """Whatever comes of it."""
+        return Node(self.lab, node).run(*cmd, check=False).stdout.strip()
+
     def active(self):
         return cluster.active(self.lab)
 
@@ -202,6 +233,31 @@ class Story:
         cluster.wait_online(self.lab, 240)
         if self.home.wanted["scanner"] and postern.promotable(self.lab):
             postern.wait_ready(self.lab)
+
+    def scores_are(self, node, test, limit=90):
+        """Waits until a node's promotion score passes a test."""
+        wait_for(f"the score of {node} is as it should be", lambda: test(postern.score(
+            cluster.view(self.lab).attributes("master-postern").get(node, {}))), limit, 0.2)
+
+    def group_pids(self, node):
+        """Whatever restarts Postfix or Dovecot changes these."""
+        return [self.run(node, "cat", file).split() for file in (
+            f"{mail.QUEUE}/pid/master.pid", "/run/dovecot/master.pid")]
+
+    def transitions(self):
+        """How often the scheduler has run, on whichever node."""
+        return sum(int(read(self.lab.path(name, "root") + PE_LAST, "0") or 0)
+                   for name in self.home.names)
+
+    def fail_count(self, resource="postern"):
+        said = self.run(self.active(), "crm_failcount", "-G", "-r", resource, "-q")
+        return said
+
+    def promoted(self, node, since, limit=120):
+        """Seconds from a moment until posternd of a node listens."""
+        wait_for(f"posternd of {node} listens", lambda: self.watch.listens(Node(self.lab, node)),
+                 limit, 0.01)
+        return time.time() - since
 
     def main_pid(self, node, unit):
         return self.run(node, "systemctl", "show", "-p", "MainPID", "--value", unit)

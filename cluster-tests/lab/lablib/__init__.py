@@ -11,6 +11,7 @@ cluster    questions to Pacemaker and its configuration
 ssh        root logins between the nodes
 mail       Postfix, Dovecot and the shared file system
 postern    Postern in the nodes
+memory     want of memory in one control group
 faults     what `lab fault` does and undoes
 status     what `lab status` prints
 watch      samples, from outside, that nothing is served twice

@@ -92,6 +92,30 @@ def frozen(lab, node):
         return False
 
 
+def stuck(lab, node):
+    """The group of processes that even SIGKILL does not end; None where there cannot be one.
+
+    The v1 freezer holds a process as a disk that does not answer does.
+    """
+    freezer = f"{TOP}/freezer/lab-{lab}/{node}"
+    return f"{freezer}/stuck" if os.path.isdir(freezer) else None
+
+
+def stick(lab, node, pid):
+    folder = stuck(lab, node)
+    os.makedirs(folder, exist_ok=True)
+    for name, text in (("cgroup.procs", str(pid)), ("freezer.state", "FROZEN")):
+        with open(f"{folder}/{name}", "w", encoding="ascii") as f:
+            f.write(text)
+
+
+def thaw_stuck(lab, node):
+    folder = stuck(lab, node)
+    if folder and os.path.isdir(folder):
+        with open(f"{folder}/freezer.state", "w", encoding="ascii") as f:
+            f.write("THAWED")
+
+
 def remove(lab):
     """Removes all groups of a lab; returns those that could not be removed."""
     left = []

@@ -95,7 +95,7 @@ def do_client(lab, args):
 def do_fault(lab, args):
     if args.list:
         for name, (_, what) in faults.FAULTS.items():
-            print(f"{name:14} {what}")
+            print(f"{name:16} {what}")
         return
     if not args.name:
         raise UsageError("lab fault: no NAME given: 'lab fault --list' prints all.")

@@ -5,11 +5,13 @@ import os
 import signal
 import time
 
-from . import cgroup, cluster, mail
-from .base import LabError, UsageError, read
-from .node import Node, pid_chain
+from . import cgroup, cluster, mail, memory
+from .base import LabError, UsageError, poll, read
+from .node import LOCAL_MOUNT, LOCAL_SIZE, Node, pid_chain
 
 TABLE = "lab"
+FILL = f"{mail.MOUNT}/fill-of-the-lab"
+STOP_LIMIT = 180
 
 
 def plug(node):
@@ -39,16 +41,54 @@ def partition(node):
 
 def storage(node):
     """The shared file system answers EIO; what was not yet written is lost."""
-    if mail.MOUNT not in node.mounts():
-        raise LabError(f"{mail.MOUNT} is not mounted on {node.name}: choose the node "
-                       "that 'lab status' calls active.")
+    need_shared(node)
     node.stop_disk(mail.MOUNT)
 
 
-def kill_unit(unit):
-    def kill(node):
-        os.kill(main_process(node, unit), signal.SIGKILL)
-    return kill
+def need_shared(node):
+    if mail.MOUNT not in node.mounts():
+        raise LabError(f"{mail.MOUNT} is not mounted on {node.name}: choose the node "
+                       "that 'lab status' calls active.")
+
+
+def full_shared(node):
+    need_shared(node)
+    space = os.statvfs(f"/proc/{node.init_pid()}/root{mail.MOUNT}")
+    node.run("fallocate", "-l", str(space.f_bfree * space.f_frsize * 99 // 100), FILL)
+    node.run("sh", "-c", f"dd if=/dev/zero bs=1k status=none >>{FILL} 2>/dev/null || true")
+
+
+def full_local(node):
+    """It is as small as what is in it."""
+    space = os.statvfs(f"/proc/{node.init_pid()}/root{LOCAL_MOUNT}")
+    resize_local(node, (space.f_blocks - space.f_bfree) * space.f_frsize)
+
+
+def resize_local(node, size):
+    node.run("mount", "-o", f"remount,size={size}", LOCAL_MOUNT)
+
+
+def signal_unit(unit, sig=signal.SIGKILL):
+    def send(node):
+        os.kill(main_process(node, unit), sig)
+    return send
+
+
+def stick_posternd(node):
+    if not cgroup.stuck(node.lab.name, node.name):
+        raise LabError("A process that cannot be killed needs the freezer of cgroup v1, which "
+                       "this machine does not have.")
+    cgroup.stick(node.lab.name, node.name, main_process(node, "posternd.service"))
+
+
+def reboot(node):
+    """As `systemctl reboot` does it; the node boots again by itself."""
+    node.run("systemctl", "reboot", "--no-block")
+
+
+def stop_pacemaker(node):
+    """Returns when all of it has stopped."""
+    node.run("systemctl", "stop", "pacemaker", timeout=STOP_LIMIT)
 
 
 def kill_zygote(node):
@@ -56,23 +96,23 @@ def kill_zygote(node):
 
 
 def kill_worker(node):
-    workers = children(node, zygote(node))
-    if not workers:
-        raise LabError(f"Postern's zygote on {node.name} has no worker now: wait until "
-                       "'lab status' says ready.")
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(worker(node), signal.SIGKILL)
 
 
-def kill_program(program):
-    """A daemon that is no unit of its own."""
+def oom_worker(node):
+    memory.starve(worker(node))
+
+
+def kill_program(name):
     def kill(node):
         for pid in cgroup.pids(node.lab.name, node.name):
             try:
-                if os.readlink(f"/proc/{pid}/exe").endswith(f"/{program}"):
-                    return os.kill(pid, signal.SIGKILL)
+                found = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
             except OSError:
                 continue
-        raise LabError(f"{program} does not run on {node.name}: see 'lab status'.")
+            if found == name:
+                return os.kill(pid, signal.SIGKILL)
+        raise LabError(f"{name} does not run on {node.name}: see 'lab status'.")
     return kill
 
 
@@ -96,6 +136,14 @@ def zygote(node):
         raise LabError(f"postern-engine on {node.name} has no zygote now: wait until "
                        "'lab status' says ready.")
     return found[-1]                # the newest generation
+
+
+def worker(node):
+    workers = children(node, zygote(node))
+    if not workers:
+        raise LabError(f"Postern's zygote on {node.name} has no worker now: wait until "
+                       "'lab status' says ready.")
+    return workers[0]
 
 
 def children(node, parent):
@@ -122,38 +170,73 @@ def heal(lab, say=lambda text: None):
             say(f"{node.name} has power")
         elif node.has_link():
             node.link_set("up", check=False)
+        unstick(node)
     for name in lab.nodes:
         restart_stack(Node(lab, name))
     cluster.wait_online(lab, 240)
+    empty_disks(lab)
     Node(lab, lab.nodes[0]).run("crm_resource", "--cleanup", timeout=120)
     cluster.wait_idle(lab, 180)
     say("all nodes are online")
 
 
+def unstick(node):
+    """What was stopped or stuck runs on."""
+    cgroup.thaw_stuck(node.lab.name, node.name)
+    for pid in cgroup.pids(node.lab.name, node.name):
+        if "\nState:\tT" in read(f"/proc/{pid}/status", ""):
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+
+def empty_disks(lab):
+    """The file is on the disk that is mounted on one node at most, or nowhere for now."""
+    for node in [Node(lab, name) for name in lab.nodes]:
+        resize_local(node, LOCAL_SIZE)
+    if not lab.state["bare"]:
+        poll(lambda: any(mail.MOUNT in Node(lab, name).mounts() for name in lab.nodes), 60)
+    for node in [Node(lab, name) for name in lab.nodes]:
+        if mail.MOUNT in node.mounts():
+            node.run("rm", "-f", FILL)
+
+
 def restart_stack(node):
     """A node that the cluster did not fence keeps a dead corosync; that is no error here."""
     try:
-        node.run("systemctl", "start", "--no-block", "corosync", "pacemaker",
+        node.run("systemctl", "start", "--no-block", "dbus", "corosync", "pacemaker",
                  check=False, timeout=30)
     except LabError:
         pass                        # it is being fenced right now and boots anew
 
 
+KILLED_PROGRAMS = {name: f"pacemaker-{name}" for name in ("controld", "execd", "attrd")}
+KILLED_PROGRAMS["pacemakerd"] = "pacemakerd"
+KILLED_UNITS = {"posternd": "posternd.service", "engine": "postern-engine.service",
+                "corosync": "corosync.service", "dbus": "dbus.service"}
+
 FAULTS = {
     "plug": (plug, "power off at once; what was not synced is lost"),
+    "reboot": (reboot, "systemctl reboot"),
+    "stop-pacemaker": (stop_pacemaker, "systemctl stop pacemaker"),
     "partition": (partition, "the node and the others do not hear each other"),
     "isolate": (isolate, "the node's only network link is down"),
     "hang": (hang, "the node stops executing, but keeps its memory"),
-    "kill-posternd": (kill_unit("posternd.service"), "kill -9 posternd"),
-    "kill-engine": (kill_unit("postern-engine.service"), "kill -9 postern-engine"),
     "kill-zygote": (kill_zygote, "kill -9 the zygote of the newest generation"),
     "kill-worker": (kill_worker, "kill -9 one scanning process"),
-    "kill-corosync": (kill_unit("corosync.service"), "kill -9 corosync"),
-    "kill-controld": (kill_program("pacemaker-controld"), "kill -9 pacemaker-controld"),
-    "kill-execd": (kill_program("pacemaker-execd"), "kill -9 pacemaker-execd"),
-    "kill-attrd": (kill_program("pacemaker-attrd"), "kill -9 pacemaker-attrd"),
-    "kill-dbus": (kill_unit("dbus.service"), "kill -9 dbus-daemon"),
+    "oom-worker": (oom_worker, "the kernel kills one scanning process for want of memory"),
+    **{f"kill-{name}": (signal_unit(unit), f"kill -9 {unit.partition('.')[0]}")
+       for name, unit in KILLED_UNITS.items()},
+    **{f"kill-{name}": (kill_program(program), f"kill -9 {program}")
+       for name, program in KILLED_PROGRAMS.items()},
+    "freeze-posternd": (signal_unit("posternd.service", signal.SIGSTOP), "posternd hangs"),
+    "freeze-engine": (signal_unit("postern-engine.service", signal.SIGSTOP),
+                      "postern-engine hangs"),
+    "stick-posternd": (stick_posternd, "posternd hangs and cannot be killed"),
     "storage": (storage, "the shared file system answers EIO"),
+    "full-shared": (full_shared, "the shared file system is full"),
+    "full-local": (full_local, f"the node's own {LOCAL_MOUNT} is full"),
     "heal": (None, "undoes everything, waits until all nodes are online"),
 }
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One node: a systemd-nspawn container with its own systemd.
 
-Its power is on, hung (frozen), dying (dead, but its disk is still being unmounted) or off.
+Its power is on, booting (between two lives of a reboot), hung (frozen), dying (dead, but its
+disk is still being unmounted) or off.
 """
 
 import contextlib
@@ -20,6 +21,12 @@ from .rig import BRIDGE, INSIDE
 CAPABILITIES = "CAP_IPC_LOCK,CAP_NET_ADMIN,CAP_SYS_NICE"
 OFF_LIMIT = 30
 SHARED_MOUNT = "/srv/mail"
+# A file system of the node's own, which can be full without filling the machine's memory.
+LOCAL_MOUNT, LOCAL_SIZE = "/var/lib/postern", "4G"
+# nspawn ends with 133 when its node reboots; a machine would boot again by itself.
+KEEP_BOOTING = """while "$@"; [ $? = 133 ]; do
+    while ip link show vb-"${0#power-}" >/dev/null 2>&1; do sleep 0.02; done
+done"""
 # From linux/fs/ext4: go down at once.
 EXT4_IOC_SHUTDOWN, NOLOGFLUSH = 0x8004587d, 2
 
@@ -61,7 +68,9 @@ class Node:
         """
         if not cgroup.pids(self.lab.name, self.name):
             return "dying" if self.disk_in_use() else "off"
-        return "hung" if cgroup.frozen(self.lab.name, self.name) else "on"
+        if cgroup.frozen(self.lab.name, self.name):
+            return "hung"
+        return "on" if self.init_pid() else "booting"
 
     @contextlib.contextmanager
     def power_lock(self):
@@ -86,11 +95,12 @@ class Node:
                  f"see {INSIDE}/logs/console-{self.name} in the rig")
 
     def boot_command(self):
-        return ["systemd-nspawn", "-q", "-D", self.root, "-M", self.name,
+        return ["/bin/sh", "-c", KEEP_BOOTING, f"power-{self.name}", "systemd-nspawn", "-q", "-D", self.root, "-M", self.name,
                 "--register=no", "--keep-unit", "--link-journal=no",
                 f"--network-bridge={BRIDGE}", f"--capability={CAPABILITIES}",
                 "--kill-signal=SIGRTMIN+3", "--resolv-conf=off", "--timezone=off",
                 f"--bind={INSIDE}/shared-folder:/media/shared-folder",
+                f"--bind={INSIDE}/{self.name}/local:{LOCAL_MOUNT}",
                 "--console=read-only", "--boot"]
 
     def power_off(self):
@@ -98,15 +108,23 @@ class Node:
         if self.power() == "off":
             return
         self.link_set("down", check=False)
-        init = self.init_pid()
-        if init:
-            os.kill(init, signal.SIGKILL)   # its whole pid namespace goes along
+        # The one that boots it anew; then init, with which its whole pid namespace goes.
+        for pid in [self.booter(), self.init_pid()]:
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        cgroup.thaw_stuck(self.lab.name, self.name)
         cgroup.freeze(self.lab.name, self.name, False)
         wait_for(f"all processes of {self.name} and their mounts are gone",
                  lambda: self.power() == "off", OFF_LIMIT, 0.02)
         wait_for(f"the interface {self.link} is gone",
                  lambda: not self.has_link(), OFF_LIMIT, 0.02)
         self.note_power_off()
+
+    def booter(self):
+        for pid in cgroup.pids(self.lab.name, self.name):
+            if f"\0power-{self.name}\0" in read(f"/proc/{pid}/cmdline", ""):
+                return pid
+        return None
 
     def note_power_off(self):
         """A death explains why Postfix delivered a mail a second time."""
@@ -226,8 +244,9 @@ def pid_chain(pid):
 def build_root(lab, name):
     """Mounts a node's overlay; the upper part must be on the rig's own tmpfs."""
     base = f"{INSIDE}/{name}"
-    for part in ("up", "wk", "root"):
+    for part in ("up", "wk", "root", "local"):
         os.makedirs(f"{base}/{part}")
+    run(["mount", "-t", "tmpfs", "-o", f"mode=755,size={LOCAL_SIZE}", "tmpfs", f"{base}/local"])
     run(["mount", "-t", "overlay", name, "-o",
          f"lowerdir=/,upperdir={base}/up,workdir={base}/wk", f"{base}/root"])
     return f"{base}/root"

@@ -191,6 +191,7 @@ def stop(lab):
     for node in [f"n{i}" for i in range(1, 4)]:
         if cgroup.frozen(lab.name, node):
             cgroup.freeze(lab.name, node, False)
+        cgroup.thaw_stuck(lab.name, node)
     kill_rig(lab)
     left = cgroup.remove(lab.name)
     left += [f"/dev/loop{n}" for n in lab.state.get("loops", [])
