@@ -13,15 +13,13 @@
 #include "postfix.h"
 #include "program.h"
 #include "remote.h"
-#include "schema.h"
+#include "format.h"
 #include "settings.h"
 
 #define REPORT_VERSION 1
 #define AGENT "/usr/lib/ocf/resource.d/postern/scanner"
 #define LOAD_SECONDS "/var/lib/postern/load_seconds"
 #define QUARANTINE_MS 5000
-/* Every form of the state since the first is brought up to date: schema.h. */
-#define STATE_OLDEST 1
 
 /* The units whose state says something about the scanner or the mail server. */
 static const char *const units[] = {
@@ -273,7 +271,7 @@ node_report(const char *path)
         version_of(systemd, "systemd "), "users", "postern", user_of("postern"), "postern-engine",
         user_of("postern-engine"), "memory", memory_report(), "units", units_report(), "agent",
         access(AGENT, X_OK) == 0, "clock", (double)g_get_real_time() / (double)G_USEC_PER_SEC,
-        "state_formats", STATE_OLDEST, SCHEMA_VERSION);
+        "state_formats", FORMAT_OLDEST, FORMAT_NEWEST);
     g_assert(report != NULL);
     settings_report(report, path);
     signatures_report(report, settings);
