@@ -19,6 +19,7 @@
 #define TOOL_CRM_SIMULATE "/usr/sbin/crm_simulate"
 #define TOOL_CRM_VERIFY "/usr/sbin/crm_verify"
 #define TOOL_CRMADMIN "/usr/sbin/crmadmin"
+#define TOOL_STONITH_ADMIN "/usr/sbin/stonith_admin"
 
 /*
  * Runs ARGV[0] (an absolute path) with ARGV, waits up to TIMEOUT_MS, kills it then. Returns 0

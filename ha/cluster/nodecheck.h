@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef NODECHECK_H
+#define NODECHECK_H
+
+/* The nodes beside each other: what `postern cluster node report` says on each, and what in it
+ * speaks against putting the scanner into the cluster. */
+
+#include <jansson.h>
+
+#include "model.h"
+
+/*
+ * Asks all nodes of the cluster at once. Returns {NODE: report}; who could not be asked is not in
+ * it, and REFUSALS has why. ONLY_LOCAL: only this node is asked.
+ */
+json_t *nodecheck_gather(const struct model *model, gboolean only_local, GPtrArray *refusals);
+
+/* Compares REPORTS with each other and with what a node needs. */
+void nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals);
+
+/* What all nodes have alike once nodecheck() has refused nothing, from the report of the first:
+ * borrowed; NULL = not known. */
+const char *nodecheck_state_dir(const json_t *reports);
+/* Postfix's queue directory when its smtpd is chrooted; the milter's socket has to be there. */
+const char *nodecheck_queue_directory(const json_t *reports);
+/* The longest load that was measured on a node, in seconds; 0 = none. */
+unsigned nodecheck_load_seconds(const json_t *reports);
+/* How many nodes have Postern in all instances of Postfix ("enabled"), and how many have Postfix.
+ */
+unsigned nodecheck_milters(const json_t *reports, unsigned *with_postfix_r);
+
+#endif

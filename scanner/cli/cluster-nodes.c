@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "cluster-nodes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "remote.h"
+#include "text.h"
+
+#define COMMAND_S 60
+#define MILTER_S 180
+
+/* "directory postern postern 700" */
+void
+nodes_check_state_dir(const char *node, const char *dir, gboolean *missing_r, GPtrArray *refusals)
+{
+    const char *const argv[] = {"stat", "-c", "%F %U %a", "--", dir, NULL};
+    g_autofree char *output = NULL;
+    g_autofree char *error = NULL;
+    *missing_r = FALSE;
+    int rc = remote_run(node, argv, NULL, COMMAND_S, &output, &error);
+    if (rc < 0) {
+        remark(refusals, node, "look there whether state_dir belongs to user postern",
+               "state_dir %s could not be looked at: %s", dir, error);
+        return;
+    }
+    if (rc > 0) {
+        *missing_r = TRUE;
+        return;
+    }
+    g_strchomp(output);
+    if (!g_str_has_prefix(output, "directory postern ")) {
+        g_autofree char *todo =
+            g_strdup_printf("on %s: install -d -o postern -g postern -m 0700 %s", node, dir);
+        refuse(refusals, dir, todo, "state_dir is a %s, not a directory of user postern", output);
+    }
+}
+
+int
+nodes_make_state_dir(const char *node, const char *dir, char **error_r)
+{
+    const char *const argv[] = {"install", "-d",   "-o", "postern", "-g", "postern",
+                                "-m",      "0700", "--", dir,       NULL};
+    g_autofree char *output = NULL;
+    int rc = remote_run(node, argv, NULL, COMMAND_S, &output, error_r);
+    return rc > 0 ? -EREMOTEIO : rc;
+}
+
+void
+nodes_drop_state_dir(const char *node, const char *dir)
+{
+    const char *const argv[] = {"rmdir", "--", dir, NULL};
+    g_autofree char *output = NULL;
+    g_autofree char *error = NULL;
+    (void)remote_run(node, argv, NULL, COMMAND_S, &output, &error);
+}
+
+static const char *const verbs[] = {[NODES_ENABLE] = "enable", [NODES_DISABLE] = "disable"};
+
+void
+nodes_milter_lines(enum nodes_milter what, GPtrArray *lines)
+{
+    g_ptr_array_add(lines, g_strdup_printf("postern cluster node milter %s", verbs[what]));
+}
+
+static void
+print_indented(const char *node, const char *output)
+{
+    g_auto(GStrv) lines = g_strsplit(output, "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        g_autofree char *safe = text_escape(*line, 1000);
+        if (**line != '\0') {
+            printf("     %s: %s\n", node, safe);
+        }
+    }
+}
+
+int
+nodes_milter(enum nodes_milter what, const GPtrArray *nodes, gboolean dry_run, gboolean quiet,
+             char **error_r)
+{
+    const char *const argv[] = {
+        "postern", "cluster", "node", "milter", verbs[what], dry_run ? "--dry-run" : "--yes", NULL};
+    for (guint i = 0; i < nodes->len; i++) {
+        const char *node = g_ptr_array_index(nodes, i);
+        g_autofree char *output = NULL;
+        int rc = remote_run(node, argv, NULL, MILTER_S, &output, error_r);
+        if (output != NULL && !quiet) {
+            print_indented(node, output);
+        }
+        /* 1: done, and there is something for a person to look at, which was printed. */
+        if (rc == 1) {
+            g_clear_pointer(error_r, g_free);
+        } else if (rc != 0) {
+            return rc > 0 ? -EREMOTEIO : rc;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CLUSTER_NODES_H
+#define CLUSTER_NODES_H
+
+/* What setup and remove do on the nodes beside the cluster's configuration: the directory for the
+ * state, and the milter in Postfix. */
+
+#include <glib.h>
+#include <jansson.h>
+
+#include "model.h"
+#include "plan.h"
+#include "refuse.h"
+
+/*
+ * Whether DIR is fit as state_dir on the node that has its file system: *MISSING_R when it has to
+ * be made; anything but a directory of user postern alone is refused. UNKNOWN (NULL is fine)
+ * becomes the command for a person when the node cannot be reached.
+ */
+void nodes_check_state_dir(const char *node, const char *dir, gboolean *missing_r,
+                           GPtrArray *refusals);
+/* Makes it. Returns 0 or -errno with one sentence. */
+int nodes_make_state_dir(const char *node, const char *dir, char **error_r);
+/* Takes it away again when nothing is in it. */
+void nodes_drop_state_dir(const char *node, const char *dir);
+
+enum nodes_milter { NODES_ENABLE, NODES_DISABLE };
+/* `postern cluster node milter ...` as a person would type it on each node; lines (char *) are
+ * added to LINES. */
+void nodes_milter_lines(enum nodes_milter what, GPtrArray *lines);
+/*
+ * Runs it on each of NODES (char *), one after another, and says what each did unless QUIET.
+ * DRY_RUN only shows. Returns 0, or -errno with one sentence: the nodes before the one that is
+ * named are done.
+ */
+int nodes_milter(enum nodes_milter what, const GPtrArray *nodes, gboolean dry_run, gboolean quiet,
+                 char **error_r);
+
+#endif
