@@ -113,7 +113,8 @@ refuse_member(GPtrArray *refusals, const struct model *model, const struct model
     }
 }
 
-static void
+/* Returns whether the whole cluster is in maintenance. */
+static gboolean
 refuse_properties(GPtrArray *refusals, const struct model *model)
 {
     g_autofree char *maintenance = model_property(model, "maintenance-mode");
@@ -127,6 +128,7 @@ refuse_properties(GPtrArray *refusals, const struct model *model)
     if (cib_is_true(stop_all)) {
         refuse(refusals, "stop-all-resources", "set it to false", "all resources are stopped");
     }
+    return cib_is_true(maintenance);
 }
 
 /* The scanner's own failures must not keep it from being removed. */
@@ -134,8 +136,8 @@ static void
 refuse_failure(GPtrArray *refusals, const struct model *model, const struct model_failure *failure)
 {
     gboolean own = g_strcmp0(failure->resource, model->scanner.primitive) == 0;
-    g_autofree char *todo = g_strdup_printf("mend it, then crm_resource --cleanup --resource %s",
-                                            failure->resource);
+    g_autofree char *todo =
+        g_strdup_printf("mend it, then crm_resource --cleanup --resource %s", failure->resource);
     (own ? remark : refuse)(refusals, failure->operation, todo, "a failed action on %s (%s)",
                             failure->node, failure->reason);
 }
@@ -143,11 +145,14 @@ refuse_failure(GPtrArray *refusals, const struct model *model, const struct mode
 void
 refuse_unsettled(GPtrArray *refusals, const struct model *model)
 {
-    refuse_properties(refusals, model);
+    gboolean maintained = refuse_properties(refusals, model);
     for (guint i = 0; i < model->nodes->len; i++) {
-        refuse_node(refusals, g_ptr_array_index(model->nodes, i));
+        const struct model_node *node = g_ptr_array_index(model->nodes, i);
+        maintained = maintained || node->maintenance;
+        refuse_node(refusals, node);
     }
-    for (guint i = 0; i < model->members->len; i++) {
+    /* What a whole cluster or node in maintenance has is not said again for each resource. */
+    for (guint i = 0; !maintained && i < model->members->len; i++) {
         refuse_member(refusals, model, g_ptr_array_index(model->members, i));
     }
     for (guint i = 0; i < model->failures->len; i++) {

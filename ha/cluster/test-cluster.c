@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The cluster library on saved CIBs (tests/make has how they were made). The scheduler is the real
+ * one, so the tools of Pacemaker have to be installed.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "cib.h"
+#include "commit.h"
+#include "fencing.h"
+#include "nodecheck.h"
+#include "plan.h"
+#include "refuse.h"
+#include "rehearse.h"
+#include "simulate.h"
+#include "tool.h"
+#include "words.h"
+
+#define STATE_DIR "/srv/mail/postern"
+#define QUEUE "/srv/mail/postfix"
+
+static void
+need_tools(void)
+{
+    if (access(TOOL_CRM_MON, X_OK) < 0 || access(TOOL_CRM_SIMULATE, X_OK) < 0) {
+        skip();
+    }
+}
+
+static xmlDoc *
+load(const char *name)
+{
+    xmlDoc *doc = NULL;
+    char *text = NULL;
+    char *error = NULL;
+    g_autofree char *path = g_strdup_printf(TOP_SRCDIR "/ha/cluster/tests/%s.xml", name);
+    assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    assert_int_equal(cib_parse(text, &doc, &error), 0);
+    g_free(text);
+    return doc;
+}
+
+static struct model *
+model_of(const char *name, const char *group)
+{
+    struct model *model = NULL;
+    char *error = NULL;
+    if (model_new(load(name), group, &model, &error) < 0) {
+        fail_msg("%s", error);
+    }
+    return model;
+}
+
+static struct plan *
+plan_for(const struct model *model)
+{
+    char *error = NULL;
+    struct plan *plan = plan_new(model, "postern", NULL, STATE_DIR, QUEUE, &error);
+    if (plan == NULL) {
+        fail_msg("%s", error);
+    }
+    return plan;
+}
+
+static void
+test_cib(void **state)
+{
+    (void)state;
+    xmlDoc *doc = NULL;
+    g_autofree char *error = NULL;
+    assert_int_equal(cib_parse("<other/>", &doc, &error), -EBADMSG);
+    assert_true(cib_is_id("a-b.c_1"));
+    assert_false(cib_is_id("1a"));
+    assert_false(cib_is_id("a'b"));
+    assert_int_equal(cib_score("INFINITY"), CIB_INFINITY);
+    assert_int_equal(cib_score("-infinity"), -CIB_INFINITY);
+    assert_int_equal(cib_score("9999999"), CIB_INFINITY);
+    assert_int_equal(cib_score("100"), 100);
+    assert_int_equal(cib_score(NULL), 0);
+    assert_true(cib_is_true("Yes"));
+    assert_true(cib_is_false("off"));
+    assert_false(cib_is_true(NULL));
+}
+
+static void
+test_model(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("two", NULL);
+    assert_int_equal(model->nodes->len, 2);
+    assert_string_equal(model->group, "mail");
+    assert_string_equal(model->active, "n1");
+    assert_string_equal(model->dc, "n2");
+    assert_true(model->quorum);
+    assert_int_equal(model->failures->len, 0);
+    assert_null(model->scanner.primitive);
+    assert_int_equal(model_member(model, "fs")->kind, MODEL_FILESYSTEM);
+    assert_int_equal(model_member(model, "vip")->kind, MODEL_ADDRESS);
+    assert_int_equal(model_member(model, "postfix")->kind, MODEL_POSTFIX);
+    assert_string_equal(model_filesystem(model, STATE_DIR)->id, "fs");
+    assert_string_equal(model_filesystem(model, "/srv/mail/../mail/x")->id, "fs");
+    assert_null(model_filesystem(model, "/srv/mailbox"));
+    assert_null(model_filesystem(model, "/var/lib/postern/state"));
+}
+
+static void
+test_kinds(void **state)
+{
+    (void)state;
+    assert_int_equal(model_kind("systemd:postfix@-"), MODEL_POSTFIX);
+    assert_int_equal(model_kind("lsb:postfix"), MODEL_POSTFIX);
+    assert_int_equal(model_kind("systemd:dovecot"), MODEL_DOVECOT);
+    assert_int_equal(model_kind("ocf:heartbeat:LVM-activate"), MODEL_LVM);
+    assert_int_equal(model_kind("ocf:linbit:drbd"), MODEL_DRBD);
+    assert_int_equal(model_kind("systemd:exim4"), MODEL_NO_MILTER);
+    assert_int_equal(model_kind("ocf:heartbeat:pgsql"), MODEL_OTHER);
+}
+
+/* What speaks against setup in each of the CIBs: WHERE, a part of the text, and how many in all. */
+static const struct {
+    const char *cib;
+    const char *where;
+    const char *what;
+    guint count;
+} refused[] = {
+    {"two", NULL, NULL, 0},
+    {"maintenance", "maintenance-mode", "whole cluster is in maintenance", 1},
+    {"unmanaged", "postfix", "unmanaged", 1},
+    {"failed", "postfix_start_0", "failed action on n1", 1},
+    {"standby", "n2", "standby", 1},
+    {"fencing-off", "stonith-enabled", "switched off", 1},
+    {"fencing-gap", "n2", "no fencing device covers", 1},
+    {"fencing-map", NULL, NULL, 0},
+    {"fencing-levels", NULL, NULL, 0},
+    {"fencing-watchdog", NULL, NULL, 0},
+    {"sticky", "resource-stickiness", "INFINITY", 1},
+    {"sticky-sum", "resource-stickiness", "120000", 1},
+    {"preferred", "resource-stickiness", "100030", 1},
+    {"opt-in", NULL, NULL, 0},
+    {"banned", NULL, NULL, 0},
+    {"ticket", "t1", "ticket", 1},
+    {"set", NULL, NULL, 0},
+    {"drbd", "r0", "DRBD", 1},
+    {"remote", "far", "remote node", 1},
+    {"moved", "cli-ban-mail-on-n2", "never ended", 1},
+    {"two-groups", "resources", "several groups hold a mail server: mail, mail2", 1},
+    {"loose", "mta", "systemd:postfix is in no group", 1},
+};
+
+static const struct refusal *
+find(const GPtrArray *refusals, const char *where, gboolean is_remark)
+{
+    for (guint i = 0; i < refusals->len; i++) {
+        const struct refusal *r = g_ptr_array_index(refusals, i);
+        if (r->is_remark == is_remark && strcmp(r->where, where) == 0) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
+static void
+show(const GPtrArray *refusals)
+{
+    for (guint i = 0; i < refusals->len; i++) {
+        const struct refusal *r = g_ptr_array_index(refusals, i);
+        print_message("%s %s: %s\n", r->is_remark ? "note" : "no", r->where, r->what);
+    }
+}
+
+static void
+test_refused(void **state)
+{
+    (void)state;
+    need_tools();
+    for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
+        g_autoptr(model_t) model = model_of(refused[i].cib, NULL);
+        g_autoptr(GPtrArray) refusals = refusals_new();
+        refuse_unsettled(refusals, model);
+        refuse_unfit(refusals, model, NULL);
+        if (refusals_count(refusals) != refused[i].count) {
+            show(refusals);
+            fail_msg("%s: %u refusals, not %u", refused[i].cib, refusals_count(refusals),
+                     refused[i].count);
+        }
+        if (refused[i].where != NULL) {
+            const struct refusal *r = find(refusals, refused[i].where, FALSE);
+            if (r == NULL || strstr(r->what, refused[i].what) == NULL || r->todo == NULL) {
+                show(refusals);
+                fail_msg("%s: nothing about %s", refused[i].cib, refused[i].where);
+            }
+        }
+    }
+}
+
+static void
+test_fencing(void **state)
+{
+    (void)state;
+    need_tools();
+    static const struct {
+        const char *cib;
+        enum fencing n2;
+    } cases[] = {
+        {"two", FENCING_DEVICE},
+        {"fencing-gap", FENCING_NONE},
+        {"fencing-map", FENCING_DEVICE},
+        {"fencing-asked", FENCING_UNKNOWN},
+        {"fencing-levels", FENCING_DEVICE},
+        {"fencing-watchdog", FENCING_WATCHDOG},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(model_t) model = model_of(cases[i].cib, NULL);
+        assert_true(fencing_enabled(model));
+        assert_int_equal(fencing_of(model, "n2"), cases[i].n2);
+    }
+}
+
+static void
+test_group_by_name(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) two = model_of("two-groups", "mail");
+    assert_string_equal(two->group, "mail");
+    g_autoptr(model_t) none = model_of("two", "nobody");
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    assert_null(none->group);
+    refuse_unfit(refusals, none, "nobody");
+    assert_non_null(find(refusals, "nobody", FALSE));
+}
+
+static void
+test_rehearsal(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("two", NULL);
+    g_autoptr(plan_t) plan = plan_for(model);
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    struct rehearsal rehearsal = {0};
+    char *error = NULL;
+    assert_int_equal(rehearse_setup(model, plan, &rehearsal, refusals, &error), 0);
+    show(refusals);
+    assert_int_equal(refusals->len, 0);
+    assert_non_null(strstr(rehearsal.steps[0], "start postern on n1"));
+    assert_non_null(strstr(rehearsal.steps[0], "start postern on n2"));
+    assert_string_equal(rehearsal.steps[1], "promote postern on n1");
+    assert_string_equal(rehearsal.steps[2], "nothing");
+    assert_non_null(strstr(rehearsal.then[0].answer, "move postfix from n1 to n2"));
+    assert_string_equal(rehearsal.then[1].answer, "nothing");
+    assert_non_null(strstr(rehearsal.then[2].answer, "move fs from n1 to n2"));
+    rehearsal_clear(&rehearsal);
+}
+
+/* The scheduler itself says what the arithmetic of refuse_inertia() says. */
+static void
+test_rehearsal_sticky(void **state)
+{
+    (void)state;
+    need_tools();
+    static const char *const cibs[] = {"sticky", "sticky-sum", "preferred"};
+    for (size_t i = 0; i < G_N_ELEMENTS(cibs); i++) {
+        g_autoptr(model_t) model = model_of(cibs[i], NULL);
+        g_autoptr(plan_t) plan = plan_for(model);
+        g_autoptr(GPtrArray) refusals = refusals_new();
+        struct rehearsal rehearsal = {0};
+        char *error = NULL;
+        assert_int_equal(rehearse_setup(model, plan, &rehearsal, refusals, &error), 0);
+        const struct refusal *r = find(refusals, "mail", FALSE);
+        assert_non_null(r);
+        assert_non_null(strstr(r->what, "a peer is ready, mail would not move"));
+        rehearsal_clear(&rehearsal);
+    }
+}
+
+static void
+test_places(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) banned = model_of("banned", NULL);
+    g_autoptr(plan_t) plan = plan_for(banned);
+    assert_int_equal(plan->allowed->len, 1);
+    assert_string_equal(g_ptr_array_index(plan->allowed, 0), "n1");
+    assert_string_equal(g_ptr_array_index(plan->banned, 0), "n2");
+    g_autoptr(model_t) model = model_of("opt-in", NULL);
+    g_autoptr(plan_t) opt_in = plan_for(model);
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    struct rehearsal rehearsal = {0};
+    char *error = NULL;
+    assert_true(opt_in->opt_in);
+    assert_int_equal(rehearse_setup(model, opt_in, &rehearsal, refusals, &error), 0);
+    assert_int_equal(refusals->len, 0);
+    assert_non_null(strstr(rehearsal.steps[0], "start postern on n2"));
+    rehearsal_clear(&rehearsal);
+}
+
+/* Setup and remove: the configuration is what it was, in each of the ways to be placed. */
+static void
+test_there_and_back(void **state)
+{
+    (void)state;
+    need_tools();
+    static const char *const cibs[] = {"two", "opt-in", "banned"};
+    for (size_t i = 0; i < G_N_ELEMENTS(cibs); i++) {
+        g_autoptr(model_t) model = model_of(cibs[i], NULL);
+        g_autoptr(plan_t) plan = plan_for(model);
+        g_autofree char *before = cib_configuration(model->doc);
+        g_autoptr(cib_doc_t) cib = xmlCopyDoc(model->doc, 1);
+        for (size_t n = 0; n < PLAN_SETUP_STEPS; n++) {
+            plan_setup_steps[n].edit(cib, plan);
+        }
+        g_autofree char *with = cib_configuration(cib);
+        assert_string_not_equal(before, with);
+        struct model *joined = NULL;
+        char *error = NULL;
+        assert_int_equal(model_new(xmlCopyDoc(cib, 1), NULL, &joined, &error), 0);
+        assert_string_equal(joined->scanner.clone, "postern-clone");
+        assert_true(joined->scanner.promotable);
+        assert_true(joined->scanner.mail_follows);
+        assert_false(joined->scanner.is_held);
+        g_autoptr(plan_t) found = plan_of_existing(joined);
+        for (size_t n = 0; n < PLAN_REMOVE_STEPS; n++) {
+            plan_remove_steps[n].edit(cib, found);
+        }
+        g_autofree char *after = cib_configuration(cib);
+        assert_string_equal(before, after);
+        model_free(joined);
+    }
+}
+
+static void
+test_verified(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("two", NULL);
+    g_autoptr(plan_t) plan = plan_for(model);
+    g_autoptr(cib_doc_t) cib = xmlCopyDoc(model->doc, 1);
+    for (size_t n = 0; n < PLAN_SETUP_STEPS; n++) {
+        plan_setup_steps[n].edit(cib, plan);
+        const char *const argv[] = {TOOL_CRM_VERIFY, "--xml-pipe", NULL};
+        g_autofree char *text = cib_text(cib);
+        g_autofree char *error = NULL;
+        if (tool_output(argv, NULL, text, 30000, NULL, &error) != 0) {
+            fail_msg("step %zu: %s", n + 1, error);
+        }
+    }
+}
+
+static void
+test_names(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("taken", NULL);
+    char *error = NULL;
+    assert_null(plan_new(model, "postern", NULL, STATE_DIR, NULL, &error));
+    assert_non_null(strstr(error, "postern is taken"));
+    g_clear_pointer(&error, g_free);
+    assert_null(plan_new(model, "a b", NULL, STATE_DIR, NULL, &error));
+    g_clear_pointer(&error, g_free);
+    assert_null(plan_new(model, "scanner", NULL, "/var/lib/postern/state", NULL, &error));
+    assert_non_null(strstr(error, "on no file system of group mail"));
+    g_clear_pointer(&error, g_free);
+    g_autoptr(plan_t) plan = plan_new(model, "scanner", NULL, STATE_DIR, NULL, &error);
+    assert_non_null(plan);
+    assert_null(plan->queue_directory);
+}
+
+static char *
+joined_words(const struct plan *plan, unsigned step, enum words_tool tool)
+{
+    g_autoptr(GPtrArray) lines = words_setup(plan, step, tool);
+    g_ptr_array_add(lines, NULL);
+    return g_strjoinv("\n", (char **)lines->pdata);
+}
+
+static void
+test_words(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("banned", NULL);
+    g_autoptr(plan_t) plan = plan_for(model);
+    g_autofree char *pcs = joined_words(plan, 0, WORDS_PCS);
+    g_autofree char *crm = joined_words(plan, 0, WORDS_CRMSH);
+    g_autofree char *last = joined_words(plan, 2, WORDS_CRMSH);
+    assert_non_null(strstr(pcs, "queue_directory=" QUEUE));
+    assert_non_null(strstr(pcs, "postern-not-on-n2 postern-clone n2 -INFINITY"));
+    assert_non_null(strstr(crm, "location postern-not-on-n2 postern-clone -inf: n2"));
+    assert_non_null(strstr(last, "colocation mail-with-postern inf: mail postern-clone:Promoted"));
+    g_free(plan->queue_directory);
+    plan->queue_directory = g_strdup("/srv/a b");
+    g_autofree char *quoted = joined_words(plan, 0, WORDS_PCS);
+    assert_non_null(strstr(quoted, "queue_directory='/srv/a b'"));
+}
+
+static void
+test_timeouts(void **state)
+{
+    (void)state;
+    assert_int_equal(plan_timeouts(0).stop, 60);
+    assert_int_equal(plan_timeouts(18).promote, 90);
+    assert_int_equal(plan_timeouts(90).stop, 180);
+}
+
+#define REPORT(uid, hash, units)                                                               \
+    "{\"postern\":\"0.1.0\",\"users\":{\"postern\":[" uid ",1],\"postern-engine\":[2,2]},"     \
+    "\"config\":{\"sha256\":\"" hash "\",\"error\":null},\"state_dir\":\"/srv/mail/postern\"," \
+    "\"signatures\":{\"generation\":\"g\"},\"load_seconds\":17.2,\"units\":{" units "},"       \
+    "\"postfix\":[{\"config_directory\":\"/etc/postfix\",\"queue_directory\":\"/q\","          \
+    "\"chroot\":true,\"smtpd_milters\":\"unix:/run/clamav/milter.ctl\",\"milter\":\"off\"}]}"
+
+static json_t *
+reports(const char *one, const char *two)
+{
+    json_error_t error;
+    json_t *a = json_loads(one, 0, &error);
+    json_t *b = json_loads(two, 0, &error);
+    assert_non_null(a);
+    assert_non_null(b);
+    return json_pack("{s:o, s:o}", "n1", a, "n2", b);
+}
+
+static void
+test_nodecheck(void **state)
+{
+    (void)state;
+    need_tools();
+    unsigned with_postfix;
+    g_autoptr(model_t) model = model_of("two", NULL);
+    g_autoptr(GPtrArray) well = refusals_new();
+    g_autoptr(GPtrArray) ill = refusals_new();
+    json_t *same = reports(REPORT("1", "h", ""), REPORT("1", "h", ""));
+    json_t *other =
+        reports(REPORT("1", "h", ""), REPORT("3", "i", "\"posternd.service\":{\"enabled\":true}"));
+    nodecheck(same, model, well);
+    assert_int_equal(refusals_count(well), 0);
+    assert_non_null(strstr(find(well, "n1", TRUE)->what, "another scanner already"));
+    assert_string_equal(nodecheck_queue_directory(same), "/q");
+    assert_int_equal(nodecheck_load_seconds(same), 18);
+    assert_int_equal(nodecheck_milters(same, &with_postfix), 0);
+    assert_int_equal(with_postfix, 2);
+    nodecheck(other, model, ill);
+    show(ill);
+    assert_int_equal(refusals_count(ill), 3);
+    json_decref(same);
+    json_decref(other);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cib),       cmocka_unit_test(test_model),
+        cmocka_unit_test(test_kinds),     cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_fencing),   cmocka_unit_test(test_group_by_name),
+        cmocka_unit_test(test_rehearsal), cmocka_unit_test(test_rehearsal_sticky),
+        cmocka_unit_test(test_places),    cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_verified),  cmocka_unit_test(test_names),
+        cmocka_unit_test(test_words),     cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_nodecheck),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
