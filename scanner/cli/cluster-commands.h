@@ -10,5 +10,7 @@ int cluster_setup(struct cli *cli, int argc, char **argv);
 int cluster_remove(struct cli *cli, int argc, char **argv);
 int cluster_node(struct cli *cli, int argc, char **argv);
 int cluster_node_milter(struct cli *cli, int argc, char **argv);
+int cluster_drill(struct cli *cli, int argc, char **argv);
+int cluster_wait(struct cli *cli, int argc, char **argv);
 
 #endif
