@@ -171,19 +171,29 @@ step_home(struct drill_machine *m, const struct drill_seen *seen)
     if (arrived) {
         return enter(m, DRILL_AFTER, seen->now, ORDER_WAIT);
     }
-    if (seen->interrupts > 1 || seen->now - m->since >= m->plan.limit_us) {
+    if (seen->interrupts > 1) {
+        return clean(m, seen->now);
+    }
+    if (seen->now - m->since >= m->plan.limit_us) {
         m->troubles |= TROUBLE_HOME;
         return clean(m, seen->now);
     }
     return ORDER_WAIT;
 }
 
+/* A move that was turned round half way looks like an arrival until the cluster catches up. */
 static enum drill_order
 step_after(struct drill_machine *m, const struct drill_seen *seen)
 {
     if (seen->interrupts > 0) {
         m->troubles |= TROUBLE_INTERRUPTED;
+    }
+    if (seen->interrupts > 1) {
         return clean(m, seen->now);
+    }
+    if (g_strcmp0(seen->group, m->plan.from) != 0) {
+        m->home.arrived = 0;
+        return enter(m, DRILL_HOME, seen->now, ORDER_WAIT);
     }
     return seen->now - m->since < m->plan.rest_us ? ORDER_WAIT : clean(m, seen->now);
 }

@@ -160,7 +160,7 @@ leg_row(const struct leg_view *view)
     g_ptr_array_add(row, after(view->leg->ordered, view->leg->promoted));
     g_ptr_array_add(row, after(view->leg->ordered, view->leg->moved));
     g_ptr_array_add(row, outage_text(view));
-    g_ptr_array_add(row, after(view->leg->ordered, view->outage.first_good));
+    g_ptr_array_add(row, after(view->leg->ordered, view->outage.accepted_at));
     g_ptr_array_add(row, g_strdup_printf("%u", ends[PROBE_LATER]));
     g_ptr_array_add(row, g_strdup_printf("%u", ends[PROBE_NO_CONTACT] + ends[PROBE_BROKEN]));
     g_ptr_array_add(row, g_strdup_printf("%u", ends[PROBE_UNCERTAIN]));
@@ -210,7 +210,8 @@ drill_report_print(const struct drill_report *r, FILE *out)
     }
     if (*problems == NULL) {
         g_autofree char *word = terminal_colour(COLOUR_GOOD, "All is well:");
-        fprintf(out, "%s %s fails over within %.1f s\n", word, r->group, r->max_outage);
+        fprintf(out, "%s mail was refused for %.1f s at most (limit %.1f s)\n", word,
+                MAX(n > 0 ? views[0].seconds : 0, n > 1 ? views[1].seconds : 0), r->max_outage);
     }
 }
 
@@ -230,13 +231,11 @@ leg_json(const struct drill_report *r, const struct leg_view *view)
         json_object_set_new(ends, probe_end_name((enum probe_end)i),
                             json_integer(view->outage.ends[i]));
     }
-    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "from",
-                     view->from, "to", view->to, "ordered", moment_json(r, leg->ordered),
-                     "promoted", moment_json(r, leg->promoted), "group_moved",
-                     moment_json(r, leg->moved), "refused_from",
-                     moment_json(r, view->outage.refused_at), "accepted_from",
-                     moment_json(r, view->outage.accepted_at), "first_accepted",
-                     moment_json(r, view->outage.first_good), "outage_seconds",
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:o}", "from", view->from,
+                     "to", view->to, "ordered", moment_json(r, leg->ordered), "promoted",
+                     moment_json(r, leg->promoted), "group_moved", moment_json(r, leg->moved),
+                     "refused_from", moment_json(r, view->outage.refused_at), "accepted",
+                     moment_json(r, view->outage.accepted_at), "outage_seconds",
                      view->seconds < 0 ? json_null() : json_real(view->seconds), "attempts",
                      (int)view->outage.tries, "good", (int)view->outage.good, "not_good", ends);
 }

@@ -101,16 +101,16 @@ count_ends(const struct probe_log *log, gint64 from, gint64 until, struct probe_
     }
 }
 
+/* When the first good answer came after MOMENT; 0 = none came. */
 static gint64
-first_good_after(const struct probe_log *log, gint64 moment, gint64 until, gboolean ended)
+first_good_after(const struct probe_log *log, gint64 moment)
 {
     gint64 first = 0;
     for (guint i = 0; i < log->tries->len; i++) {
         const struct probe_try *try = try_at(log, i);
-        gint64 when = ended ? try->ended : try->begun;
-        if (is_within(try, moment, until) && probe_try_is_good(log, try) &&
-            (first == 0 || when < first)) {
-            first = when;
+        if (try->ended > moment && probe_try_is_good(log, try) &&
+            (first == 0 || try->ended < first)) {
+            first = try->ended;
         }
     }
     return first;
@@ -123,8 +123,7 @@ probe_log_outage(const struct probe_log *log, gint64 from, gint64 until,
     memset(outage_r, 0, sizeof *outage_r);
     count_ends(log, from, until, outage_r);
     if (outage_r->refused_at != 0) {
-        outage_r->accepted_at = first_good_after(log, outage_r->accepted_at, G_MAXINT64, FALSE);
-        outage_r->first_good = first_good_after(log, outage_r->refused_at, G_MAXINT64, TRUE);
+        outage_r->accepted_at = first_good_after(log, outage_r->accepted_at);
     }
 }
 

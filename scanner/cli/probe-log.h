@@ -48,8 +48,8 @@ struct probe_outage {
     unsigned ends[PROBE_ENDS]; /* of those that were not good; the others are in GOOD */
     unsigned good;
     gint64 refused_at;  /* the first that was not good began then; 0 = all were good */
-    gint64 accepted_at; /* the first good one that began after the last that was not; 0 = none */
-    gint64 first_good;  /* ended then: the first good one that began after the first refused one */
+    gint64 accepted_at; /* the first good answer after the last that was not good had begun; 0 =
+                           none */
 };
 
 void probe_log_outage(const struct probe_log *log, gint64 from, gint64 until,
