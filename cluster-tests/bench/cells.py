@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One measurement: mail flows, something fails, and it is seen for how long mail is refused."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+
+from lablib import account, cluster, faults, mail
+from lablib.base import LabError, poll, wait_for
+from lablib.node import Node
+
+MAILLOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "mailload")
+# An attempt every 1/RATE s tells when mail is accepted again; retries are slow, so that a long
+# outage does not end in a storm of them.
+RATE, RETRY, WORKERS = 10, 2, 200
+FLOWING = 20                        # mails before the fault, and after it
+DRAIN = 240
+
+
+class Flow:
+    """A running mailload and its log."""
+
+    def __init__(self, lab, log, seed, infected):
+        self.log = log
+        self.process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM"] + lab.client_command([
+                MAILLOAD, "--rate", str(RATE), "--retry", str(RETRY), "--workers", str(WORKERS),
+                "--duration", "1800", "--drain", str(DRAIN), "--seed", str(seed),
+                "--infected-share", str(infected), "--log", log]),
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def attempts(self):
+        return [e for e in account.entries(self.log) if "took" in e]
+
+    def served(self):
+        """Moments at which a verdict was given: a clean mail taken or an infected one refused."""
+        return sorted(e["time"] + e["took"] for e in self.attempts() if is_served(e))
+
+    def flows(self, since, limit=600):
+        poll(lambda: os.path.exists(self.log), 30)
+        wait_for(f"{FLOWING} mails are served",
+                 lambda: sum(t > since for t in self.served()) >= FLOWING, limit, 0.2)
+
+    def finish(self):
+        self.process.send_signal(signal.SIGUSR1)
+        self.process.wait(DRAIN + 60)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def is_served(entry):
+    infected = entry["kind"].startswith("infected")
+    return entry["stage"] == "end" and (entry.get("code") == 250 or
+                                        (infected and entry.get("code", 0) >= 500))
+
+
+@contextlib.contextmanager
+def flow(lab, log, seed, infected):
+    if os.path.exists(log):
+        os.unlink(log)
+    running = Flow(lab, log, seed, infected)
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def outage(attempts, begun, until):
+    """What a fault at `begun` has cost by `until`: seconds from the fault to the first served mail.
+
+    The outage is the longest time without a served mail; 0.0 when nobody noticed: all attempts in
+    the window were served.
+    """
+    window = [a for a in attempts if begun <= a["time"] <= until]
+    bad = [a for a in window if not is_served(a)]
+    if not bad:
+        return {"first_accepted": 0.0, "refused": 0, "connection": 0, "temporary": 0,
+                "mails_delayed": 0}
+    times = sorted(t for t in (a["time"] + a["took"] for a in attempts if is_served(a))
+                   if begun < t <= until)
+    last_bad = max(a["time"] for a in bad)
+    gaps = [(b - a, b) for a, b in zip([begun, *times], times)]
+    end = max(gaps)[1] if gaps else until
+    # Service that came and went: the end of the last refusal counts, not of the longest silence.
+    if last_bad > end:
+        end = next((t for t in times if t > last_bad), until)
+    return {"first_accepted": round(end - begun, 3), "refused": len(bad),
+            "connection": sum("error" in a for a in bad),
+            "temporary": sum(400 <= a.get("code", 0) < 500 for a in bad),
+            "mails_delayed": len({a["id"] for a in bad})}
+
+
+def promoted_after(lab, begun):
+    """Seconds to the first promotion after `begun`, by the journals; None: there was none."""
+    moments = []
+    for node in [Node(lab, name) for name in lab.nodes]:
+        if node.power() != "on":
+            continue
+        said = node.run("journalctl", "-q", "-u", "pacemaker", "-o", "json",
+                        f"--since=@{int(begun)}", "-g",
+                        "Result of promote operation for postern on .*: (0 \\(ok\\)|ok)",
+                        check=False).stdout
+        moments += [int(json.loads(line)["__REALTIME_TIMESTAMP"]) / 1e6
+                    for line in said.splitlines() if line.startswith("{")]
+    later = [m for m in moments if m > begun]
+    return round(min(later) - begun, 3) if later else None
+
+
+# Faults: what is done, and how the cluster comes back to where it was
+
+def standby(setup, node):
+    begun = time.time()
+    Node(setup.lab, cluster.view(setup.lab).asked).run(
+        "crm_attribute", "--node", node.name, "--name", "standby", "--update", "on")
+    return begun
+
+
+def plug(setup, node):
+    return faults.inject(setup.lab, "plug", node.name)[1]
+
+
+def death(setup, node):
+    begun = time.time()
+    setup.kill(node)
+    return begun
+
+
+FAULTS = {"standby": standby, "plug": plug, "death": death}
+
+
+def come_back(setup):
+    """Everything as before the fault, with the group wherever it is now."""
+    lab = setup.lab
+    cluster.wait_online(lab, 300)
+    asked = cluster.view(lab).asked
+    for name in cluster.view(lab).standby():
+        Node(lab, asked).run("crm_attribute", "--node", name, "--name", "standby", "--delete")
+    cluster.wait_idle(lab, 600)
+    setup.ready()
+    Node(lab, asked).run("crm_resource", "--cleanup", timeout=120)
+    cluster.wait_group(lab, 600)
+    cluster.wait_idle(lab, 600)
+
+
+def forget_mail(lab):
+    """The next account begins with empty boxes; the disk of the lab is small."""
+    node = Node(lab, cluster.active(lab))
+    node.run("sh", "-c", f"find {mail.MAILDIR}/inbox -type f -delete; "
+             "rm -rf /srv/mail/postern/quarantine/*.eml; true", timeout=120)
+
+
+def measure(setup, fault, log, seed):
+    """One cell of the table, as a dictionary. Whatever is wrong with the account is in it."""
+    lab = setup.lab
+    began = time.time()
+    with flow(lab, log, seed, 0.2 if setup.scans else 0) as running:
+        running.flows(began)
+        node = Node(lab, cluster.active(lab))
+        begun = FAULTS[fault](setup, node)
+        running.flows(begun + 0.5)
+        settle(setup, running, begun)
+        until = time.time()
+        come_back(setup)
+        running.flows(time.time())
+        running.finish()
+        attempts = running.attempts()
+    result = outage(attempts, begun, until)
+    if setup.name == "postern":
+        result["promoted"] = promoted_after(lab, begun)
+    result.update(audit(lab, log), served_from=node.name, attempts=len(attempts),
+                  seconds=round(time.time() - began))
+    forget_mail(lab)
+    return result
+
+
+def settle(setup, running, begun):
+    """The end of the outage: mail has flowed for a while, and no mail was refused since."""
+    def quiet():
+        attempts = running.attempts()
+        now = time.time()
+        bad = max((a["time"] + a["took"] for a in attempts
+                   if a["time"] >= begun and not is_served(a)), default=begun)
+        good = [t for t in (a["time"] + a["took"] for a in attempts if is_served(a)) if t > bad]
+        return now - bad > 3 and len(good) >= FLOWING
+    wait_for(f"mail flows again with {setup.title}", quiet, 600, 0.3)
+
+
+def audit(lab, log):
+    rows, _ = account.account(lab, log, 60)
+    wrong = {name: len(rows[name]) for name, is_wrong, _ in account.ROWS
+             if is_wrong and rows[name]}
+    return {"mails": len(rows["sent"]), "account": account.good(rows)
+            and not rows["still with the sender"] and not rows["in queue"],
+            "wrong": wrong, "still_with_sender": len(rows["still with the sender"])}
+
+
+__all__ = ["FAULTS", "LabError", "measure"]
