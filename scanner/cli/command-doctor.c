@@ -21,8 +21,8 @@ static const struct {
     [DOCTOR_PROBLEM] = {"problem", COLOUR_BAD},
 };
 
-static void
-finding_free(void *p)
+void
+doctor_finding_free(void *p)
 {
     struct finding *finding = p;
     g_free(finding->where);
@@ -189,7 +189,7 @@ cli_doctor(struct cli *cli, int argc, char **argv)
     doctor.settings = cli_settings(cli);
     doctor.postfix_config = postfix_config;
     doctor.milters = milters;
-    doctor.findings = g_ptr_array_new_with_free_func(finding_free);
+    doctor.findings = g_ptr_array_new_with_free_func(doctor_finding_free);
     g_autofree char *engine = g_build_filename(doctor.settings->engine_dir, "engine.sock", NULL);
     doctor.posternd = ask_status("posternd", doctor.settings->control_socket, &no_posternd);
     doctor.engine = ask_status("postern-engine", engine, &no_engine);

@@ -90,6 +90,13 @@ check_quorum(const struct cib *cib)
     }
 }
 
+static gboolean
+is_infinite(const char *score)
+{
+    static const char *const words[] = {"INFINITY", "+INFINITY", "infinity", "1000000", NULL};
+    return g_strv_contains(words, score);
+}
+
 static void
 check_colocation(const struct cib *cib)
 {
@@ -102,7 +109,12 @@ check_colocation(const struct cib *cib)
                                 "//rsc_colocation/resource_set[@role='Promoted' or @role='Master']"
                                 "[resource_ref/@id='%s']/@id",
                                 cib->clone);
-    if (id == NULL && set == NULL) {
+    g_autofree char *score = find(cib, "//rsc_colocation[@id='%s']/@score", id == NULL ? "" : id);
+    if (score != NULL && !is_infinite(score)) {
+        doctor_add(cib->doctor, DOCTOR_PROBLEM, "cluster.colocation", id, "set it to INFINITY",
+                   "its score is %s: a move can leave mail on another node than the scanner",
+                   score);
+    } else if (id == NULL && set == NULL) {
         doctor_add(cib->doctor, DOCTOR_PROBLEM, "cluster.colocation", cib->clone,
                    "colocate the mail group with its Promoted role, see ocf_postern_scanner(7)",
                    "no colocation names its promoted instance: mail can be on another node than "
@@ -110,6 +122,24 @@ check_colocation(const struct cib *cib)
     } else {
         doctor_add(cib->doctor, DOCTOR_OK, "cluster.colocation", id != NULL ? id : set, NULL,
                    "the mail is where the promoted instance is");
+    }
+}
+
+/* The scanner serves from state_dir, so its file system has to be there first. */
+static void
+check_mount_order(const struct cib *cib)
+{
+    g_autofree char *id = find(cib,
+                               "//rsc_order[@then='%s'][@then-action='promote']/@id"
+                               " | //rsc_order/resource_set[@action='promote']"
+                               "[resource_ref/@id='%s']/@id",
+                               cib->clone, cib->clone);
+    if (id == NULL) {
+        doctor_add(cib->doctor, DOCTOR_PROBLEM, "cluster.order", cib->clone,
+                   "add the order of the file system's start before its promotion, see "
+                   "ocf_postern_scanner(7)",
+                   "nothing is ordered before its promotion: it can be promoted before the file "
+                   "system of state_dir is mounted, which fails");
     }
 }
 
@@ -124,7 +154,13 @@ check_order(const struct cib *cib)
         doctor_add(cib->doctor, DOCTOR_WARNING, "cluster.order", id, "set kind=Optional",
                    "%s: each recovery of the scanner in place restarts the mail server too",
                    kind == NULL ? "Mandatory" : kind);
-    } else if (id != NULL) {
+    } else if (id == NULL) {
+        doctor_add(cib->doctor, DOCTOR_WARNING, "cluster.order", cib->clone,
+                   "add the order of its promotion before the mail server's start, kind=Optional, "
+                   "see ocf_postern_scanner(7)",
+                   "no order names its promotion first: in a failover the mail server starts "
+                   "before the scanner, and mail gets 451 meanwhile");
+    } else {
         doctor_add(cib->doctor, DOCTOR_OK, "cluster.order", id, NULL,
                    "the mail server does not restart with the scanner");
     }
@@ -186,29 +222,46 @@ check_monitor(const struct cib *cib)
     }
 }
 
+/* What a check needs to be there. */
+enum needs { NEEDS_CLUSTER, NEEDS_SCANNER, NEEDS_ROLES };
+
 static const struct {
-    gboolean for_scanner; /* only when the cluster has one */
+    enum needs needs;
     void (*check)(const struct cib *cib);
 } checks[] = {
-    {FALSE, check_fencing},   {FALSE, check_quorum},  {TRUE, check_colocation}, {TRUE, check_order},
-    {TRUE, check_stickiness}, {TRUE, check_failures}, {TRUE, check_monitor},
+    {NEEDS_CLUSTER, check_fencing},  {NEEDS_CLUSTER, check_quorum},
+    {NEEDS_ROLES, check_colocation}, {NEEDS_ROLES, check_mount_order},
+    {NEEDS_ROLES, check_order},      {NEEDS_SCANNER, check_stickiness},
+    {NEEDS_SCANNER, check_failures}, {NEEDS_ROLES, check_monitor},
 };
+
+/* The clone that serves; an anonymous one with part=engine beside a primitive does not. */
+static enum needs
+find_scanner(struct cib *cib)
+{
+    cib->clone = find(cib, SCANNER "/ancestor::master/@id | " SCANNER
+                                   "/ancestor::clone[meta_attributes/nvpair[@name='promotable']"
+                                   "[@value='true' or @value='1' or @value='yes' or @value='on']]"
+                                   "/@id");
+    if (cib->clone != NULL) {
+        return NEEDS_ROLES;
+    }
+    cib->clone = find(cib, SCANNER "[not(ancestor::clone)]/@id | " SCANNER "/ancestor::clone/@id");
+    return cib->clone != NULL ? NEEDS_SCANNER : NEEDS_CLUSTER;
+}
 
 static void
 check_document(struct doctor *doctor, xmlDoc *document)
 {
     struct cib cib = {.doctor = doctor, .context = xmlXPathNewContext(document)};
-    cib.clone = find(&cib, SCANNER "/ancestor::clone/@id | " SCANNER "/ancestor::master/@id");
-    if (cib.clone == NULL) {
-        cib.clone = find(&cib, SCANNER "/@id");
-    }
+    enum needs there = find_scanner(&cib);
     if (cib.clone == NULL) {
         doctor_add(doctor, DOCTOR_WARNING, "cluster.resource", "resources",
                    "see EXAMPLES in ocf_postern_scanner(7)",
                    "the cluster has no resource ocf:postern:scanner");
     }
     for (size_t i = 0; i < G_N_ELEMENTS(checks); i++) {
-        if (!checks[i].for_scanner || cib.clone != NULL) {
+        if (checks[i].needs <= there) {
             checks[i].check(&cib);
         }
     }

@@ -28,6 +28,8 @@ struct finding {
     char *todo;     /* what to do; NULL = nothing */
 };
 
+void doctor_finding_free(void *finding);
+
 struct doctor {
     const struct settings *settings;
     const char *postfix_config; /* NULL = every instance of this host */

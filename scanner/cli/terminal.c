@@ -77,13 +77,30 @@ table_add(struct table *table, char **row)
     g_ptr_array_add(table->rows, row);
 }
 
+/* Columns that TEXT takes: colours take none. */
+static glong
+shown_width(const char *text)
+{
+    glong width = 0;
+    while (*text != '\0') {
+        size_t plain = strcspn(text, "\033");
+        width += g_utf8_strlen(text, (gssize)plain);
+        text += plain;
+        if (*text != '\0') {
+            text += strcspn(text, "m");
+            text += *text == 'm' ? 1 : 0;
+        }
+    }
+    return width;
+}
+
 static glong
 width_of(const struct table *table, guint column)
 {
-    glong width = g_utf8_strlen(table->titles[column], -1);
+    glong width = shown_width(table->titles[column]);
     for (guint i = 0; i < table->rows->len; i++) {
         char **row = g_ptr_array_index(table->rows, i);
-        width = MAX(width, g_utf8_strlen(row[column], -1));
+        width = MAX(width, shown_width(row[column]));
     }
     return width;
 }
@@ -93,7 +110,7 @@ row_print(const struct table *table, const char *const row[], const glong widths
 {
     for (guint column = 0; column < table->columns; column++) {
         gboolean last = column + 1 == table->columns;
-        glong pad = last ? 0 : widths[column] - g_utf8_strlen(row[column], -1) + 2;
+        glong pad = last ? 0 : widths[column] - shown_width(row[column]) + 2;
         fprintf(out, "%s%*s%s", row[column], (int)pad, "", last ? "\n" : "");
     }
 }

@@ -24,7 +24,7 @@ struct table;
 
 /* A table with these columns (NULL-terminated; kept). */
 struct table *table_new(const char *const titles[]);
-/* Adds a row: as many texts as columns, all taken over. They must be escaped. */
+/* Adds a row: as many texts as columns, all taken over. They must be escaped; colours are fine. */
 void table_add(struct table *table, char **row);
 /* Prints it in columns as wide as their content, and frees it. */
 void table_print(struct table *table, FILE *out);

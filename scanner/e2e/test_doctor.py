@@ -377,7 +377,8 @@ CIB = """<cib validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoc
 <rsc_colocation id="c" rsc="mail" with-rsc="scanner-clone" with-rsc-role="Promoted"
  score="INFINITY"/>
 <rsc_order id="o1" first="scanner-clone" first-action="promote" then="postfix" then-action="start"
- kind="Optional"/></constraints>
+ kind="Optional"/>
+<rsc_order id="o2" first="fs" then="scanner-clone" then-action="promote"/></constraints>
 <rsc_defaults><meta_attributes id="d"><nvpair id="d-s" name="resource-stickiness" value="1"/>
 </meta_attributes></rsc_defaults></configuration><status/></cib>
 """
@@ -390,6 +391,10 @@ CIB_CASES = {
     "maintenance": ('<nvpair id="p-s"', '<nvpair id="q" name="maintenance-mode" value="true"/>'
                     '<nvpair id="p-s"', "warning", "cluster.maintenance"),
     "colocation": ('with-rsc-role="Promoted"', "", "problem", "cluster.colocation"),
+    "finite": (' score="INFINITY"/>', ' score="10000"/>', "problem", "cluster.colocation"),
+    "no order": ('first-action="promote"', 'first-action="start"', "warning", "cluster.order"),
+    "no mount order": ('then-action="promote"', 'then-action="start"', "problem",
+                       "cluster.order"),
     "order": ('kind="Optional"', 'kind="Mandatory"', "warning", "cluster.order"),
     "stickiness": ('"resource-stickiness" value="1"', '"resource-stickiness" value="INFINITY"',
                    "problem", "cluster.stickiness"),
