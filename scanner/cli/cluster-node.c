@@ -26,6 +26,8 @@ cluster_node(struct cli *cli, int argc, char **argv)
 {
     static const struct cli_command commands[] = {
         {"report", "What this node has and does, as JSON", report},
+        {"config", "stage, commit, rollback, finish: this node's side of push-config",
+         cluster_node_config},
         {"milter", "enable, disable, check: Postern in this node's Postfix", cluster_node_milter},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);

@@ -203,8 +203,9 @@ ask_cluster(json_t *page)
                                           XML_PARSE_NONET | XML_PARSE_NOERROR |
                                               XML_PARSE_NOWARNING | XML_PARSE_NOBLANKS);
     if (doc == NULL) {
-        json_object_set_new(page, "cluster_error",
-                            json_string(error == NULL ? "crm_mon did not print XML" : error));
+        json_object_set_new(
+            page, "cluster_error",
+            json_string(error == NULL ? "crm_mon did not print XML" : "does Pacemaker run here?"));
         return;
     }
     take_view(page, doc);

@@ -6,10 +6,11 @@ static const struct cli_command commands[] = {
     {"setup", "Put the scanner into the running mail group", cluster_setup},
     {"remove", "Take the scanner out of the mail group", cluster_remove},
     {"status", "All nodes on one page: who serves, who could, what differs", cluster_status},
-    {"node", "What the others run on each node: report, milter", cluster_node},
     {"drill", "Fail over for real, with probe mails, and tell how long mail was refused",
      cluster_drill},
     {"wait", "Wait until nodes are ready", cluster_wait},
+    {"push-config", "Put this node's configuration on all nodes", cluster_push_config},
+    {"node", "What the others run on each node: report, milter, config", cluster_node},
 };
 
 int
