@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mta.h"
 #include "reach.h"
 
 /* posternd says PROGRESS every 10 s, which starts Postfix's timer anew. */
@@ -64,23 +65,6 @@ is_mounted_name(const struct milter_chain *chain, const char *path, const char *
     return strcmp(path, there) == 0;
 }
 
-gboolean
-milter_same_inet(const char *mta, const char *ours)
-{
-    static const char *const local[] = {"127.0.0.1", "localhost", "[::1]", "::1",
-                                        "0.0.0.0",   "[::]",      "::",    NULL};
-    const char *a = strrchr(mta, ':');
-    const char *b = strrchr(ours, ':');
-    if (!g_str_has_prefix(mta, "inet:") || a == mta + 4 || strcmp(a, b) != 0) {
-        return FALSE;
-    }
-    g_autofree char *host = g_strndup(mta + 5, (gsize)(a - mta - 5));
-    g_autofree char *listen = g_strndup(ours + 5, (gsize)(b - ours - 5));
-    return g_ascii_strcasecmp(host, listen) == 0 ||
-           (g_strv_contains(local, host) && g_strv_contains(local, listen)) ||
-           g_strv_contains(local + 4, listen);
-}
-
 /* Both kinds of milter sockets: NULL-terminated, to be freed by g_free(); the texts are borrowed.
  */
 static char **
@@ -107,7 +91,7 @@ is_ours(const struct doctor *doctor, const struct milter_chain *chain, const cha
     g_autofree char **sockets = sockets_of(doctor->settings);
     for (char **listen = sockets; *listen != NULL; listen++) {
         const char *socket = *listen + strlen("unix:");
-        if (path == NULL ? g_str_has_prefix(*listen, "inet:") && milter_same_inet(address, *listen)
+        if (path == NULL ? g_str_has_prefix(*listen, "inet:") && mta_same_inet(address, *listen)
                          : is_unix(*listen) &&
                                (same_file(path, socket) || is_mounted_name(chain, path, socket))) {
             return TRUE;
@@ -258,30 +242,6 @@ check_short_timeouts(struct doctor *doctor, const struct milter_chain *chain)
     }
 }
 
-const char *
-milter_signer(const char *address)
-{
-    static const char *const signers[][2] = {
-        {"opendkim", "OpenDKIM"}, {"openarc", "OpenARC"},    {"dkimpy", "dkimpy-milter"},
-        {"rspamd", "rspamd"},     {"dkim", "a DKIM milter"},
-    };
-    static const char *const ports[][2] = {{":8891", "OpenDKIM"},
-                                           {":8892", "dkimpy-milter"},
-                                           {":8893", "OpenARC"},
-                                           {":11332", "rspamd"}};
-    for (size_t i = 0; i < G_N_ELEMENTS(signers); i++) {
-        if (is_unix(address) && strstr(address, signers[i][0]) != NULL) {
-            return signers[i][1];
-        }
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(ports); i++) {
-        if (g_str_has_suffix(address, ports[i][0])) {
-            return ports[i][1];
-        }
-    }
-    return NULL;
-}
-
 static void
 check_order(struct doctor *doctor, const struct milter_chain *chain)
 {
@@ -289,7 +249,7 @@ check_order(struct doctor *doctor, const struct milter_chain *chain)
     (void)option_get(chain, "", chain->parameter, &where);
     for (guint i = 0; i < chain->milters->len; i++) {
         const struct postfix_milter *other = g_ptr_array_index(chain->milters, i);
-        const char *signer = i == chain->position ? NULL : milter_signer(other->address);
+        const char *signer = i == chain->position ? NULL : mta_signer(other->address);
         if (signer != NULL && i < chain->position) {
             doctor_add(
                 doctor, DOCTOR_WARNING, "postfix.order", where,

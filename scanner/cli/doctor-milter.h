@@ -26,11 +26,4 @@ void milter_chain_clear(struct milter_chain *chain);
  * socket can be reached. Ours is not NULL. */
 void milter_chain_check(struct doctor *doctor, const struct milter_chain *chain);
 
-/* "inet:HOST:PORT" as the MTA has it and as we listen there: hosts that name this machine's
- * loopback, or all its addresses, are one. */
-gboolean milter_same_inet(const char *mta, const char *ours);
-
-/* The name of a milter that signs, by what its address looks like (Debian's presets); or NULL. */
-const char *milter_signer(const char *address);
-
 #endif

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "doctor-milter.h"
-
 #define BLANKS ", \t\n"
 
 static gboolean
@@ -57,6 +55,47 @@ is_unix(const char *address)
     return g_str_has_prefix(address, "unix:") || g_str_has_prefix(address, "local:");
 }
 
+gboolean
+mta_same_inet(const char *mta, const char *ours)
+{
+    static const char *const local[] = {"127.0.0.1", "localhost", "[::1]", "::1",
+                                        "0.0.0.0",   "[::]",      "::",    NULL};
+    const char *a = strrchr(mta, ':');
+    const char *b = strrchr(ours, ':');
+    if (!g_str_has_prefix(mta, "inet:") || a == mta + 4 || strcmp(a, b) != 0) {
+        return FALSE;
+    }
+    g_autofree char *host = g_strndup(mta + 5, (gsize)(a - mta - 5));
+    g_autofree char *listen = g_strndup(ours + 5, (gsize)(b - ours - 5));
+    return g_ascii_strcasecmp(host, listen) == 0 ||
+           (g_strv_contains(local, host) && g_strv_contains(local, listen)) ||
+           g_strv_contains(local + 4, listen);
+}
+
+const char *
+mta_signer(const char *address)
+{
+    static const char *const signers[][2] = {
+        {"opendkim", "OpenDKIM"}, {"openarc", "OpenARC"},    {"dkimpy", "dkimpy-milter"},
+        {"rspamd", "rspamd"},     {"dkim", "a DKIM milter"},
+    };
+    static const char *const ports[][2] = {{":8891", "OpenDKIM"},
+                                           {":8892", "dkimpy-milter"},
+                                           {":8893", "OpenARC"},
+                                           {":11332", "rspamd"}};
+    for (size_t i = 0; i < G_N_ELEMENTS(signers); i++) {
+        if (is_unix(address) && strstr(address, signers[i][0]) != NULL) {
+            return signers[i][1];
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(ports); i++) {
+        if (g_str_has_suffix(address, ports[i][0])) {
+            return ports[i][1];
+        }
+    }
+    return NULL;
+}
+
 /* The names that one socket has: outside, below the queue with and without a change of root. */
 static gboolean
 names_socket(const struct postfix *postfix, const char *path, const char *socket)
@@ -78,7 +117,7 @@ mta_is_ours(const struct postfix *postfix, const char *address, char *const *lis
         gboolean same =
             is_unix(*listen)
                 ? is_unix(address) && names_socket(postfix, path + 1, *listen + strlen("unix:"))
-                : milter_same_inet(address, *listen);
+                : mta_same_inet(address, *listen);
         if (same) {
             return TRUE;
         }
@@ -207,7 +246,7 @@ mta_list_add(const char *list, const char *entry)
     while (*at != '\0') {
         size_t length = entry_length(at);
         g_autofree char *address = entry_address(at, length);
-        if (address != NULL && milter_signer(address) != NULL) {
+        if (address != NULL && mta_signer(address) != NULL) {
             return g_strdup_printf("%.*s%s, %s", (int)(at - list), list, entry, at);
         }
         at += length + strspn(at + length, BLANKS);

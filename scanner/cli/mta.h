@@ -33,6 +33,13 @@ enum mta_state mta_state(const struct postfix *postfix, char *const *listen);
 /* "off", "partly", "enabled" */
 const char *mta_state_word(enum mta_state state);
 
+/* "inet:HOST:PORT" as the MTA has it and as we listen there: hosts that name this machine's
+ * loopback, or all its addresses, are one. */
+gboolean mta_same_inet(const char *mta, const char *ours);
+
+/* The name of a milter that signs, by what its address looks like (Debian's presets); or NULL. */
+const char *mta_signer(const char *address);
+
 /* ADDRESS of a list of milters is one of LISTEN. */
 gboolean mta_is_ours(const struct postfix *postfix, const char *address, char *const *listen);
 /* One of the expanded LIST is. */
