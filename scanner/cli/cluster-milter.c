@@ -505,7 +505,8 @@ all(struct milter *milter, char *const *named, int n, task_action *action)
         return cli_fail("the Postfix of this node cannot be looked at: %s", error);
     }
     for (guint i = 0; i < dirs->len; i++) {
-        worst = MAX(worst, one(milter, g_ptr_array_index(dirs, i), action));
+        int rc = one(milter, g_ptr_array_index(dirs, i), action);
+        worst = MAX(worst, rc);
     }
     if (milter->cli->json) {
         json_dumpf(milter->results, stdout, JSON_INDENT(2));
