@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <sqlite3.h>
 
+#include "format.h"
 #include "release.h"
 #include "retention.h"
 #include "test-fixture.h"
@@ -309,7 +310,8 @@ test_order(void **data)
     struct fixture *f = *data;
     calls = g_string_new(NULL);
     struct state *state = fixture_open(f);
-    assert_true(g_str_has_suffix(calls->str, "CfCC")); /* epoch, lease, recovery, record */
+    assert_true(
+        g_str_has_suffix(calls->str, "CffrfCC")); /* epoch, lease, format, recovery, record */
     g_string_truncate(calls, 0);
     assert_int_equal(fixture_store(state, "one", "Q1"), 0);
     assert_true(*calls->str == 's');
@@ -318,6 +320,44 @@ test_order(void **data)
     state_close(state);
     assert_string_equal(calls->str, "f"); /* the lease */
     g_string_free(g_steal_pointer(&calls), TRUE);
+}
+
+/* The raise of the format: either whole, and what was kept is there. */
+static void
+test_every_moment_of_a_raise(void **data)
+{
+    (void)data;
+    int seen[2] = {0, 0};
+    gboolean done = FALSE;
+    for (int n = 1; !done; n++) {
+        void *fresh = NULL;
+        int status = 0;
+        assert_true(n < MAX_STEPS);
+        fixture_setup(&fresh);
+        struct fixture *f = fresh;
+        f->fresh = FORMAT_OLDEST;
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            struct state *state = fixture_open(f);
+            (void)fixture_store(state, "one", "Q1");
+            steps_left = n;
+            _exit(state_raise(state, FORMAT_NEWEST, 0) == 0 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        done = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        assert_true(done || (WIFEXITED(status) && WEXITSTATUS(status) == CRASHED));
+        struct state *state = fixture_open(f);
+        int format = state_format(state);
+        assert_true(format == FORMAT_NEWEST || (!done && format == FORMAT_OLDEST));
+        seen[format == FORMAT_NEWEST]++;
+        assert_int_equal(fixture_attempts(state, "one"), 1);
+        assert_int_equal(state_raise(state, FORMAT_NEWEST, 0), 0);
+        assert_int_equal(state_format(state), FORMAT_NEWEST);
+        state_close(state);
+        fixture_teardown(&fresh);
+    }
+    assert_true(seen[0] >= 3 && seen[1] >= 5);
 }
 
 int
@@ -330,6 +370,7 @@ main(void)
         cmocka_unit_test(test_every_moment_of_deletion),
         cmocka_unit_test(test_every_moment_of_expiry),
         cmocka_unit_test(test_every_moment_of_release),
+        cmocka_unit_test(test_every_moment_of_a_raise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

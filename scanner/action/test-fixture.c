@@ -21,6 +21,7 @@ fixture_setup(void **data)
 {
     struct fixture *f = g_new0(struct fixture, 1);
     g_autofree char *error = NULL;
+    f->fresh = FORMAT_NEWEST;
     f->dir = g_dir_make_tmp("postern-state-XXXXXX", NULL);
     g_autofree char *conf = g_build_filename(f->dir, "postern.conf", NULL);
     g_autofree char *text = g_strdup_printf("state_dir = \"%s/state\"\n"
@@ -54,7 +55,7 @@ fixture_open(struct fixture *f)
 {
     struct state *state = NULL;
     g_autofree char *error = NULL;
-    int rc = state_open(f->settings, FORMAT_NEWEST, &state, &error);
+    int rc = state_open(f->settings, f->fresh, &state, &error);
     if (rc < 0) {
         fail_msg("state_open: %s", error);
     }
@@ -72,8 +73,9 @@ fixture_envelope(const char *sender, const char *one, const char *two)
 {
     struct envelope *envelope = envelope_new();
     envelope->sender = g_strdup(sender);
-    g_ptr_array_add(envelope->recipients, g_strdup(one));
-    g_ptr_array_add(envelope->recipients, g_strdup(two));
+    envelope->parameters = g_strdup(FIXTURE_MAIL);
+    envelope_add_recipient(envelope, g_strdup(one), g_strdup(FIXTURE_RCPT));
+    envelope_add_recipient(envelope, g_strdup(two), NULL);
     envelope->client_name = g_strdup("h.test");
     envelope->client_addr = g_strdup("192.0.2.1");
     return envelope;

@@ -19,6 +19,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(state_t, state_close)
 struct fixture {
     char *dir; /* state_dir is DIR/state */
     struct settings *settings;
+    int fresh; /* the format in which fixture_open() makes a state */
 };
 
 int fixture_setup(void **data);
@@ -27,6 +28,9 @@ int fixture_teardown(void **data);
 struct state *fixture_open(struct fixture *f);
 void fixture_close(struct state *state);
 
+/* With parameters: FIXTURE_MAIL, and of the first recipient FIXTURE_RCPT. */
+#define FIXTURE_MAIL "RET=HDRS ENVID=QQ1"
+#define FIXTURE_RCPT "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;to@x.test"
 struct envelope *fixture_envelope(const char *sender, const char *one, const char *two);
 /* Stores the message SUBJECT as infected; returns what quarantine_store() does. */
 int fixture_store(struct state *state, const char *subject, const char *queue_id);

@@ -238,15 +238,69 @@ test_cancel_while_connecting(void **data)
     rmdir(dir);
 }
 
+/* Parameters that a release says again, as far as the server understands them. */
+static void
+check_parameters(const char *ehlo, const char *parameters, const char *text,
+                 enum smtp_outcome expected, const char *heard)
+{
+    const char *const script[] = {"220 hi\r\n", ehlo, OK, OK, OK, "354 go\r\n", OK, NULL};
+    const char *const refused[] = {"220 hi\r\n", ehlo, NULL};
+    struct server s;
+    char *answer = NULL;
+    char one[] = "a@x.test", two[] = "b@x.test", asked[] = "NOTIFY=NEVER AUTH=x ORCPT=rfc822;a@x";
+    g_autoptr(GPtrArray) recipients = g_ptr_array_new();
+    g_autoptr(GPtrArray) all = g_ptr_array_new();
+    g_ptr_array_add(recipients, one);
+    g_ptr_array_add(recipients, two);
+    g_ptr_array_add(all, asked); /* shorter than RECIPIENTS */
+    int fd = memfd_create("message", MFD_CLOEXEC);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    server_start(&s, expected == SMTP_ACCEPTED ? script : refused);
+    const struct smtp_message message = {.socket = s.path,
+                                         .sender = "c@x.test",
+                                         .recipients = recipients,
+                                         .parameters = parameters,
+                                         .recipient_parameters = all,
+                                         .fd = fd,
+                                         .cancel = -1};
+    assert_int_equal(smtp_deliver(&message, &answer), expected);
+    g_thread_join(s.thread);
+    if (strstr(s.heard->str, heard) == NULL) {
+        fail_msg("'%s' was not heard in: %s", heard, s.heard->str);
+    }
+    g_free(answer);
+    close(fd);
+    server_clear(&s);
+}
+
+static void
+test_parameters(void **data)
+{
+    static const char all[] = "250-mx.test\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n";
+    static const char old[] = "250-mx.test\r\n250 8BITMIME\r\n";
+    static const char asked[] = "BODY=8BITMIME RET=HDRS ENVID=QQ+3D1";
+    (void)data;
+    check_parameters(all, asked, "x", SMTP_ACCEPTED,
+                     "MAIL FROM:<c@x.test> BODY=8BITMIME RET=HDRS ENVID=QQ+3D1\r\n"
+                     "RCPT TO:<a@x.test> NOTIFY=NEVER ORCPT=rfc822;a@x\r\n"
+                     "RCPT TO:<b@x.test>\r\n");
+    check_parameters(old, asked, "\xe4", SMTP_ACCEPTED,
+                     "MAIL FROM:<c@x.test> BODY=8BITMIME\r\nRCPT TO:<a@x.test>\r\n");
+    check_parameters(all, "SMTPUTF8", "\xe4", SMTP_ACCEPTED,
+                     "MAIL FROM:<c@x.test> BODY=8BITMIME SMTPUTF8\r\n");
+    check_parameters(old, "SMTPUTF8", "x", SMTP_REFUSED, "EHLO localhost\r\n");
+    /* A file that was tampered with says no command. */
+    check_parameters(all, "RET=FULL\r\nRCPT RET=HDRS ENVID=a=b SIZE=1", "x", SMTP_ACCEPTED,
+                     "MAIL FROM:<c@x.test> RET=HDRS\r\nRCPT TO:<a@x.test>");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_broken_servers),
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_cancel_while_connecting),
+        cmocka_unit_test(test_accepted),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_broken_servers), cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_parameters),     cmocka_unit_test(test_cancel_while_connecting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ setup(void **data)
     fixture_setup(&fixture);
     b->fixture = fixture;
     assert_true(sd_event_new(&b->event) >= 0);
-    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b, &b->storage, &error),
+    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b,
+                                 &b->storage, &error),
                      0);
     *data = b;
     return 0;

@@ -38,7 +38,8 @@ static void
 bench_open(struct bench *b)
 {
     char *error = NULL;
-    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b, &b->storage, &error),
+    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b,
+                                 &b->storage, &error),
                      0);
     b->strikes = strikes_new(b->fixture->settings, b->storage);
 }

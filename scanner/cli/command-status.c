@@ -151,6 +151,20 @@ print_state_dir(const json_t *p)
          ask_number(p, "epoch"));
 }
 
+/* An older posternd has none. */
+static void
+print_format(const json_t *p)
+{
+    gint64 format = ask_number(p, "state_format");
+    gint64 newest = json_integer_value(json_array_get(json_object_get(p, "state_formats"), 1));
+    if (format > 0 && format < newest) {
+        line("",
+             "state format %" G_GINT64_FORMAT ", %" G_GINT64_FORMAT
+             " available: postern cluster finish-upgrade",
+             format, newest);
+    }
+}
+
 static void
 print_spool(const json_t *spool)
 {
@@ -195,7 +209,12 @@ print_posternd(const json_t *p)
         terminal_colour(ready ? COLOUR_GOOD : COLOUR_DOUBT,
                         ready ? "serving" : "answering 451 (no verdict can be given)");
     line("Service", "%s, version %s, since %s", word, version, since);
+    if (!ready && ask_text(pool, "engine_error") != NULL) {
+        g_autofree char *why = text_escape(ask_text(pool, "engine_error"), 500);
+        line("", "the engine: %s", why);
+    }
     print_state_dir(p);
+    print_format(p);
     print_spool(json_object_get(p, "spool"));
     line("Queue",
          "%" G_GINT64_FORMAT " waiting, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " workers idle",

@@ -61,5 +61,6 @@ control_operation control_quarantine_release;
 control_operation control_selftest;
 control_operation control_incidents;
 control_operation control_counters;
+control_operation control_finish_upgrade;
 
 #endif

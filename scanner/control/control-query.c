@@ -63,6 +63,7 @@ query_refuse(struct control_client *client, int error)
                     "more, release it again"},
         {-ENOSPC, "the state is full, so this cannot be recorded; make room in state_dir"},
         {-EDQUOT, "the state is full, so this cannot be recorded; make room in state_dir"},
+        {-EOPNOTSUPP, "this posternd does not know that format: restart it in the newer version"},
         {-ECANCELED, "posternd is stopping"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(sentences); i++) {

@@ -4,6 +4,8 @@
 
 #include <unistd.h>
 
+#include "format.h"
+
 static json_t *
 counters_to_json(const struct counters *c)
 {
@@ -52,16 +54,17 @@ control_status(struct control_client *client, json_t *request, int fd)
     const struct spool_budget *budget = services->budget;
     (void)request;
     (void)fd;
-    json_t *answer =
-        json_pack("{s:b, s:s, s:i, s:I, s:b, s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I}}",
-                  "ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "since",
-                  (json_int_t)control_client_since(client), "ready", pool_ready(services->pool),
-                  "epoch", (json_int_t)storage_epoch(services->storage), "state_dir",
-                  control_client_settings(client)->state_dir, "counters",
-                  counters_to_json(services->counters), "pool", pool_status(services->pool),
-                  "milter", milter_of(services), "health",
-                  health_to_json(service_health_now(services->health)), "clamd", clamd_of(services),
-                  "spool", "used", (json_int_t)budget->used, "limit", (json_int_t)budget->limit);
+    json_t *answer = json_pack(
+        "{s:b, s:s, s:i, s:I, s:b, s:I, s:s, s:i, s:[i, i], s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I}}",
+        "ok", 1, "version", PACKAGE_VERSION, "pid", (int)getpid(), "since",
+        (json_int_t)control_client_since(client), "ready", pool_ready(services->pool), "epoch",
+        (json_int_t)storage_epoch(services->storage), "state_dir",
+        control_client_settings(client)->state_dir, "state_format",
+        storage_format(services->storage), "state_formats", FORMAT_OLDEST, FORMAT_NEWEST,
+        "counters", counters_to_json(services->counters), "pool", pool_status(services->pool),
+        "milter", milter_of(services), "health",
+        health_to_json(service_health_now(services->health)), "clamd", clamd_of(services), "spool",
+        "used", (json_int_t)budget->used, "limit", (json_int_t)budget->limit);
     if (answer == NULL || !control_fit(answer, droppable)) {
         json_decref(answer);
         control_client_refuse(client, "the status cannot be written");

@@ -60,6 +60,7 @@ static const struct {
     {"selftest", control_selftest, FALSE},
     {"incidents", control_incidents, FALSE},
     {"counters", control_counters, FALSE},
+    {"finish-upgrade", control_finish_upgrade, FALSE},
 };
 
 static void

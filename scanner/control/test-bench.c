@@ -53,7 +53,8 @@ bench_setup(void **data)
     b->pool = (struct pool){.event = b->event, .ready = true};
     b->budget.limit = 1000000;
     b->fixture->settings->message_size = 600000;
-    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_NEWEST, on_fatal, b, &b->storage, &error),
+    assert_int_equal(storage_new(b->event, b->fixture->settings, FORMAT_OLDEST, on_fatal, b,
+                                 &b->storage, &error),
                      0);
     assert_int_equal(releaser_new(b->event, b->fixture->settings, b->storage, &b->releaser), 0);
     assert_int_equal(service_health_new(b->event, b->fixture->settings, b->storage, &b->pool,

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "packet.h"
+#include "format.h"
 #include "test-bench.h"
 
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
@@ -142,6 +143,28 @@ test_health_judge(void **data)
         .state_wait_s = SERVICE_HEALTH_SLOW_S - 1, .memory_limit = 100, .memory_used = 75};
     assert_int_equal(service_health_judge(HEALTH_STATE_SLOW, &m), HEALTH_GREEN);
     assert_int_equal(service_health_judge(HEALTH_BUSY_MEMORY, &m), HEALTH_GREEN);
+}
+
+static void
+test_finish_upgrade(void **data)
+{
+    struct bench *b = *data;
+    int sock = client_new(b);
+    send_text(sock, "{\"op\":\"finish-upgrade\"}");
+    check_refused(b, sock, "needs a format");
+    send_text(sock, "{\"op\":\"finish-upgrade\",\"format\":99}");
+    check_refused(b, sock, "does not know that format");
+    send_text(sock, "{\"op\":\"finish-upgrade\",\"format\":3}");
+    json_t *answer = receive(b, sock, NULL);
+    assert_int_equal(json_integer_value(json_object_get(answer, "was")), FORMAT_OLDEST);
+    assert_int_equal(json_integer_value(json_object_get(answer, "format")), 3);
+    json_decref(answer);
+    send_text(sock, "{\"op\":\"status\"}");
+    answer = receive(b, sock, NULL);
+    assert_int_equal(json_integer_value(json_object_get(answer, "state_format")), 3);
+    assert_int_equal(json_array_size(json_object_get(answer, "state_formats")), 2);
+    json_decref(answer);
+    close(sock);
 }
 
 static void
@@ -540,6 +563,7 @@ main(void)
         T(test_status),
         T(test_health),
         T(test_health_judge),
+        T(test_finish_upgrade),
         T(test_unknown),
         T(test_hostile_packets),
         T(test_descriptors),

@@ -11,6 +11,7 @@
 #include "engine.h"
 #include "log.h"
 #include "packet.h"
+#include "protocol.h"
 
 #define CLIENTS_MAX 64
 /* Everybody can connect: who is refused must not fill the log. */
@@ -136,7 +137,12 @@ static void
 op_attach(struct client *client, json_t *request)
 {
     struct clients *clients = client->clients;
-    (void)request;
+    g_autofree char *mismatch = NULL;
+    if (protocol_common(request, "posternd", &mismatch) == 0) {
+        log_warning("process %d: %s", (int)client->pid, mismatch);
+        refuse(client, mismatch);
+        return;
+    }
     if (clients->attached != NULL) {
         g_autofree char *text =
             g_strdup_printf("process %d is attached already", (int)clients->attached->pid);

@@ -8,6 +8,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "durable.h"
+#include "protocol.h"
 #include "wake.h"
 
 static const char *const state_names[] = {
@@ -52,14 +53,16 @@ report_set_text(char **field, const char *text)
 json_t *
 report_to_json(const struct report *report)
 {
-    return json_pack("{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I, s:o}", "state",
-                     state_names[report->state], "since", (json_int_t)report->since, "generation",
-                     report->generation, "signatures", (json_int_t)report->signatures, "test_only",
-                     report->test_only, "sandbox", report->sandbox, "load_seconds",
-                     report->load_seconds, "restarts", (json_int_t)report->restarts, "error",
-                     report->error, "workers", (int)report->workers, "memory",
-                     (json_int_t)report->memory, "worker_memory", (json_int_t)report->worker_memory,
-                     "health", health_to_json(&report->health));
+    json_t *json = json_pack(
+        "{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I, s:o}", "state",
+        state_names[report->state], "since", (json_int_t)report->since, "generation",
+        report->generation, "signatures", (json_int_t)report->signatures, "test_only",
+        report->test_only, "sandbox", report->sandbox, "load_seconds", report->load_seconds,
+        "restarts", (json_int_t)report->restarts, "error", report->error, "workers",
+        (int)report->workers, "memory", (json_int_t)report->memory, "worker_memory",
+        (json_int_t)report->worker_memory, "health", health_to_json(&report->health));
+    protocol_say(json);
+    return json;
 }
 
 bool

@@ -118,6 +118,9 @@ def test_only_one_attaches(engine, pool):
     line = engine.connect()
     assert line.call({"op": "attach"})["ok"] is False
     assert line.call({"op": "kill", "worker": 1})["ok"] is False
+    answer = line.call({"op": "attach", "protocol": [7, 9]})
+    assert not answer["ok"] and "protocols 7 to 9" in answer["error"]
+    assert line.call({"op": "status"})["protocol"] == [1, 1]
     assert line.call({"op": "dance"})["ok"] is False
     line.close()
 

@@ -14,6 +14,7 @@
 #include <glib/gstdio.h>
 
 #include "envelope.h"
+#include "esmtp.h"
 #include "memory.h"
 #include "spool.h"
 
@@ -275,6 +276,86 @@ test_envelope_json_refused(void **state)
     }
 }
 
+static void
+test_envelope_parameters(void **state)
+{
+    (void)state;
+    g_autoptr(envelope_t) e = envelope_new();
+    e->sender = g_strdup("a@x.test");
+    e->parameters = g_strdup("RET=FULL");
+    envelope_add_recipient(e, g_strdup("b@x.test"), NULL);
+    envelope_add_recipient(e, g_strdup("c@x.test"), g_strdup("NOTIFY=NEVER"));
+    envelope_add_recipient(e, g_strdup("d@x.test"), NULL);
+    assert_null(envelope_recipient_parameters(e, 0));
+    assert_string_equal(envelope_recipient_parameters(e, 1), "NOTIFY=NEVER");
+    assert_null(envelope_recipient_parameters(e, 2));
+    json_t *json = envelope_to_json(e);
+    assert_null(json_object_get(json, "parameters"));
+    envelope_parameters_to_json(e, json);
+    g_autoptr(envelope_t) back = envelope_from_json(json);
+    assert_string_equal(back->parameters, "RET=FULL");
+    assert_null(envelope_recipient_parameters(back, 0));
+    assert_string_equal(envelope_recipient_parameters(back, 1), "NOTIFY=NEVER");
+    assert_null(envelope_recipient_parameters(back, 3));
+    json_decref(json);
+}
+
+struct esmtp_case {
+    enum esmtp_command command;
+    const char *parameter;
+    gboolean kept;
+};
+
+static void
+test_esmtp(void **state)
+{
+    static const struct esmtp_case cases[] = {
+        {ESMTP_MAIL, "BODY=8BITMIME", TRUE},
+        {ESMTP_MAIL, "body=8bitmime", TRUE},
+        {ESMTP_MAIL, "BODY=7BIT", FALSE},
+        {ESMTP_MAIL, "BODY", FALSE},
+        {ESMTP_MAIL, "SMTPUTF8", TRUE},
+        {ESMTP_MAIL, "SMTPUTF8=1", FALSE},
+        {ESMTP_MAIL, "RET=HDRS", TRUE},
+        {ESMTP_MAIL, "RET=", FALSE},
+        {ESMTP_MAIL, "ENVID=QQ+2B1", TRUE},
+        {ESMTP_MAIL, "ENVID=QQ+2", FALSE},
+        {ESMTP_MAIL, "ENVID=a b", FALSE},
+        {ESMTP_MAIL, "ENVID=", FALSE},
+        {ESMTP_MAIL, "SIZE=1", FALSE},
+        {ESMTP_MAIL, "AUTH=<>", FALSE},
+        {ESMTP_MAIL, "NOTIFY=NEVER", FALSE},
+        {ESMTP_RCPT, "NOTIFY=NEVER", TRUE},
+        {ESMTP_RCPT, "NOTIFY=SUCCESS,FAILURE,DELAY", TRUE},
+        {ESMTP_RCPT, "NOTIFY=NEVER,DELAY", FALSE},
+        {ESMTP_RCPT, "NOTIFY=DELAY,", FALSE},
+        {ESMTP_RCPT, "ORCPT=rfc822;a+2B@x.test", TRUE},
+        {ESMTP_RCPT, "ORCPT=utf-8;gr\xc3\xbc@x.test", TRUE},
+        {ESMTP_RCPT, "ORCPT=utf-8;gr\xfc@x.test", FALSE},
+        {ESMTP_RCPT, "ORCPT=rfc822;gr\xc3\xbc@x.test", FALSE},
+        {ESMTP_RCPT, "ORCPT=rfc822;", FALSE},
+        {ESMTP_RCPT, "ORCPT=rfc822;a\rRSET", FALSE},
+        {ESMTP_RCPT, "RET=HDRS", FALSE},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *kept = esmtp_add(NULL, cases[i].command, cases[i].parameter);
+        if ((kept != NULL) != cases[i].kept) {
+            fail_msg("%s was%s kept", cases[i].parameter, kept == NULL ? " not" : "");
+        }
+    }
+    char *two = esmtp_add(esmtp_add(NULL, ESMTP_MAIL, "RET=HDRS"), ESMTP_MAIL, "SMTPUTF8");
+    two = esmtp_add(two, ESMTP_MAIL, "ret=FULL"); /* said twice: the first holds */
+    assert_string_equal(two, "RET=HDRS SMTPUTF8");
+    assert_true(esmtp_has(two, "smtputf8"));
+    assert_false(esmtp_has(NULL, "SMTPUTF8"));
+    g_autofree char *none = esmtp_select(two, ESMTP_MAIL, 0);
+    g_autofree char *dsn = esmtp_select(two, ESMTP_MAIL, ESMTP_DSN);
+    assert_string_equal(none, "");
+    assert_string_equal(dsn, " RET=HDRS");
+    g_free(two);
+}
+
 int
 main(void)
 {
@@ -287,6 +368,8 @@ main(void)
         cmocka_unit_test(test_memory_limits),
         cmocka_unit_test(test_envelope_json),
         cmocka_unit_test(test_envelope_json_refused),
+        cmocka_unit_test(test_envelope_parameters),
+        cmocka_unit_test(test_esmtp),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "log.h"
 #include "packet.h"
+#include "protocol.h"
 #include "text.h"
 
 #define RETRY_MIN_US (100 * G_TIME_SPAN_MILLISECOND)
@@ -17,6 +18,9 @@
 #define ANSWER_US (10 * G_TIME_SPAN_SECOND)
 /* Packets handled per wake-up, so that a chatty engine does not starve the front-ends. */
 #define PACKETS_PER_WAKE 16
+
+/* Of what an engine says when it refuses. */
+#define ERROR_MAX 400
 
 /* What the next packet without "event" answers. */
 enum phase {
@@ -37,6 +41,7 @@ struct engine_link {
     sd_event_source *timer; /* down: the next try; connecting: the answer's deadline */
     guint64 retry_us;
     json_t *state;
+    char *error; /* why it is not attached; NULL = it is, or nothing was tried yet */
     gboolean complained;
 };
 
@@ -63,8 +68,11 @@ close_link(struct engine_link *link)
 static void
 complain(struct engine_link *link, const char *why)
 {
+    g_free(link->error);
+    link->error = text_escape(why, ERROR_MAX);
     if (!link->complained) {
-        log_warning("engine: %s: %s; mail gets 451 until it can be scanned", link->path, why);
+        log_warning("engine: %s: %s; mail gets 451 until it can be scanned", link->path,
+                    link->error);
         link->complained = TRUE;
     }
 }
@@ -148,18 +156,55 @@ handle_event(struct engine_link *link, const char *name, json_t *object, int fd)
     }
 }
 
+static int
+send_op(struct engine_link *link, json_t *object)
+{
+    int rc = packet_send(link->sock, object, -1);
+    json_decref(object);
+    return rc;
+}
+
+/* Only to an engine whose workers will be understood: an attachment starts them all afresh. */
+static void
+attach(struct engine_link *link, json_t *object)
+{
+    g_autofree char *mismatch = NULL;
+    json_t *request = json_pack("{s:s}", "op", "attach");
+    protocol_say(request);
+    if (protocol_common(object, "postern-engine", &mismatch) == 0) {
+        json_decref(request);
+        drop(link, mismatch);
+        return;
+    }
+    int rc = send_op(link, request);
+    if (rc < 0) {
+        drop(link, strerror(-rc));
+        return;
+    }
+    state_take(link, object);
+    link->phase = PHASE_ATTACH;
+}
+
+static void
+handle_refusal(struct engine_link *link, json_t *object)
+{
+    const char *said = json_string_value(json_object_get(object, "error"));
+    g_autofree char *why = g_strdup_printf("it refuses: %s", said == NULL ? "no reason" : said);
+    drop(link, why);
+}
+
 static void
 handle_answer(struct engine_link *link, json_t *object)
 {
     if (!json_is_true(json_object_get(object, "ok"))) {
-        drop(link, "it refuses (is another posternd attached?)");
+        handle_refusal(link, object);
     } else if (link->phase == PHASE_STATUS) {
-        state_take(link, object);
-        link->phase = PHASE_ATTACH;
+        attach(link, object);
     } else if (link->phase == PHASE_ATTACH) {
         link->phase = PHASE_ATTACHED;
         link->retry_us = RETRY_MIN_US;
         link->complained = FALSE;
+        g_clear_pointer(&link->error, g_free);
         (void)sd_event_source_set_enabled(link->timer, SD_EVENT_OFF);
         log_notice("engine: attached");
         link->ops->changed(link->data);
@@ -204,14 +249,6 @@ on_io(sd_event_source *source, int sock, uint32_t revents, void *data)
 }
 
 static int
-send_op(struct engine_link *link, json_t *object)
-{
-    int rc = packet_send(link->sock, object, -1);
-    json_decref(object);
-    return rc;
-}
-
-static int
 open_link(struct engine_link *link)
 {
     link->sock = packet_connect(link->path);
@@ -224,9 +261,6 @@ open_link(struct engine_link *link)
     int rc = sd_event_add_io(link->event, &link->io, link->sock, EPOLLIN, on_io, link);
     if (rc >= 0) {
         rc = send_op(link, json_pack("{s:s}", "op", "status"));
-    }
-    if (rc >= 0) {
-        rc = send_op(link, json_pack("{s:s}", "op", "attach"));
     }
     return rc;
 }
@@ -281,6 +315,7 @@ engine_link_free(struct engine_link *link)
     close_link(link);
     sd_event_source_disable_unref(link->timer);
     sd_event_unref(link->event);
+    g_free(link->error);
     g_free(link->path);
     g_free(link);
 }
@@ -302,6 +337,12 @@ json_t *
 engine_link_state(const struct engine_link *link)
 {
     return link->state;
+}
+
+const char *
+engine_link_error(const struct engine_link *link)
+{
+    return link->phase == PHASE_ATTACHED ? NULL : link->error;
 }
 
 void

@@ -37,6 +37,9 @@ gboolean engine_link_is_ready(const struct engine_link *link);
 /* The engine's state as it says it (borrowed), NULL when it is not attached. */
 json_t *engine_link_state(const struct engine_link *link);
 
+/* Why it is not attached, half a sentence, escaped; NULL = it is, or is not tried yet. Borrowed. */
+const char *engine_link_error(const struct engine_link *link);
+
 /* Asks for the worker's end. */
 void engine_link_kill(struct engine_link *link, gint64 worker);
 

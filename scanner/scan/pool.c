@@ -584,8 +584,9 @@ json_t *
 pool_status(const struct pool *pool)
 {
     json_t *engine = engine_link_state(pool->link);
-    return json_pack("{s:O?, s:b, s:i, s:i, s:i, s:I, s:I, s:o, s:o}", "engine", engine, "ready",
-                     pool_ready(pool), "workers", (int)g_hash_table_size(pool->workers), "idle",
+    return json_pack("{s:O?, s:s?, s:b, s:i, s:i, s:i, s:I, s:I, s:o, s:o}", "engine", engine,
+                     "engine_error", engine_link_error(pool->link), "ready", pool_ready(pool),
+                     "workers", (int)g_hash_table_size(pool->workers), "idle",
                      (int)pool->idle.length, "queued", (int)pool->queue.length, "scans",
                      (json_int_t)pool->scans, "lost", (json_int_t)pool->lost, "verdict_cache",
                      verdict_cache_status(pool->caches.verdicts), "part_cache",

@@ -375,6 +375,36 @@ test_attach_refused(void **state)
     close(refused);
 }
 
+/* An engine that the package's upgrade has left behind, or the other way round. */
+static void
+test_another_protocol(void **state)
+{
+    static const char *const said[] = {"[7, 9]", "[0, 0]", "[3, 2]", "\"1\"", "[1]"};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(said); i++) {
+        run_until_readable(t.listener);
+        t.sock = accept4(t.listener, NULL, NULL, SOCK_CLOEXEC);
+        engine_expect("status", 0);
+        json_t *answer = json_pack("{s:b, s:s, s:o}", "ok", 1, "state", "ready", "protocol",
+                                   json_loads(said[i], JSON_DECODE_ANY, NULL));
+        engine_send(answer, -1);
+        run_until_readable(t.sock);
+        json_t *got = NULL;
+        assert_int_equal(packet_receive(t.sock, &got, NULL), 0); /* hung up, never attached */
+        assert_false(pool_ready(t.pool));
+        json_t *status = pool_status(t.pool);
+        const char *why = json_string_value(json_object_get(status, "engine_error"));
+        assert_non_null(strstr(why, "postern-engine "));
+        json_decref(status);
+        close(t.sock);
+    }
+    engine_accept("ready"); /* it was restarted; one that says no version speaks the first */
+    run_until_ready(true);
+    json_t *status = pool_status(t.pool);
+    assert_true(json_is_null(json_object_get(status, "engine_error")));
+    json_decref(status);
+}
+
 static void
 test_cancel(void **state)
 {
@@ -420,6 +450,7 @@ main(void)
         TEST(test_no_worker_in_time),
         TEST(test_engine_goes_and_comes),
         TEST(test_attach_refused),
+        TEST(test_another_protocol),
         TEST(test_cancel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "protocol.h"
+
 /* The numbers, once: name in the packet and in struct settings, field in struct orders. */
 #define NUMBERS(X)    \
     X(scan_size)      \
@@ -53,6 +55,7 @@ orders_to_json(const struct orders *orders)
     json_t *json =
         json_pack("{s:s, s:s, s:b, s:b}", "op", "start", "generation", orders->generation,
                   "builtin", orders->builtin, "one_user", orders->one_user);
+    protocol_say(json);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
         const guint64 *field = (const void *)((const char *)orders + numbers[i].offset);
         json_object_set_new(json, numbers[i].name, json_integer((json_int_t)*field));

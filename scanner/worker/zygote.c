@@ -32,6 +32,7 @@
 #include "loader.h"
 #include "orders.h"
 #include "packet.h"
+#include "protocol.h"
 #include "sandbox.h"
 #include "tmpdir.h"
 #include "warmup.h"
@@ -77,6 +78,10 @@ receive_orders(void)
     int rc = packet_receive(ZYGOTE_CHANNEL, &packet, NULL);
     if (rc == -ENOTSOCK || rc == -EBADF) {
         fail_by_hand();
+    }
+    g_autofree char *mismatch = NULL;
+    if (rc == 1 && protocol_common(packet, "postern-engine", &mismatch) == 0) {
+        fail(mismatch);
     }
     struct orders *orders = rc == 1 ? orders_from_json(packet) : NULL;
     if (orders == NULL) {
