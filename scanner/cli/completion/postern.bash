@@ -22,7 +22,7 @@ _postern() {
     local -i i
     COMPREPLY=()
     case $before in
-    --config | -c | --log | -l)
+    --config | -c | --log | -l | --report | -r)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         [ "$before" = --log ] || [ "$before" = -l ] &&
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W journal -- "$cur")
