@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Depths, reloads, and the faults that the agent names."""
+
+import time
+
+import pytest
+
+from conftest import MOUNT, QUEUE, STATE
+from steps import (DEGRADED_PROMOTED, ERROR, INVALID, NOT_INSTALLED, NOT_RUNNING, OK, PRIVILEGE,
+                   PROMOTED, promoted, started, until)
+
+LIBEXEC = "/usr/libexec/postern"
+
+
+@pytest.mark.parametrize("level", (10, 20))
+def test_depths(node, level):
+    started(node)
+    assert node.agent("monitor", level=level, interval=10000).rc == OK
+    assert node.agent("promote").rc == OK
+    assert node.agent("monitor", level=level, interval=7000).rc == PROMOTED
+    node.behave(selftest=False)
+    done = node.agent("monitor", level=level, interval=7000)
+    assert (done.rc, "the test virus was not found" in done.reason) == (ERROR, True)
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    node.behave(full=True)
+    done = node.agent("monitor", level=level, interval=7000)
+    assert (done.rc, done.reason) == (DEGRADED_PROMOTED, "the state is full")
+
+
+def test_depth_ends_in_time(node):
+    """A posternd that does not answer must not take the agent with it."""
+    node.behave(mute=True)
+    promoted(node)
+    begin = time.monotonic()
+    done = node.agent("monitor", level=20, interval=7000, timeout=10)
+    assert (done.rc, "posternd does not answer" in done.reason) == (ERROR, True)
+    assert time.monotonic() - begin < 10
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+
+
+def test_reload(node):
+    done = node.agent("reload")
+    assert (done.rc, "not started here" in done.reason) == (NOT_RUNNING, True)
+    promoted(node)
+    pids = [node.unit(name, "MainPID") for name in ("postern-engine", "posternd")]
+    assert node.agent("reload").rc == OK
+    assert node.unit("posternd", "StatusText") == "read again"
+    node.write("/etc/postern/postern.conf", f'state_dir = "{STATE}"\nnonsense = 1\n')
+    done = node.agent("reload")
+    assert (done.rc, "postern.conf:2" in done.reason) == (INVALID, True)
+    assert [node.unit(name, "MainPID") for name in ("postern-engine", "posternd")] == pids
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+
+
+def test_queue_is_moved_while_mail_flows(node):
+    other = f"{MOUNT}/other"
+    node.sh(f"install -d {other}")
+    promoted(node, queue_directory=QUEUE)
+    pid = node.unit("posternd", "MainPID")
+    for now, before in ((other, QUEUE), (QUEUE, other)):
+        assert node.agent("reload-agent", queue_directory=now).rc == OK
+        assert f"{now}/postern" in node.mounts()
+        assert f"{before}/postern" not in node.mounts()
+        node.sh(f"test -S {now}/postern/milter.sock")
+    assert node.agent("reload-agent").rc == OK
+    assert f"{QUEUE}/postern" not in node.mounts()
+    assert node.unit("posternd", "MainPID") == pid
+    assert node.agent("reload-agent", queue_directory=QUEUE).rc == OK
+    assert node.agent("demote", queue_directory=other).rc == OK
+    assert f"{QUEUE}/postern" not in node.mounts()
+    assert node.agent("reload-agent", queue_directory=other).rc == OK
+    assert f"{other}/postern" not in node.mounts()
+
+
+def test_move_of_the_queue_that_cannot_end(node):
+    """The old mount is in use: an error, and a demotion finds both."""
+    other = f"{MOUNT}/other"
+    node.sh(f"install -d {other}")
+    promoted(node, queue_directory=QUEUE)
+    node.sh(f"systemd-run -q --unit=holder -p WorkingDirectory={QUEUE}/postern sleep 600")
+    done = node.agent("reload-agent", queue_directory=other, timeout=5)
+    assert (done.rc, "cannot be unmounted" in done.reason) == (ERROR, True)
+    node.sh("systemctl stop holder")
+    assert node.agent("demote", queue_directory=other).rc == OK
+    assert not [point for point in node.mounts() if point.endswith("/postern")]
+
+
+def test_promote_without_start_is_refused(node):
+    done = node.agent("promote")
+    assert (done.rc, "was not started on this node" in done.reason) == (NOT_RUNNING, True)
+    assert node.unit("posternd") == "inactive"
+
+
+def test_monitor_changes_nothing_that_is_known(node):
+    """Every change of an attribute makes the cluster plan anew."""
+    def version():
+        return node.run("cibadmin", "-Q", "--xpath", "/cib", "--no-children").out
+
+    promoted(node)
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    until("the CIB is quiet", lambda: version() == (time.sleep(0.5), version())[1])
+    before = version()
+    for _ in range(20):
+        assert node.agent("monitor", interval=7000).rc == PROMOTED
+    assert node.sh("attrd_updater -R; echo done") == "done"
+    assert node.agent("monitor", interval=7000).rc == PROMOTED
+    assert version() == before
+
+
+def told(node):
+    return "telling the cluster" in node.sh("journalctl -u postern-notify -t postern-notify -b "
+                                            f"--since @{node.begin}")
+
+
+def test_posternd_that_others_end(node):
+    """A clean end is no crash to systemd, but nobody serves."""
+    promoted(node)
+    node.begin = node.sh("date +%s")
+    node.sh("kill $(systemctl show -P MainPID posternd)")
+    until("it has ended", lambda: node.unit("posternd") == "inactive")
+    done = node.agent("monitor", interval=7000)
+    assert (done.rc, "ended by somebody else" in done.reason) == (ERROR, True)
+    until("postern-notify tells the cluster", lambda: told(node))
+    assert node.agent("demote").rc == OK
+    assert node.agent("promote").rc == OK
+
+
+def test_storage_unmounted_under_posternd(node):
+    """As ocf:heartbeat:Filesystem does it: who uses the file system is ended, then it goes."""
+    promoted(node)
+    node.sh(f"kill $(systemctl show -P MainPID posternd); while ! umount {MOUNT}; do :; done "
+            "2>/dev/null")
+    done = node.agent("monitor", interval=7000)
+    assert (done.rc, "unmounted under posternd" in done.reason) == (ERROR, True)
+    assert node.agent("demote").rc == OK
+    assert node.agent("monitor").rc == OK
+
+
+@pytest.mark.parametrize("path,change,undo", (
+    (f"{LIBEXEC}/posternd", "chown postern", "chown root"),
+    (f"{LIBEXEC}/postern-engine", "chmod g+w", "chmod g-w"),
+    (LIBEXEC, "chmod o+w", "chmod o-w"),
+    ("/etc/postern/postern.conf", "chown postern", "chown root")))
+def test_what_others_can_change_is_not_started(node, path, change, undo):
+    node.sh(f"{change} {path}")
+    try:
+        for action in ("validate-all", "start"):
+            done = node.agent(action)
+            assert (done.rc, path in done.reason) == (PRIVILEGE, True), done.err
+    finally:
+        node.sh(f"{undo} {path}")
+    assert node.agent("validate-all").rc == OK
+
+
+def test_another_version_is_named(node):
+    node.behave(version="0.0.9")
+    for action in ("validate-all", "start"):
+        done = node.agent(action)
+        assert (done.rc, "version 0.0.9" in done.reason) == (NOT_INSTALLED, True), done.err
+
+
+def test_a_program_that_was_replaced_is_named(node):
+    """The stand-ins run in the interpreter, so here it is the real postern-notify."""
+    started(node)
+    assert node.agent("validate-all").rc == OK
+    node.sh(f"cp {LIBEXEC}/postern-notify {LIBEXEC}/new; mv {LIBEXEC}/new {LIBEXEC}/postern-notify")
+    done = node.agent("validate-all")
+    assert (done.rc, "older than the installed" in done.reason) == (NOT_INSTALLED, True)
+    node.sh("systemctl restart postern-notify")
+    assert node.agent("validate-all").rc == OK
+
+
+def test_failed_migration_says_why(node):
+    node.write("/etc/postern/postern.conf",
+               f'state_dir = "{STATE}"\nstate_storage = "shared"\n')
+    node.behave(refuse="another process holds the lease")
+    done = node.agent("migrate_from", promotable=False)
+    assert (done.rc, "another process holds the lease" in done.reason) == (ERROR, True)
+    assert node.agent("stop", promotable=False).rc == OK
