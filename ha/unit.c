@@ -4,16 +4,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <systemd/sd-daemon.h>
 
-#include "durable.h"
 #include "text.h"
 
 #define SERVICE "org.freedesktop.systemd1"
-#define DROPIN_ROOT "/run/systemd/system/"
-#define DROPIN_FILE "50-postern-cluster.conf"
 #define CALL_MAX_US (10 * G_TIME_SPAN_SECOND)
 #define POLL_US 20000
 #define WORDS_MAX 300
@@ -22,6 +18,8 @@
 #define REEXEC_US (8 * G_TIME_SPAN_SECOND)
 /* Longer than TimeoutStopSec= of our units. */
 #define STOP_MAX_US (10 * G_TIME_SPAN_SECOND)
+/* What a process gets between SIGTERM and SIGKILL where systemd does not see to it. */
+#define TERM_US (4 * G_TIME_SPAN_SECOND)
 
 typedef sd_bus_message bus_message_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(bus_message_t, sd_bus_message_unref)
@@ -228,88 +226,10 @@ unit_processes(sd_bus *bus, const char *name)
     return rc == -ENXIO || rc >= 0 ? n : rc;
 }
 
-char *
-unit_quote(const char *text)
-{
-    GString *out = g_string_new("\"");
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            g_string_append_c(out, '\\');
-        } else if (*text == '%') {
-            g_string_append_c(out, '%');
-        }
-        if (g_ascii_iscntrl(*text)) {
-            g_string_append_printf(out, "\\x%02x", (unsigned char)*text);
-        } else {
-            g_string_append_c(out, *text);
-        }
-    }
-    g_string_append_c(out, '"');
-    return g_string_free(out, FALSE);
-}
-
-static char *
-dropin_path(const char *name)
-{
-    return g_strconcat(DROPIN_ROOT, name, ".d/" DROPIN_FILE, NULL);
-}
-
 int
 unit_reload(sd_bus *bus, gint64 deadline, char **error_r)
 {
     return manager_call(bus, "Reload", deadline, NULL, error_r, "");
-}
-
-int
-unit_configure(const char *name, const char *service, bool *changed, char **error_r)
-{
-    g_autofree char *path = dropin_path(name);
-    g_autofree char *dir = g_path_get_dirname(path);
-    g_autofree char *old = NULL;
-    g_autofree char *text =
-        g_strconcat("# written by postern-agent for as long as the cluster uses the unit\n"
-                    "[Unit]\nBefore=pacemaker.service pacemaker_remote.service\n[Service]\n",
-                    service, NULL);
-    if (g_file_get_contents(path, &old, NULL, NULL) && strcmp(old, text) == 0) {
-        return 0;
-    }
-    int rc = g_mkdir_with_parents(dir, 0755) < 0 ? -errno : durable_replace_text(path, text, 0644);
-    if (rc < 0) {
-        *error_r = g_strdup_printf("%s: cannot be written: %s", path, g_strerror(-rc));
-        return rc;
-    }
-    *changed = true;
-    return 0;
-}
-
-static int
-dropin_remove(const char *name, bool *changed, char **error_r)
-{
-    g_autofree char *path = dropin_path(name);
-    g_autofree char *dir = g_path_get_dirname(path);
-    if (unlink(path) < 0) {
-        if (errno == ENOENT) {
-            return 0;
-        }
-        *error_r = g_strdup_printf("%s: cannot be removed: %s", path, g_strerror(errno));
-        return -errno;
-    }
-    (void)rmdir(dir); /* others may have drop-ins of their own there */
-    *changed = true;
-    return 0;
-}
-
-int
-unit_release(sd_bus *bus, const char *const *names, gint64 deadline, char **error_r)
-{
-    bool changed = false;
-    for (; *names != NULL; names++) {
-        int rc = dropin_remove(*names, &changed, error_r);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    return changed ? unit_reload(bus, deadline, error_r) : 0;
 }
 
 /* Has the unit a job, be it only waiting? */
@@ -510,6 +430,26 @@ wait_empty(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
     }
 }
 
+/*
+ * The stop job waits for Pacemaker's stop, which waits for us, and systemd cannot be made to forget
+ * that order (it refuses to read its units anew on a nearly full /run). So the unit's processes are
+ * ended by hand, while the job, which stays, keeps systemd from starting them again.
+ */
+static int
+stop_by_hand(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
+{
+    g_autofree char *ignored = NULL;
+    gint64 patience = MIN(g_get_monotonic_time() + TERM_US, deadline);
+    int rc = manager_call(bus, "StopUnit", deadline, NULL, error_r, "ss", name, "replace");
+    if (rc == 0) {
+        (void)manager_call(bus, "KillUnit", deadline, NULL, &ignored, "ssi", name, "main", SIGTERM);
+    }
+    while (rc == 0 && unit_processes(bus, name) > 0 && g_get_monotonic_time() < patience) {
+        g_usleep(POLL_US);
+    }
+    return rc;
+}
+
 /* A stop of Pacemaker that began after it was looked for makes ours wait for it. */
 static int
 stop_job(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
@@ -521,8 +461,28 @@ stop_job(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
         return rc;
     }
     g_clear_pointer(error_r, g_free);
-    rc = unit_release(bus, names, deadline, error_r);
-    return rc < 0 ? rc : unit_job(bus, "StopUnit", name, deadline, error_r);
+    if (unit_release(bus, names, deadline, error_r) == 0) {
+        return unit_job(bus, "StopUnit", name, deadline, error_r);
+    }
+    g_clear_pointer(error_r, g_free);
+    return stop_by_hand(bus, name, deadline, error_r);
+}
+
+/* Will a stop job wait for Pacemaker's? As systemd sees it, which may be behind the files. */
+static bool
+is_held_back(sd_bus *bus, const char *name)
+{
+    g_autofree char *path = NULL;
+    g_autofree char *ignored = NULL;
+    g_auto(GStrv) before = NULL;
+    char **strv = NULL;
+    if (!unit_cluster_moves(bus) || unit_object(bus, name, &path, &ignored) < 0 ||
+        sd_bus_get_property_strv(bus, SERVICE, path, "org.freedesktop.systemd1.Unit", "Before",
+                                 NULL, &strv) < 0) {
+        return false;
+    }
+    before = strv; /* malloc'ed, as GLib's own memory is */
+    return g_strv_contains((const char *const *)before, "pacemaker.service");
 }
 
 int
@@ -535,7 +495,8 @@ unit_stop(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
         return rc;
     }
     if (condition != UNIT_DOWN && condition != UNIT_FAILED) {
-        rc = stop_job(bus, name, deadline, error_r);
+        rc = is_held_back(bus, name) ? stop_by_hand(bus, name, deadline, error_r)
+                                     : stop_job(bus, name, deadline, error_r);
     }
     if (rc == 0) {
         rc = wait_empty(bus, name, deadline, error_r);

@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "patience.h"
+
 struct job {
     storage_work *work;
     storage_done *done;
@@ -171,7 +173,9 @@ storage_new(sd_event *event, const struct settings *settings, int fresh, storage
     storage->wake = -1;
     g_mutex_init(&storage->lock);
     g_cond_init(&storage->more);
+    struct patience *patience = patience_new();
     int rc = state_open(settings, fresh, &storage->state, error_r);
+    patience_free(patience);
     if (rc == 0) {
         storage->epoch = state_epoch(storage->state);
         rc = start(storage, event);
