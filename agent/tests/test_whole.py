@@ -177,3 +177,30 @@ def test_failed_migration_says_why(node):
     done = node.agent("migrate_from", promotable=False)
     assert (done.rc, "another process holds the lease" in done.reason) == (ERROR, True)
     assert node.agent("stop", promotable=False).rc == OK
+
+
+def test_full_run_while_pacemaker_stops(node):
+    """The units' own stop waits for Pacemaker's, and systemd refuses to forget that: an error or a
+    late answer here would have the node fenced at its clean shutdown."""
+    promoted(node, queue_directory=QUEUE)
+    node.sh("mkdir -p /run/systemd/system/pacemaker.service.d")
+    node.write("/run/systemd/system/pacemaker.service.d/90-test.conf",
+               "[Service]\nExecStop=\nExecStop=/bin/sh -c 'while [ ! -e /run/go-on ]; do "
+               "sleep 0.1; done; kill $MAINPID'\n")
+    node.sh("systemctl daemon-reload; systemctl stop --no-block pacemaker")
+    node.run("dd", "if=/dev/zero", "of=/run/fill", "bs=1M", "status=none")
+    try:
+        for action in ("demote", "stop"):
+            begin = time.monotonic()
+            done = node.agent(action, queue_directory=QUEUE)
+            assert done.rc == OK, done.err
+            assert time.monotonic() - begin < 10
+        assert f"{QUEUE}/postern" not in node.mounts()
+    finally:
+        node.sh("rm /run/fill; touch /run/go-on")
+        until("Pacemaker has ended", lambda: node.unit("pacemaker") in ("inactive", "failed"), 60)
+        node.sh("rm -r /run/go-on /run/systemd/system/pacemaker.service.d; systemctl daemon-reload;"
+                "systemctl start pacemaker")
+    for name in ("postern-engine", "posternd", "postern-notify"):
+        assert node.unit(name) == "inactive"
+        assert "pacemaker.service" not in node.unit(name, "Before").split()
