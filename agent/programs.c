@@ -14,6 +14,8 @@
 
 #define VERSION_TIMEOUT_MS 5000
 #define SHOWN 60
+/* What the kernel adds to the name of a program whose file was replaced (proc(5)). */
+#define DELETED " (deleted)"
 
 static const struct {
     const char *path;
@@ -113,19 +115,14 @@ programs_check_versions(char **error_r)
 int
 programs_check_running(sd_bus *bus, const char *unit, char **error_r)
 {
-    struct stat runs;
-    struct stat installed;
-    const char *program = program_of(unit);
     unsigned pid = unit_main_pid(bus, unit);
-    g_autofree char *exe = g_strdup_printf("/proc/%u/exe", pid);
-    if (pid == 0 || stat(exe, &runs) < 0 || stat(program, &installed) < 0) {
-        return 0;
-    }
-    if (runs.st_dev == installed.st_dev && runs.st_ino == installed.st_ino) {
+    g_autofree char *link = g_strdup_printf("/proc/%u/exe", pid);
+    g_autofree char *exe = pid != 0 ? g_file_read_link(link, NULL) : NULL;
+    if (exe == NULL || !g_str_has_suffix(exe, DELETED)) {
         return 0;
     }
     *error_r = g_strdup_printf("%s runs a program older than the installed %s: have the cluster "
                                "stop and start the resource on this node",
-                               unit, program);
+                               unit, program_of(unit));
     return -ESTALE;
 }

@@ -19,7 +19,9 @@
 
 #include "log.h"
 #include "orders.h"
+#include "text.h"
 
+#define VALUE_SHOWN 1000
 #define GAP_USEC (1000 * 1000ULL)
 
 struct options {
@@ -107,13 +109,33 @@ on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void 
     return 0;
 }
 
-/* There is nothing to read again yet, but the signal must not end the program. */
+/* What posternd takes over while it runs is not the engine's; the rest came to the zygote with its
+ * orders. */
+static void
+on_changed(const char *name, const char *old, const char *fresh, bool is_taken, void *data)
+{
+    (void)data;
+    if (!is_taken) {
+        g_autofree char *from = text_escape(old, VALUE_SHOWN);
+        g_autofree char *to = text_escape(fresh, VALUE_SHOWN);
+        log_warning("configuration: %s = %s needs a restart; until then: %s", name, to, from);
+    }
+}
+
 static int
 on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *data)
 {
+    struct engine *engine = data;
+    g_autofree char *error = NULL;
     (void)source;
     (void)info;
-    (void)data;
+    g_autoptr(settings_t) fresh = settings_load(engine->config, &error);
+    if (fresh == NULL) {
+        log_err("the configuration stays as it was: %s", error);
+        return 0;
+    }
+    settings_take(engine->settings, fresh, on_changed, NULL);
+    log_notice("configuration read again");
     return 0;
 }
 
@@ -280,6 +302,7 @@ main(int argc, char **argv)
         return 0;
     }
     log_init("postern-engine", options.foreground, options.debug ? LOG_DEBUG : LOG_INFO);
+    engine.config = options.config;
     engine.settings = settings_load(options.config, &error);
     int rc = engine.settings == NULL ? -EINVAL : engine_start(&engine, &error);
     if (rc == 0) {

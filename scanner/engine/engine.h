@@ -21,6 +21,7 @@
 struct engine {
     sd_event *event;
     struct settings *settings;
+    const char *config; /* where they are from, as settings_load() takes it */
     struct report report;
     struct supervisor *supervisor;
     struct crew *crew;
