@@ -15,6 +15,7 @@
 
 #include "action.h"
 #include "milter.h"
+#include "mounts.h"
 #include "param.h"
 #include "place.h"
 
@@ -295,6 +296,18 @@ test_milter_mount_refused(void **state)
     assert_int_equal(milter_unmount(dir, 0, &error), 0);
 }
 
+static void
+test_mounts(void **state)
+{
+    (void)state;
+    g_autofree char *of_proc = mounts_of("/proc/self");
+    g_autofree char *of_root = mounts_of("/procession");
+    assert_string_equal(of_proc, "/proc");
+    assert_string_equal(of_root, "/");
+    assert_true(mounts_has("/proc"));
+    assert_false(mounts_has("/proc/self"));
+}
+
 int
 main(void)
 {
@@ -308,6 +321,7 @@ main(void)
         cmocka_unit_test(test_place),
         cmocka_unit_test(test_milter_directory),
         cmocka_unit_test(test_milter_mount_refused),
+        cmocka_unit_test(test_mounts),
     };
     return cmocka_run_group_tests(tests, copy_agent, remove_agent);
 }
