@@ -19,8 +19,8 @@ dead(struct agent *agent, const char *unit, enum unit_condition condition)
 {
     if (condition == UNIT_FAILED) {
         g_autofree char *words = unit_last_words(agent->bus, unit);
-        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR,
-                        "%s has failed and systemd has given it up: %s", unit, words);
+        return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s has failed and was given up: %s",
+                        unit, words);
     }
     return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR,
                     "%s was ended by somebody else than the cluster; see journalctl -u %s", unit,
@@ -106,9 +106,6 @@ action_monitor(struct agent *agent)
     struct service_status status = {.known = false};
     g_autofree char *error = NULL;
     int rc = service_bus(agent, &error);
-    if (rc == PCMK_OCF_NOT_INSTALLED) {
-        return PCMK_OCF_NOT_RUNNING; /* without systemd none of our units runs */
-    }
     rc =
         rc == PCMK_OCF_OK ? service_status(agent, &status) : ocf_fail(&agent->ocf, rc, "%s", error);
     if (rc == PCMK_OCF_OK) {

@@ -27,6 +27,7 @@ static const struct {
     {LIBEXECDIR "/posternd", SCORE_DAEMON_UNIT, "posternd "},
     {LIBEXECDIR "/postern-notify", SCORE_NOTIFY_UNIT, "postern-notify "},
     {LIBEXECDIR "/postern-recheck", NULL, "postern-recheck "},
+    {LIBEXECDIR "/postern-supervise", NULL, "postern-supervise "},
 };
 
 static const char *

@@ -10,6 +10,7 @@
 #include "mounts.h"
 #include "param.h"
 #include "place.h"
+#include "process.h"
 #include "programs.h"
 #include "score.h"
 
@@ -23,10 +24,21 @@ service_bus(struct agent *agent, char **error_r)
         return PCMK_OCF_OK;
     }
     int rc = unit_bus_open(&agent->bus, error_r);
-    if (rc < 0) {
-        return rc == -EHOSTDOWN ? PCMK_OCF_NOT_INSTALLED : PCMK_OCF_UNKNOWN_ERROR;
+    if (rc == -EHOSTDOWN) {
+        g_clear_pointer(error_r, g_free);
+        return PCMK_OCF_OK; /* the bus stays NULL: our own supervisor (process.h) */
     }
-    return PCMK_OCF_OK;
+    return rc < 0 ? PCMK_OCF_UNKNOWN_ERROR : PCMK_OCF_OK;
+}
+
+/* What has to end is ended by its control group when systemd cannot be asked (process.h). */
+static void
+bus_or_none(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    if (service_bus(agent, &error) != PCMK_OCF_OK) {
+        log_warning("%s: %s; going on without it", agent->ocf.resource, error);
+    }
 }
 
 int
@@ -195,6 +207,12 @@ configure_units(struct agent *agent)
     g_autofree char *engine = engine_options(agent);
     g_autofree char *daemon = g_string_free(unit_options(agent), FALSE);
     bool changed = false;
+    if (agent->bus == NULL) {
+        const char *config = ocf_param(&agent->ocf, PARAM_CONFIG);
+        g_autofree char *options = config != NULL ? g_strconcat("--config ", config, NULL) : NULL;
+        (void)g_setenv("POSTERN_OPTIONS", options != NULL ? options : "", TRUE);
+        return PCMK_OCF_OK;
+    }
     int rc = unit_configure(SCORE_ENGINE_UNIT, engine, &changed, &error);
     if (rc == 0) {
         rc = unit_configure(SCORE_DAEMON_UNIT, daemon, &changed, &error);
@@ -243,6 +261,16 @@ release_units(struct agent *agent, const char *const *units)
     }
 }
 
+/* Without systemd nobody else makes them after a boot. */
+static int
+prepare_directories(struct agent *agent)
+{
+    g_autofree char *error = NULL;
+    return process_prepare(&error) == 0
+               ? PCMK_OCF_OK
+               : ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED, "%s", error);
+}
+
 int
 service_programs(struct agent *agent)
 {
@@ -282,6 +310,9 @@ int
 service_engine_up(struct agent *agent)
 {
     int rc = service_require(agent);
+    if (rc == PCMK_OCF_OK && agent->bus == NULL) {
+        rc = prepare_directories(agent);
+    }
     if (rc == PCMK_OCF_OK) {
         rc = service_programs(agent);
     }
@@ -506,10 +537,8 @@ int
 service_daemon_down(struct agent *agent)
 {
     struct service_status status = {.known = false};
-    int rc = service_require(agent);
-    if (rc == PCMK_OCF_OK) {
-        rc = service_status(agent, &status);
-    }
+    bus_or_none(agent);
+    int rc = service_status(agent, &status);
     if (rc != PCMK_OCF_OK || (status.taken && !status.known)) {
         return rc; /* what runs is another resource's */
     }

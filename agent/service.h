@@ -10,8 +10,9 @@
 #include "action.h"
 #include "unit.h"
 
-/* Connects to systemd. PCMK_OCF_NOT_INSTALLED with the reason in *ERROR_R when this machine does
- * not run it, PCMK_OCF_UNKNOWN_ERROR when it cannot be reached; nothing is printed. */
+/* Connects to systemd; on a machine that does not run it the bus stays NULL, which is as good.
+ * PCMK_OCF_UNKNOWN_ERROR with the reason in *ERROR_R when it cannot be reached; nothing is
+ * printed. */
 int service_bus(struct agent *agent, char **error_r);
 
 /* Checks the parameters and reads the configuration; PCMK_OCF_INVALID_PARAM. */

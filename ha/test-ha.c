@@ -7,14 +7,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <glib.h>
 #include <glib/gstdio.h>
 
 #include "ocf.h"
+#include "process-find.h"
+#include "process-kind.h"
 #include "role.h"
 #include "score.h"
 #include "tool.h"
@@ -399,6 +403,96 @@ test_unit_quote(void **state)
     assert_string_equal(got, "\"-/a b\\\"c\\\\d%%e\\x0a\"");
 }
 
+/* What a supervisor writes is read again; a damaged record is none. */
+static void
+test_process_record(void **state)
+{
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    struct process_record got;
+    char status[] = "no room\nReady=1";
+    struct process_record record = {.supervisor = {.pid = 77, .start = 123456789012},
+                                    .main = {.pid = 78, .start = 5},
+                                    .condition = UNIT_RESPAWNING,
+                                    .up_until = 99,
+                                    .starts = 3,
+                                    .status = status};
+    (void)state;
+    assert_int_equal(process_record_read(dir, "x.service", &got), -ENOENT);
+    assert_int_equal(process_record_write(dir, "x.service", &record), 0);
+    assert_int_equal(process_record_read(dir, "x.service", &got), 0);
+    assert_int_equal(got.supervisor.pid, 77);
+    assert_true(got.supervisor.start == 123456789012);
+    assert_int_equal(got.main.pid, 78);
+    assert_int_equal(got.condition, UNIT_RESPAWNING);
+    assert_int_equal(got.up_until, 99);
+    assert_int_equal(got.starts, 3);
+    assert_string_equal(got.status, status);
+    process_record_clear(&got);
+    g_autofree char *path = g_build_filename(dir, "x.service.process", NULL);
+    assert_true(g_file_set_contents(path, "[process]\ncondition=up\nsupervisor=1\n", -1, NULL));
+    assert_int_equal(process_record_read(dir, "x.service", &got), -EBADMSG);
+    assert_true(g_file_set_contents(path, "[process]\ncondition=odd\nsupervisor=7\n", -1, NULL));
+    assert_int_equal(process_record_read(dir, "x.service", &got), -EBADMSG);
+    process_record_remove(dir, "x.service");
+    assert_int_equal(rmdir(dir), 0);
+}
+
+/* By number and start time; a session and what descends from it, however it left. */
+static void
+test_process_find(void **state)
+{
+    int pair[2];
+    char byte = 0;
+    (void)state;
+    assert_int_equal(pipe(pair), 0);
+    pid_t leader = fork();
+    if (leader == 0) {
+        (void)setsid();
+        if (fork() == 0) {
+            (void)setsid(); /* a child that has left the session */
+            (void)fork();
+            (void)write(pair[1], "x", 1);
+            pause();
+        }
+        pause();
+    }
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    struct process_group group = {
+        .name = "no-such.service",
+        .supervisor = {.pid = leader, .start = process_start_time(leader)}};
+    struct process_id wrong = {.pid = leader, .start = group.supervisor.start + 1};
+    assert_true(process_id_lives(&group.supervisor));
+    assert_false(process_id_lives(&wrong));
+    assert_int_equal(process_count(&group), 2);
+    assert_int_equal(process_signal(&wrong, SIGKILL), 0);
+    assert_true(process_id_lives(&group.supervisor));
+    struct process_group stranger = {.name = "no-such.service", .supervisor = wrong};
+    assert_int_equal(process_count(&stranger), 0);
+    assert_int_equal(process_signal_all(&group, SIGKILL), 2);
+    assert_int_equal(process_signal(&group.supervisor, SIGKILL), 0);
+    assert_int_equal(waitpid(leader, NULL, 0), leader);
+    assert_false(process_id_lives(&group.supervisor));
+    while (process_count(&group) > 0) {
+        g_usleep(1000);
+    }
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static void
+test_process_kinds(void **state)
+{
+    static const char *const names[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        const struct process_kind *kind = process_kind_find(names[i]);
+        assert_non_null(kind);
+        assert_true(kind->burst <= 16); /* as many starts are remembered */
+    }
+    assert_null(process_kind_find("postern-agent.service"));
+}
+
 int
 main(void)
 {
@@ -409,6 +503,9 @@ main(void)
         cmocka_unit_test(test_state_hostile),
         cmocka_unit_test(test_state_generation),
         cmocka_unit_test(test_state_health),
+        cmocka_unit_test(test_process_record),
+        cmocka_unit_test(test_process_find),
+        cmocka_unit_test(test_process_kinds),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_role_file),
         cmocka_unit_test(test_role_lock),

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <systemd/sd-daemon.h>
 
+#include "process.h"
 #include "text.h"
 
 #define SERVICE "org.freedesktop.systemd1"
@@ -183,6 +184,10 @@ unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **e
 {
     g_autoptr(bus_message_t) reply = NULL;
     gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    if (bus == NULL) {
+        *ret = process_condition(name);
+        return 0;
+    }
     int rc = manager_call(bus, "ListUnitsByNames", deadline, &reply, error_r, "as", 1, name);
     if (rc == 0 && (rc = unit_row(reply, ret)) < 0) {
         *error_r = g_strdup_printf("%s: systemd does not tell its state", name);
@@ -197,6 +202,9 @@ unit_away(sd_bus *bus, const char *name)
     g_autofree char *path = NULL;
     g_autofree char *ignored = NULL;
     uint64_t left = 0;
+    if (bus == NULL) {
+        return process_away(name);
+    }
     if (unit_object(bus, name, &path, &ignored) < 0 ||
         sd_bus_get_property_trivial(bus, SERVICE, path, interface, "ActiveExitTimestampMonotonic",
                                     NULL, 't', &left) < 0 ||
@@ -213,6 +221,9 @@ unit_processes(sd_bus *bus, const char *name)
     g_autofree char *ignored = NULL;
     int n = 0;
     gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    if (bus == NULL) {
+        return process_processes(name);
+    }
     int rc = manager_call(bus, "GetUnitProcesses", deadline, &reply, &ignored, "s", name);
     if (rc == -ENOENT) {
         return 0; /* systemd has forgotten the unit, which it does only when nothing is left */
@@ -229,7 +240,7 @@ unit_processes(sd_bus *bus, const char *name)
 int
 unit_reload(sd_bus *bus, gint64 deadline, char **error_r)
 {
-    return manager_call(bus, "Reload", deadline, NULL, error_r, "");
+    return bus == NULL ? 0 : manager_call(bus, "Reload", deadline, NULL, error_r, "");
 }
 
 /* Has the unit a job, be it only waiting? */
@@ -254,7 +265,8 @@ has_job(sd_bus *bus, const char *name)
 bool
 unit_cluster_moves(sd_bus *bus)
 {
-    return has_job(bus, "pacemaker.service") || has_job(bus, "pacemaker_remote.service");
+    return bus != NULL &&
+           (has_job(bus, "pacemaker.service") || has_job(bus, "pacemaker_remote.service"));
 }
 
 static int
@@ -306,6 +318,9 @@ unit_last_words(sd_bus *bus, const char *name)
     static const char interface[] = "org.freedesktop.systemd1.Service";
     g_autofree char *path = NULL;
     g_autofree char *error = NULL;
+    if (bus == NULL) {
+        return process_last_words(name);
+    }
     if (unit_object(bus, name, &path, &error) < 0) {
         return g_steal_pointer(&error);
     }
@@ -326,6 +341,9 @@ unit_main_pid(sd_bus *bus, const char *name)
     g_autofree char *path = NULL;
     g_autofree char *ignored = NULL;
     uint32_t pid = 0;
+    if (bus == NULL) {
+        return (unsigned)process_main_pid(name);
+    }
     if (unit_object(bus, name, &path, &ignored) < 0 ||
         sd_bus_get_property_trivial(bus, SERVICE, path, "org.freedesktop.systemd1.Service",
                                     "MainPID", NULL, 'u', &pid) < 0) {
@@ -370,6 +388,9 @@ unit_start(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
 {
     enum unit_condition condition;
     g_autofree char *ignored = NULL;
+    if (bus == NULL) {
+        return process_start(name, deadline, error_r);
+    }
     int rc = unit_condition(bus, name, &condition, error_r);
     if (rc < 0 || condition == UNIT_UP) {
         return rc;
@@ -398,8 +419,11 @@ unit_reload_config(sd_bus *bus, const char *name, gint64 deadline, char **error_
 {
     enum unit_condition condition;
     int rc = unit_condition(bus, name, &condition, error_r);
-    return rc < 0 || condition != UNIT_UP ? rc
-                                          : unit_job(bus, "ReloadUnit", name, deadline, error_r);
+    if (rc < 0 || condition != UNIT_UP) {
+        return rc;
+    }
+    return bus == NULL ? process_hang_up(name, error_r)
+                       : unit_job(bus, "ReloadUnit", name, deadline, error_r);
 }
 
 /* Waits until NAME's control group is empty; kills once what is there. */
@@ -490,6 +514,9 @@ unit_stop(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
 {
     enum unit_condition condition;
     g_autofree char *ignored = NULL;
+    if (bus == NULL) {
+        return process_stop(name, deadline, error_r);
+    }
     int rc = unit_condition(bus, name, &condition, error_r);
     if (rc < 0 || condition == UNIT_ABSENT) {
         return rc;

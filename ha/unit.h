@@ -13,6 +13,9 @@
  * promotion and a demotion more than all the rest, so it is done only where it must.)
  *
  * All deadlines are in microseconds of g_get_monotonic_time().
+ *
+ * Where BUS is NULL there is no systemd, or none that answers: then process.h does the same, as far
+ * as it can.
  */
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import MOUNT, QUEUE, STATE
+from conftest import AGENT, MOUNT, QUEUE, STATE
 from steps import (ERROR, INVALID, NOT_INSTALLED, NOT_RUNNING, OK, PROMOTED, UNITS,
                    promoted, started, until)
 
@@ -259,6 +259,27 @@ def test_stop_with_everything_broken(node):
     assert node.agent("validate-all").rc == INVALID
     node.sh(f"umount -l {MOUNT}")
     assert node.agent("stop", nonsense="1").rc == OK
+    assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
+
+
+def test_stop_when_systemd_cannot_be_asked(node):
+    """What has to end is found by its control group and ended."""
+    promoted(node, queue_directory=QUEUE)
+    node.sh("cat /dev/null > /run/deaf; cat > /run/deaf-agent << 'END'\n"
+            "for path in /run/systemd/private /run/dbus/system_bus_socket; do\n"
+            "    mount --bind /run/deaf $path\ndone\nexec \"$@\"\nEND")
+    begin = time.monotonic()
+    for action, resource in (("demote", "scanner"), ("stop", "scanner")):
+        done = node.run("env", "OCF_ROOT=/usr/lib/ocf", f"OCF_RESOURCE_INSTANCE={resource}",
+                        "OCF_RESKEY_CRM_meta_on_node=n1", "OCF_RESKEY_CRM_meta_promoted_max=1",
+                        "OCF_RESKEY_CRM_meta_timeout=60000",
+                        f"OCF_RESKEY_queue_directory={QUEUE}", "unshare", "-m", "--propagation",
+                        "slave", "sh", "/run/deaf-agent", AGENT, action)
+        assert (done.rc, "cannot be reached" in done.err) == (OK, True), done.err
+        assert f"{QUEUE}/postern" in node.mounts() or action == "stop"
+    assert time.monotonic() - begin < 60
+    until("all have ended", lambda: [node.unit(name) for name in UNITS[:2]] == ["inactive"] * 2)
+    assert node.agent("stop", queue_directory=QUEUE).rc == OK
     assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
 
 

@@ -198,6 +198,10 @@ static int
 watch_units(struct watch *watch, char **error_r)
 {
     int rc = unit_bus_open(&watch->bus, error_r);
+    if (rc == -EHOSTDOWN) {
+        g_clear_pointer(error_r, g_free);
+        return 0; /* postern-supervise wakes us instead */
+    }
     if (rc < 0) {
         return rc;
     }
