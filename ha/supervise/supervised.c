@@ -363,6 +363,8 @@ heard(struct supervised *s, const char *line)
         (void)sd_event_source_set_enabled(s->timer, SD_EVENT_OFF);
         arm_watchdog(s);
         tell(s, UNIT_UP);
+    } else if (g_str_has_prefix(line, "EXTEND_TIMEOUT_USEC=") && s->phase == PHASE_STARTING) {
+        arm(s, g_ascii_strtoull(line + strlen("EXTEND_TIMEOUT_USEC="), NULL, 10));
     } else if (strcmp(line, "WATCHDOG=1") == 0 && s->phase == PHASE_UP) {
         arm_watchdog(s);
     }

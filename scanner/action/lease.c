@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,14 +67,48 @@ lock(int fd)
     return errno == EACCES || errno == EAGAIN ? -EBUSY : -errno;
 }
 
+static bool
+is_to_end(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGTERM) == 1;
+}
+
+static char *
+busy_text(const struct lease *lease, const char *dir)
+{
+    return g_strdup_printf("%s is in use by %s; stop that process first", dir, lease->found_owner);
+}
+
+/* The owner, too, may have become another meanwhile. */
+static int
+lock_wait(struct lease *lease, const char *dir, unsigned wait_s, lease_waiting *waiting)
+{
+    int rc = lock(lease->fd);
+    unsigned tries = wait_s * 1000 / LEASE_TRY_MS;
+    for (unsigned i = 0; rc == -EBUSY && i < tries && !is_to_end(); i++) {
+        if (i % (1000 / LEASE_TRY_MS) == 0 && waiting != NULL) {
+            g_clear_pointer(&lease->found_owner, g_free);
+            found_set(lease);
+            g_autofree char *text = busy_text(lease, dir);
+            waiting(text);
+        }
+        g_usleep(LEASE_TRY_MS * 1000);
+        rc = lock(lease->fd);
+    }
+    return rc;
+}
+
 int
-lease_acquire(int dirfd, const char *dir, struct lease **ret_lease, char **error_r)
+lease_acquire(int dirfd, const char *dir, unsigned wait_s, lease_waiting *waiting,
+              struct lease **ret_lease, char **error_r)
 {
     struct lease *lease = g_new0(struct lease, 1);
     lease->dirfd = dirfd;
     lease->fd = openat(dirfd, LEASE_NAME, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rc = lease->fd < 0 ? -errno : lock(lease->fd);
+    int rc = lease->fd < 0 ? -errno : lock_wait(lease, dir, wait_s, waiting);
     if (lease->fd >= 0) {
+        g_clear_pointer(&lease->found_owner, g_free);
         found_set(lease);
     }
     if (rc == 0) {
@@ -80,8 +116,7 @@ lease_acquire(int dirfd, const char *dir, struct lease **ret_lease, char **error
         return 0;
     }
     if (rc == -EBUSY) {
-        *error_r =
-            g_strdup_printf("%s is in use by %s; stop that process first", dir, lease->found_owner);
+        *error_r = busy_text(lease, dir);
     } else {
         *error_r = g_strdup_printf("%s/" LEASE_NAME ": cannot be %s: %s", dir,
                                    lease->fd < 0 ? "opened" : "locked", g_strerror(-rc));

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <systemd/sd-daemon.h>
 
 #include "ballast.h"
 #include "durable.h"
@@ -482,6 +483,14 @@ state_raise(struct state *state, int format, gint64 uid)
     return is_full_error(rc) ? 0 : rc;
 }
 
+/* The cluster's timeout is what ends the wait, and has the reason from here. */
+static void
+tell_waiting(const char *sentence)
+{
+    (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%u\nSTATUS=waiting for its lock: %s",
+                     (unsigned)(20 * G_USEC_PER_SEC), sentence);
+}
+
 int
 state_open(const struct settings *settings, int fresh, struct state **ret_state, char **error_r)
 {
@@ -493,7 +502,8 @@ state_open(const struct settings *settings, int fresh, struct state **ret_state,
     state->quarantine = -1;
     int rc = dir_open(state, error_r);
     if (rc == 0) {
-        rc = lease_acquire(state->dirfd, state->dir, &state->lease, error_r);
+        rc = lease_acquire(state->dirfd, state->dir, state->shared ? LEASE_WAIT_S : 0, tell_waiting,
+                           &state->lease, error_r);
     }
     if (rc == 0) {
         rc = quarantine_open(state, error_r);

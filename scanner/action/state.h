@@ -19,12 +19,12 @@ struct state;
 
 /*
  * Opens the state, or makes it in format FRESH (schema.h). Returns 0, or -errno with one sentence
- * in *ERROR_R: -EBUSY (another process holds the lease), -EACCES (no access, or others can write),
- * -ENOENT (the directory must exist: it may be a mount point that is not mounted), -EOPNOTSUPP
- * (made by a newer Postern), -EIO, -ENOSPC. A database below FORMAT_OLDEST is brought up to that,
- * any other keeps its format. Afterwards: epoch + 1, temporary files removed, orphaned quarantine
- * files adopted; a damaged database was moved aside (state.db.damaged-TIME) and made anew from the
- * files. What was found is logged.
+ * in *ERROR_R: -EBUSY (another process holds the lease; with state_storage "shared" after
+ * LEASE_WAIT_S), -EACCES (no access, or others can write), -ENOENT (the directory must exist: it
+ * may be a mount point that is not mounted), -EOPNOTSUPP (made by a newer Postern), -EIO, -ENOSPC.
+ * A database below FORMAT_OLDEST is brought up to that, any other keeps its format. Afterwards:
+ * epoch + 1, temporary files removed, orphaned quarantine files adopted; a damaged database was
+ * moved aside (state.db.damaged-TIME) and made anew from the files. What was found is logged.
  */
 int state_open(const struct settings *settings, int fresh, struct state **ret_state,
                char **error_r);

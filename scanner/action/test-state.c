@@ -251,6 +251,74 @@ test_two_processes(void **data)
     close(ready[1]);
 }
 
+static int owner_end; /* closed: the owner ends */
+static unsigned waited;
+
+static void
+on_waiting(const char *sentence)
+{
+    assert_non_null(strstr(sentence, "is in use by node "));
+    waited++;
+    if (owner_end >= 0) {
+        close(owner_end);
+        owner_end = -1;
+    }
+}
+
+/* On storage that several nodes mount the lock of one that is gone lasts for a while. */
+static void
+test_waiting_for_the_lock(void **data)
+{
+    struct fixture *f = *data;
+    struct lease *lease = NULL;
+    g_autofree char *error = NULL;
+    int ready[2];
+    int end[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(end), 0);
+    int dir = open(f->settings->state_dir, O_RDONLY | O_DIRECTORY);
+    pid_t child = fork();
+    if (child == 0) {
+        close(end[1]);
+        if (lease_acquire(dir, "x", 0, NULL, &lease, &error) < 0 ||
+            lease_write(lease, 7, FALSE) < 0) {
+            _exit(1);
+        }
+        ssize_t n = write(ready[1], "r", 1);
+        n += read(end[0], &byte, 1);
+        _exit(n < 0);
+    }
+    close(end[0]);
+    owner_end = end[1];
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(lease_acquire(dir, "x", 0, on_waiting, &lease, &error), -EBUSY);
+    assert_int_equal(waited, 0);
+    g_clear_pointer(&error, g_free);
+
+    /* Who is told to end does not wait on. */
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    assert_int_equal(sigprocmask(SIG_BLOCK, &term, NULL), 0);
+    assert_int_equal(raise(SIGTERM), 0);
+    assert_int_equal(lease_acquire(dir, "x", 3600, on_waiting, &lease, &error), -EBUSY);
+    assert_int_equal(waited, 0);
+    g_clear_pointer(&error, g_free);
+    int signal_number = 0;
+    assert_int_equal(sigwait(&term, &signal_number), 0);
+    assert_int_equal(sigprocmask(SIG_UNBLOCK, &term, NULL), 0);
+
+    assert_int_equal(lease_acquire(dir, "x", 3600, on_waiting, &lease, &error), 0);
+    assert_true(waited > 0);
+    assert_int_equal(lease_found_epoch(lease), 7);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    lease_free(lease);
+    close(dir);
+    close(ready[0]);
+    close(ready[1]);
+}
+
 static void
 test_epoch_rises(void **data)
 {
@@ -426,22 +494,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_key),
-        T(test_store_and_show),
-        T(test_show_refused),
-        T(test_repeat_is_an_attempt),
-        T(test_list_pages),
-        T(test_modes),
-        T(test_shared_storage),
-        T(test_dir_refused),
-        T(test_two_processes),
-        T(test_epoch_rises),
-        T(test_stale),
-        T(test_lease_clean),
-        T(test_newer_database),
-        T(test_low_water),
-        T(test_full_database),
-        T(test_full_disk),
+        cmocka_unit_test(test_key),   T(test_store_and_show), T(test_show_refused),
+        T(test_repeat_is_an_attempt), T(test_list_pages),     T(test_modes),
+        T(test_shared_storage),       T(test_dir_refused),    T(test_two_processes),
+        T(test_waiting_for_the_lock), T(test_epoch_rises),    T(test_stale),
+        T(test_lease_clean),          T(test_newer_database), T(test_low_water),
+        T(test_full_database),        T(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -176,7 +176,7 @@ pcs -f new resource create shared ocf:heartbeat:Filesystem device=/media/shared-
     directory={SHARED} fstype=none options=bind op monitor interval=10s clone interleave=true
 pcs -f new resource create postern-warm ocf:postern:scanner part=engine \\
     op start timeout=30s op stop timeout=60s op monitor interval=10s timeout=20s \\
-    clone interleave=true
+    meta allow-unhealthy-nodes=true clone interleave=true
 """)
     say("Postern's engine starts on all nodes")
     wait_for("the engine runs on all nodes", lambda: everywhere(lab, "postern-warm"), 120,
