@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 #include <sys/timex.h>
 #include <unistd.h>
+#include <systemd/sd-daemon.h>
 
 #include "health.h"
 #include "program.h"
@@ -294,6 +295,13 @@ static void
 check_units(struct doctor *d)
 {
     static const char *const units[] = {"postern-engine", "posternd", "postern-notify"};
+    if (sd_booted() <= 0) {
+        doctor_add(d, DOCTOR_WARNING, "unit.systemd", "postern-supervise",
+                   "see WITHOUT SYSTEMD in ocf_postern_scanner(7)",
+                   "this host was not booted with systemd: the programs run without the sandbox of "
+                   "its units (the scanning processes have their own)");
+        return;
+    }
     for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
         if (!check_unit(d, units[i])) {
             return;
