@@ -15,7 +15,8 @@ import time
 import pytest
 
 from conftest import HERE, MOUNT, QUEUE, STATE, Done, Node
-from test_agent import ERROR, NOT_INSTALLED, NOT_RUNNING, OK, PROMOTED, freezer, until
+from steps import ERROR, NOT_INSTALLED, NOT_RUNNING, OK, PROMOTED, until
+from test_agent import freezer
 
 PROGRAMS = ("postern-engine", "posternd", "postern-notify")
 SETUP = """
