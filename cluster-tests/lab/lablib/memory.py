@@ -8,15 +8,14 @@ import sys
 from .base import LabError, poll, read, run
 from .cgroup import TOP
 
-# Takes memory, page by page and never killed itself, until the kernel has killed somebody else.
+# Takes memory, page by page, until the kernel has killed somebody: a worker goes before it, by an
+# oom_score_adj of 1000.
 TAKE = """
 import mmap, os, sys
 folder, most = sys.argv[1], 512 << 20
 def kills():
     with open(folder + "/memory.oom_control") as f:
         return int(f.read().rpartition("oom_kill ")[2])
-with open("/proc/self/oom_score_adj", "w") as f:
-    f.write("-1000")
 before, pages = kills(), mmap.mmap(-1, most)
 with open(folder + "/cgroup.procs", "w") as f:
     f.write("0")
