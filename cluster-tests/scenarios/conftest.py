@@ -5,7 +5,8 @@ A module says which lab it wants:  LAB = {"scanner": False}
     scanner  Postern or the mail group alone (default True)
     mode     promotable (default) or primitive
     nodes    2 (default) or 3
-Each module has its own lab; each test a story (story.py) with audits at its end.
+Modules that want the same share a lab; each test is a story (story.py) with audits at its end.
+A story that cannot put the lab in order again leaves a new one to the next.
 """
 
 import os
@@ -37,6 +38,7 @@ def pytest_configure(config):
     # A terminated run must take its lab down as an interrupted one does.
     signal.signal(signal.SIGTERM, interrupted)
     config.told = []
+    config.keeper = Keeper(config)
     config.seed = config.getoption("--seed") or int.from_bytes(os.urandom(2), "big") + 10000
 
 
@@ -48,29 +50,63 @@ def interrupted(_signal, _frame):
     raise KeyboardInterrupt
 
 
-@pytest.fixture(scope="module")
+def wants(module):
+    return {"scanner": True, "mode": "promotable", "nodes": 2, **getattr(module, "LAB", {})}
+
+
+def pytest_collection_modifyitems(items):
+    """Modules with the same lab come one after the other."""
+    items.sort(key=lambda item: sorted(map(str, wants(item.module).items())))
+
+
+class Keeper:
+    """The lab that is up, if one is."""
+
+    def __init__(self, config):
+        self.config = config
+        self.cluster = None
+
+    def give(self, wanted):
+        """One that is as wanted and in order."""
+        if self.cluster and (self.cluster.wanted != wanted or self.cluster.spoiled):
+            self.end()
+        if not self.cluster:
+            self.cluster = stories.Cluster(wanted, self.config.getoption("--stage"),
+                                           self.config.getoption("--logs"))
+            self.cluster.spoiled = True     # until it is up
+            self.cluster.up()
+        return self.cluster
+
+    def end(self):
+        cluster, self.cluster = self.cluster, None
+        if cluster:
+            cluster.down()
+
+
+def pytest_sessionfinish(session):
+    """However the run ends; LAB_OWNER ends the lab when even this does not run."""
+    session.config.keeper.end()
+
+
+@pytest.fixture
 def lab(request):
-    """A lab for one module; it goes away however the module ends."""
-    wanted = getattr(request.module, "LAB", {})
-    stage = request.config.getoption("--stage")
-    if wanted.get("scanner", True) and not stage:
+    wanted = wants(request.module)
+    if wanted["scanner"] and not request.config.getoption("--stage"):
         pytest.skip("needs --stage WHAT: Postern's .deb, or a tree by 'make install DESTDIR=DIR'")
-    cluster = stories.Cluster(wanted, stage, request.config.getoption("--logs"))
-    try:
-        cluster.up()
-        yield cluster
-    finally:
-        cluster.down()
+    return request.config.keeper.give(wanted)
 
 
 @pytest.fixture
 def story(lab, request, tmp_path):
     telling = stories.Story(lab, request.config.seed, str(tmp_path), request.node.name)
+    lab.spoiled = True              # until all of it is over well
     telling.begin()
     try:
         yield telling
     finally:
-        telling.end(failed=getattr(request.node, "told_badly", True))
+        failed = getattr(request.node, "told_badly", True)
+        telling.end(failed)
+        lab.spoiled = failed
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from lablib import account, cluster, faults, mail, postern
 from lablib.base import LabError, poll, read, wait_for
 from lablib.node import Node
 from lablib.rig import Lab
-from lablib.watch import EVERY, Watch
+from lablib.watch import BLIND, Watch
 
 LAB_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "lab")
 MAILLOAD = os.path.join(os.path.dirname(LAB_TOOL), "mailload")
@@ -27,6 +27,7 @@ class Cluster:
     def __init__(self, wanted, stage, logs):
         self.wanted = {"scanner": True, "mode": "promotable", "nodes": 2, **wanted}
         self.stage, self.logs = stage, logs
+        self.spoiled = False        # a story could not put it in order again
         os.environ.setdefault("LAB_NAME", "scenarios")
         self.lab = None
 
@@ -47,7 +48,7 @@ class Cluster:
         what = ["--mode", w["mode"], "--stage", self.stage] if w["scanner"] \
             else ["--no-scanner"]
         self.tool("up", "--nodes", str(w["nodes"]), *what)
-        self.lab = Lab()
+        self.lab, self.spoiled = Lab(), False
 
     def down(self):
         self.tool("down", limit=120)
@@ -171,7 +172,7 @@ class Story:
     def reboot(self, node):
         """A clean one; returns the moment before, when the node has a new first process."""
         begun, old = time.time(), Node(self.lab, node).init_pid()
-        self.run(node, "systemctl", "reboot", "--no-block")
+        self.fault("reboot", node)
         wait_for(f"{node} boots again", lambda: Node(self.lab, node).init_pid() not in (
             None, old), 240, 0.3)
         return begun
@@ -316,7 +317,7 @@ class Story:
         self.audited = True
         self.watch.__exit__()
         self.lines.append(self.watch.text())
-        assert self.watch.pace()[0] <= EVERY, f"watched too seldom: {self.watch.text()}"
+        assert self.watch.pace()[0] <= BLIND, f"watched too seldom: {self.watch.text()}"
         assert not self.watch.doubles, f"served twice: {self.watch.doubles[:3]}"
         shot = self.shots()
         self.lines.append(f"fenced: {' '.join(shot) or 'nobody'}")

@@ -3,6 +3,8 @@
 
 import subprocess
 
+import pytest
+
 from lablib import account
 
 LAB = {"scanner": False}
@@ -29,6 +31,7 @@ def test_plug_pulled(story):
     story.audit(fenced=[old])
 
 
+@pytest.mark.core
 def test_account_sees_a_loss_and_a_copy(story):
     """The account itself: an account that cannot be wrong proves nothing."""
     with story.load() as load:

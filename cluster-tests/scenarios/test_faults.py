@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 import harm
-from lablib import cluster, faults, postern
+from lablib import cluster, faults
 from lablib.base import wait_for
 from lablib.node import Node
 
@@ -58,9 +58,15 @@ TABLE = (
                                                 ("postfix", "monitor"),
                                                 ("dovecot", "monitor"))),
 )
+CORE = {("storage", "active"), ("isolate", "active")}
 
 
-@pytest.mark.parametrize("fault", TABLE, ids=lambda fault: f"{fault.name}-{fault.on}")
+def named(fault):
+    marks = [pytest.mark.core] if (fault.name, fault.on) in CORE else []
+    return pytest.param(fault, id=f"{fault.name}-{fault.on}", marks=marks)
+
+
+@pytest.mark.parametrize("fault", map(named, TABLE))
 def test_fault(story, fault):
     active = story.active()
     passive = story.other(active)
@@ -78,6 +84,7 @@ def test_fault(story, fault):
                 may_fence=[victim] if fault.fenced == "maybe" else [], failed=fault.failed)
 
 
+@pytest.mark.core
 def test_partition(story):
     """Both shoot; n2's shot is not delayed. Whoever is left serves, and nobody beside it."""
     active = story.active()
@@ -108,18 +115,20 @@ def test_move(story):
     story.audit()
 
 
+@pytest.mark.core
 def test_out_of_memory(story):
     """The kernel takes a worker; the engine and what it holds in memory stay."""
     node = story.active()
     engine = story.main_pid(node, "postern-engine.service")
+    before = faults.children(Node(story.lab, node), faults.zygote(Node(story.lab, node)))
     with story.load() as load:
-        harm.out_of_memory(Node(story.lab, node))
-        load.flows()
-    assert "out of memory" in story.run(
-        node, "journalctl", "-q", "-b", "-u", "postern-engine", "-o", "cat") or \
-        "killed" in story.run(node, "journalctl", "-q", "-u", "postern-engine", "-o", "cat")
+        begun = story.fault("oom-worker", node)
+        load.flows(since=begun)
+        wait_for("a worker is another one", lambda: set(before) - set(faults.children(
+            Node(story.lab, node), faults.zygote(Node(story.lab, node)))), 30)
     assert story.main_pid(node, "postern-engine.service") == engine
     assert story.active() == node
+    story.tells(load, begun)
     story.audit()
 
 
@@ -224,17 +233,17 @@ def test_one_after_the_other(story):
     story.audit(fenced=[old])
 
 
-def test_fault_while_no_peer_is_ready(story):
-    """The peer has no signatures: mail waits with 451 until the fenced node is back."""
+def test_plug_while_the_peer_loads(story, loading):
+    """Mail waits with 451 until somebody is ready: the peer, or the fenced node."""
     old = story.active()
     new = story.other(old)
-    with story.load() as load, harm.unready(story.lab, new):
-        wait_for("the peer is not ready", lambda: postern.score(cluster.view(
-            story.lab).attributes("master-postern").get(new, {})) < postern.READY, 60)
+    with story.load() as load:
+        loading.cold(new)
         begun = story.fault("plug", old)
         story.fenced(old)
-        story.serves(limit=400)
+        story.serves()
+        loading.release(new)
         load.flows(since=begun)
-    story.all_back()
+        story.all_back()
     story.tells(load, begun)
     story.audit(fenced=[old])

@@ -10,6 +10,7 @@ from lablib.base import LabError, wait_for
 from lablib.postern import eicar
 
 
+@pytest.mark.core
 def test_reload(story):
     """As the cluster's resource posternd reads its configuration again, or keeps the old one."""
     node = story.active()
@@ -76,6 +77,7 @@ def test_standby(story):
     story.audit()
 
 
+@pytest.mark.core
 def test_plug_pulled(story):
     old = story.active()
     new = story.other(old)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Questions to Pacemaker, and the configuration of the lab's cluster."""
 
+import time
 import xml.etree.ElementTree as ET
 
 from . import bmc, mail
@@ -174,9 +175,16 @@ def active(lab):
 
 def wait_idle(lab, timeout=120):
     """The controller has nothing more to do."""
-    name = view(lab).asked
-    Node(lab, name).run("crm_resource", "--wait", f"--timeout={timeout}",
-                        timeout=timeout + 30)
+    end = time.monotonic() + timeout
+    while True:
+        name = view(lab).asked
+        try:
+            return Node(lab, name).run("crm_resource", "--wait", f"--timeout={timeout}",
+                                       timeout=timeout + 30)
+        except LabError:            # the node that was asked may just have been fenced
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)
 
 
 def wait_group(lab, timeout=180, on=None):

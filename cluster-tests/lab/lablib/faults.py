@@ -54,7 +54,7 @@ def need_shared(node):
 def full_shared(node):
     need_shared(node)
     space = os.statvfs(f"/proc/{node.init_pid()}/root{mail.MOUNT}")
-    node.run("fallocate", "-l", str(space.f_bfree * space.f_frsize * 99 // 100), FILL)
+    node.run("fallocate", "-l", str(space.f_bavail * space.f_frsize * 95 // 100), FILL)
     node.run("sh", "-c", f"dd if=/dev/zero bs=1k status=none >>{FILL} 2>/dev/null || true")
 
 
