@@ -5,6 +5,7 @@ The order of calls is ocf-tester's, with what it leaves out: each call twice, st
 state, probes without the configuration, actions nobody knows.
 """
 
+import agent_node
 import pytest
 
 OK, GENERIC, ARGS, UNIMPLEMENTED, CONFIGURED, STOPPED, PROMOTED = 0, 1, 2, 3, 6, 7, 8
@@ -60,6 +61,7 @@ def test_sequence(resource):
 
 
 def test_migration(node):
+    node.write("/etc/postern/postern.conf", f'{agent_node.CONFIG}state_storage = "shared"\n')
     resource = Resource(node, promotable=False)
     resource.call("start", expect=OK)
     resource.call("migrate_to", expect=OK)
