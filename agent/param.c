@@ -46,10 +46,24 @@ check_part(const char *value)
                                                                      : "is neither all nor engine";
 }
 
+/* Pacemaker's words, crm_is_true(). */
+static const char *const true_words[] = {"true", "on", "yes", "y", "1", NULL};
+static const char *const false_words[] = {"false", "off", "no", "n", "0", NULL};
+
+static const char *
+check_boolean(const char *value)
+{
+    g_autofree char *word = g_ascii_strdown(value, -1);
+    return g_strv_contains(true_words, word) || g_strv_contains(false_words, word)
+               ? NULL
+               : "is neither true nor false";
+}
+
 static const struct param params[] = {
     {PARAM_CONFIG, check_file},
     {PARAM_QUEUE_DIRECTORY, check_directory},
     {PARAM_PART, check_part},
+    {PARAM_REQUIRE_READY, check_boolean},
 };
 
 static const struct param *
@@ -100,4 +114,12 @@ param_check(const struct ocf *ocf, char **error_r)
         *error_r = g_strdup("parameter part=engine is for a clone that is not promotable");
     }
     return *error_r == NULL ? 0 : -EINVAL;
+}
+
+bool
+param_is_true(const struct ocf *ocf, const char *name)
+{
+    const char *value = ocf_param(ocf, name);
+    g_autofree char *word = value != NULL ? g_ascii_strdown(value, -1) : NULL;
+    return word != NULL && g_strv_contains(true_words, word);
 }

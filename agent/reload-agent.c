@@ -2,8 +2,9 @@
 #include "service.h"
 
 /*
- * A parameter that the metadata call reloadable has another value: queue_directory, which matters
- * to an instance that serves. The mail server loses the socket at no moment: the new mount is made
+ * A parameter that the metadata call reloadable has another value: require_ready, which the next
+ * look at the score takes up, or queue_directory, which matters to an instance that serves. The
+ * mail server loses the socket at no moment: the new mount is made
  * before the old one goes.
  */
 int
@@ -13,6 +14,9 @@ action_reload_agent(struct agent *agent)
     int rc = service_settings(agent);
     if (rc == PCMK_OCF_OK) {
         rc = service_require(agent);
+    }
+    if (rc == PCMK_OCF_OK) {
+        rc = service_identify(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = service_status(agent, &status);

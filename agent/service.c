@@ -88,6 +88,7 @@ role_identify(struct role *role, const struct agent *agent)
     g_free(role->node);
     role->node = g_strdup(agent->ocf.node);
     role->mode = agent->mode;
+    role->require_ready = param_is_true(&agent->ocf, PARAM_REQUIRE_READY);
     if (agent->settings != NULL) {
         g_free(role->engine_dir);
         role->engine_dir = g_strdup(agent->settings->engine_dir);
@@ -112,6 +113,19 @@ role_enter(struct agent *agent)
                         other->resource);
     }
     role_identify(roles_get(roles, agent->ocf.resource), agent);
+    return save_roles(agent, roles);
+}
+
+int
+service_identify(struct agent *agent)
+{
+    g_autoptr(roles_t) roles = NULL;
+    int rc = open_roles(agent, &roles);
+    struct role *role = rc == PCMK_OCF_OK ? roles_find(roles, agent->ocf.resource) : NULL;
+    if (role == NULL) {
+        return rc;
+    }
+    role_identify(role, agent);
     return save_roles(agent, roles);
 }
 

@@ -187,7 +187,10 @@ test_bad_values(void **state)
     check_refused("OCF_RESKEY_queue_directory=/x/..",
                   "parameter queue_directory=/x/.. is the root directory");
     check_refused("OCF_RESKEY_b\nad=1",
-                  "parameter b\\x0aad is not known; there are config, queue_directory, part");
+                  "parameter b\\x0aad is not known; there are config, queue_directory, part, "
+                  "require_ready");
+    check_refused("OCF_RESKEY_require_ready=maybe",
+                  "parameter require_ready=maybe is neither true nor false");
 }
 
 static void

@@ -34,9 +34,10 @@ struct role {
     char *node;
     enum role_mode mode;
     enum role_stage stage;
-    gint64 since; /* of the stage, in seconds of role_now() */
-    bool keep;    /* the score is held high although the engine still loads (score.h) */
-    bool lost;    /* posternd has failed for good and the cluster was told */
+    gint64 since;       /* of the stage, in seconds of role_now() */
+    bool keep;          /* the score is held high although the engine still loads (score.h) */
+    bool require_ready; /* not promoted while it loads and another node is ready (score.h) */
+    bool lost;          /* posternd has failed for good and the cluster was told */
     char *engine_dir;
     char *control; /* control_socket */
     char *mount;   /* mount point of the milter's directory below the mail queue, or NULL */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "durable.h"
+#include "peer.h"
 #include "tool.h"
 #include "witness.h"
 
@@ -321,6 +322,27 @@ role_publish(struct role *role, int promotion, const char *text, const struct sc
     return rc;
 }
 
+void
+score_wait(const struct role *role, bool peer_ready, struct score *score)
+{
+    if (role->require_ready && score->promotion == SCORE_LOAD) {
+        score->promotion = peer_ready ? SCORE_WAIT : SCORE_LOAD;
+        score->recheck_s = 1;
+    }
+}
+
+/* Asks for the peers only when the answer matters; without one the node can be promoted. */
+static void
+wait_for_peers(const struct role *role, struct score *score)
+{
+    bool peer_ready = false;
+    g_autofree char *error = NULL;
+    if (role->require_ready && role->mode == ROLE_PROMOTABLE && score->promotion == SCORE_LOAD) {
+        (void)peer_is_ready(role->resource, role->node, &peer_ready, &error);
+        score_wait(role, peer_ready, score);
+    }
+}
+
 int
 score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r)
 {
@@ -336,6 +358,7 @@ score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_
         service_health_add(*role, &state);
         unsigned load_s = load_seconds(&state);
         struct score score = score_compute(*role, &state, score_keep_seconds(load_s), role_now());
+        wait_for_peers(*role, &score);
         g_autofree char *text = score_text(&state, load_s);
         (*role)->keep = score.keep;
         rc = role_publish(*role, score.promotion, text, &state, force, error_r);

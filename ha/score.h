@@ -12,6 +12,9 @@
  * PLOST when the engine was ready and died, cannot load, or takes longer than the keep time.
  * PLOST is above LOAD, so mail stays where it is until some node is ready.
  *
+ * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
+ * ready: a move to it waits.
+ *
  * READY - PLOST has to exceed twice the summed stickiness of the mail group, since that is what
  * the scheduler adds for the node that has it.
  */
@@ -26,6 +29,8 @@
 #define SCORE_READY 100000
 #define SCORE_PLOST 20
 #define SCORE_LOAD 10
+/* Cannot be promoted; -1 means in the role file that nothing was published. */
+#define SCORE_WAIT (-10)
 
 /* The keep time: twice the last load that was measured on this node, within these, in seconds. */
 #define SCORE_KEEP_MIN 30
@@ -71,6 +76,12 @@ struct score {
     bool keep;        /* to be remembered in the role */
     gint64 recheck_s; /* seconds after which the score changes by itself; 0 = it does not */
 };
+
+/*
+ * With require_ready: the SCORE of a node that loads and does not serve, when another node is ready
+ * (PEER_READY) or not; looked at again every second as long as it loads. Others are left alone.
+ */
+void score_wait(const struct role *role, bool peer_ready, struct score *score);
 
 /* The table: pure. KEEP_S is the keep time, NOW as role_now(). */
 struct score score_compute(const struct role *role, const struct score_state *state,

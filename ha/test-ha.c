@@ -19,6 +19,7 @@
 #include "ocf.h"
 #include "process-find.h"
 #include "process-kind.h"
+#include "peer.h"
 #include "role.h"
 #include "score.h"
 #include "tool.h"
@@ -71,6 +72,44 @@ test_score_table(void **state)
         }
     }
     assert_true(SCORE_LOAD < SCORE_PLOST && SCORE_PLOST < SCORE_READY);
+}
+
+/* Only a node that loads and does not serve waits, and only while another one is ready. */
+static void
+test_require_ready(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        struct role role = {.stage = rows[i].stage, .keep = rows[i].keep, .since = 1000};
+        struct score_state engine = {.engine = rows[i].engine};
+        const struct score plain = score_compute(&role, &engine, KEEP, 1000 + rows[i].age);
+        struct score got = plain;
+        score_wait(&role, true, &got);
+        assert_int_equal(got.promotion, plain.promotion); /* it was not asked for */
+        role.require_ready = true;
+        score_wait(&role, true, &got);
+        gboolean waits = plain.promotion == SCORE_LOAD;
+        assert_int_equal(got.promotion, waits ? SCORE_WAIT : plain.promotion);
+        assert_int_equal(got.recheck_s, waits ? 1 : plain.recheck_s);
+        got = plain;
+        score_wait(&role, false, &got);
+        assert_int_equal(got.promotion, plain.promotion);
+    }
+    assert_true(SCORE_WAIT < -1);
+}
+
+static void
+test_peers(void **state)
+{
+    static const char text[] = "name=\"master-postern\" host=\"n1\" value=\"100000\"\n"
+                               "name=\"master-postern\" host=\"n2\" value=\"10\"\n";
+    (void)state;
+    assert_true(peer_parse(text, "n2"));
+    assert_false(peer_parse(text, "n1")); /* its own score says nothing of others */
+    assert_true(peer_parse("name=\"m\" host=\"n3\" value=\"INFINITY\"\n", "n1"));
+    assert_false(peer_parse("", "n1"));
+    assert_false(peer_parse("could not be asked\n", "n1"));
+    assert_false(peer_parse("name=\"m\" host=\"n3\" value=\"", "n1"));
 }
 
 static void
@@ -498,6 +537,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_score_table),
+        cmocka_unit_test(test_require_ready),
+        cmocka_unit_test(test_peers),
         cmocka_unit_test(test_keep_seconds),
         cmocka_unit_test(test_state_valid),
         cmocka_unit_test(test_state_hostile),
