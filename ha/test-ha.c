@@ -23,6 +23,7 @@
 #include "role.h"
 #include "score.h"
 #include "tool.h"
+#include "witness.h"
 
 #define KEEP 36
 
@@ -434,6 +435,21 @@ test_tool(void **state)
     assert_int_equal(tool_run(none, 5000, &error), -ENOENT);
 }
 
+/* What is known and still holds stays; what does not is looked for. */
+static void
+test_witness(void **state)
+{
+    (void)state;
+    g_autofree char *now = witness_read(NULL);
+    g_autofree char *again = witness_read(now);
+    g_autofree char *gone = witness_read("1:1 1:1");
+    g_autofree char *odd = witness_read("x");
+    assert_string_equal(again, now);
+    assert_string_equal(gone, now);
+    assert_string_equal(odd, now);
+    assert_ptr_equal(strchr(now, ' '), strrchr(now, ' '));
+}
+
 static void
 test_unit_quote(void **state)
 {
@@ -556,6 +572,7 @@ main(void)
         cmocka_unit_test(test_ocf_params),
         cmocka_unit_test(test_tool),
         cmocka_unit_test(test_unit_quote),
+        cmocka_unit_test(test_witness),
     };
     (void)g_setenv("TZ", "UTC", TRUE);
     return cmocka_run_group_tests(tests, NULL, NULL);
