@@ -5,12 +5,14 @@ A module says which lab it wants:  LAB = {"scanner": False}
     scanner  Postern or the mail group alone (default True)
     mode     promotable (default) or primitive
     nodes    2 (default) or 3
+    older    Postern is that of upgrade-from, to be upgraded (default False)
 Modules that want the same share a lab; each test is a story (story.py) with audits at its end.
 A story that cannot put the lab in order again leaves a new one to the next.
 """
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -71,8 +73,8 @@ class Keeper:
         if self.cluster and (self.cluster.wanted != wanted or self.cluster.spoiled):
             self.end()
         if not self.cluster:
-            self.cluster = stories.Cluster(wanted, self.config.getoption("--stage"),
-                                           self.config.getoption("--logs"))
+            stage = older_package() if wanted.get("older") else self.config.getoption("--stage")
+            self.cluster = stories.Cluster(wanted, stage, self.config.getoption("--logs"))
             self.cluster.spoiled = True     # until it is up
             self.cluster.up()
         return self.cluster
@@ -94,6 +96,23 @@ def lab(request):
     if wanted["scanner"] and not request.config.getoption("--stage"):
         pytest.skip("needs --stage WHAT: Postern's .deb, or a tree by 'make install DESTDIR=DIR'")
     return request.config.keeper.give(wanted)
+
+
+def older_package():
+    """The Postern that an upgrade begins with; it says itself why it cannot be made."""
+    made = subprocess.run([os.path.join(os.path.dirname(HERE), "older")], text=True,
+                          stdout=subprocess.PIPE, check=False)
+    assert made.returncode == 0, "the older Postern cannot be made: see above"
+    return made.stdout.strip()
+
+
+@pytest.fixture
+def newer(request):
+    """This Postern, for a lab that begins with the older one."""
+    package = os.path.abspath(request.config.getoption("--stage"))
+    if not package.endswith(".deb"):
+        pytest.skip("an upgrade needs --stage FILE.deb, made by './dev package'")
+    return package
 
 
 @pytest.fixture
