@@ -9,6 +9,7 @@
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
 
+#include "drill-rule.h"
 #include "program.h"
 
 /* The scanner's promotable clone, or what it is in; and everything below it. */
@@ -222,6 +223,18 @@ check_monitor(const struct cib *cib)
     }
 }
 
+/* A drill that was killed together with its guard leaves something for a while. */
+static void
+check_drill(const struct cib *cib)
+{
+    g_auto(GStrv) left = drill_rule_left(cib->context->doc);
+    for (char **text = left; *text != NULL; text++) {
+        doctor_add(cib->doctor, DOCTOR_WARNING, "cluster.drill", "constraints",
+                   "`postern cluster drill --clear`, unless a drill runs now",
+                   "of a drill there is left: %s", *text);
+    }
+}
+
 /* What a check needs to be there. */
 enum needs { NEEDS_CLUSTER, NEEDS_SCANNER, NEEDS_ROLES };
 
@@ -233,6 +246,7 @@ static const struct {
     {NEEDS_ROLES, check_colocation}, {NEEDS_ROLES, check_mount_order},
     {NEEDS_ROLES, check_order},      {NEEDS_SCANNER, check_stickiness},
     {NEEDS_SCANNER, check_failures}, {NEEDS_ROLES, check_monitor},
+    {NEEDS_CLUSTER, check_drill},
 };
 
 /* The clone that serves; an anonymous one with part=engine beside a primitive does not. */

@@ -28,6 +28,10 @@ _postern() {
             mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W journal -- "$cur")
         return
         ;;
+    --to | --node)
+        mapfile -t COMPREPLY < <(compgen -W "$(crm_node -l 2>/dev/null | awk '{print $2}')" -- "$cur")
+        return
+        ;;
     --dir | --postfix-config)
         mapfile -t COMPREPLY < <(compgen -d -- "$cur")
         return
