@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "record.h"
 #include "service.h"
 
 /*
  * A parameter that the metadata call reloadable has another value: require_ready, which the next
  * look at the score takes up, or queue_directory, which matters to an instance that serves. The
- * mail server loses the socket at no moment: the new mount is made
- * before the old one goes.
+ * mail server loses the socket at no moment: the new mount is made before the old one goes.
  */
 int
 action_reload_agent(struct agent *agent)
@@ -16,7 +16,7 @@ action_reload_agent(struct agent *agent)
         rc = service_require(agent);
     }
     if (rc == PCMK_OCF_OK) {
-        rc = service_identify(agent);
+        rc = record_identify(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = service_status(agent, &status);

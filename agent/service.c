@@ -2,7 +2,6 @@
 #include "service.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -12,6 +11,7 @@
 #include "place.h"
 #include "process.h"
 #include "programs.h"
+#include "record.h"
 #include "score.h"
 
 /* From the margin between the deadline and the cluster's timeout. */
@@ -58,128 +58,6 @@ service_settings(struct agent *agent)
     }
     return agent->settings != NULL ? PCMK_OCF_OK
                                    : ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM, "%s", error);
-}
-
-static int
-open_roles(struct agent *agent, struct roles **ret_roles)
-{
-    int rc = roles_open(NULL, ret_roles);
-    if (rc == -ENOENT) {
-        return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED,
-                        "%s is missing; systemd-tmpfiles --create makes it", ROLE_DIR);
-    }
-    return rc == 0
-               ? PCMK_OCF_OK
-               : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s: %s", ROLE_DIR, g_strerror(-rc));
-}
-
-static int
-save_roles(struct agent *agent, struct roles *roles)
-{
-    int rc = roles_save(roles);
-    return rc == 0 ? PCMK_OCF_OK
-                   : ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s cannot be written: %s",
-                              ROLE_DIR, g_strerror(-rc));
-}
-
-static void
-role_identify(struct role *role, const struct agent *agent)
-{
-    g_free(role->node);
-    role->node = g_strdup(agent->ocf.node);
-    role->mode = agent->mode;
-    role->require_ready = param_is_true(&agent->ocf, PARAM_REQUIRE_READY);
-    if (agent->settings != NULL) {
-        g_free(role->engine_dir);
-        role->engine_dir = g_strdup(agent->settings->engine_dir);
-        g_free(role->control);
-        role->control = g_strdup(agent->settings->control_socket);
-    }
-}
-
-/* Enters this resource into the role file. Two that serve cannot share a node's units. */
-static int
-role_enter(struct agent *agent)
-{
-    g_autoptr(roles_t) roles = NULL;
-    int rc = open_roles(agent, &roles);
-    if (rc != PCMK_OCF_OK) {
-        return rc;
-    }
-    const struct role *other = roles_other(roles, agent->ocf.resource);
-    if (other != NULL && agent->mode != ROLE_ENGINE) {
-        return ocf_fail(&agent->ocf, PCMK_OCF_INVALID_PARAM,
-                        "resource %s already runs Postern on this node: there can be one",
-                        other->resource);
-    }
-    role_identify(roles_get(roles, agent->ocf.resource), agent);
-    return save_roles(agent, roles);
-}
-
-int
-service_identify(struct agent *agent)
-{
-    g_autoptr(roles_t) roles = NULL;
-    int rc = open_roles(agent, &roles);
-    struct role *role = rc == PCMK_OCF_OK ? roles_find(roles, agent->ocf.resource) : NULL;
-    if (role == NULL) {
-        return rc;
-    }
-    role_identify(role, agent);
-    return save_roles(agent, roles);
-}
-
-static void
-role_change(struct role *role, enum role_stage stage, bool keep, char *mount)
-{
-    role_set_stage(role, stage);
-    role->keep = keep;
-    role->lost = false;
-    g_free(role->mount);
-    role->mount = mount;
-}
-
-/* What a failure has to be explained with, when the storage itself must not be asked any more. */
-static void
-role_note_storage(struct role *role, const struct settings *settings)
-{
-    char *real = realpath(settings->state_dir, NULL);
-    g_free(role->storage);
-    role->storage = real != NULL ? mounts_of(real) : NULL;
-    free(real);
-}
-
-/* Sets the stage. KEEP: see score.h. MOUNT (taken over) is remembered until it is NULL again. */
-static int
-role_enter_stage(struct agent *agent, enum role_stage stage, bool keep, char *mount)
-{
-    g_autoptr(roles_t) roles = NULL;
-    int rc = open_roles(agent, &roles);
-    if (rc != PCMK_OCF_OK) {
-        g_free(mount);
-        return rc;
-    }
-    struct role *role = roles_get(roles, agent->ocf.resource);
-    role_identify(role, agent);
-    role_change(role, stage, keep, mount);
-    if (stage == ROLE_TAKING) {
-        role_note_storage(role, agent->settings);
-    }
-    return save_roles(agent, roles);
-}
-
-static int
-role_set_mount(struct agent *agent, const char *mount)
-{
-    g_autoptr(roles_t) roles = NULL;
-    int rc = open_roles(agent, &roles);
-    struct role *role = rc == PCMK_OCF_OK ? roles_find(roles, agent->ocf.resource) : NULL;
-    if (role == NULL) {
-        return rc;
-    }
-    g_free(role->mount);
-    role->mount = g_strdup(mount);
-    return save_roles(agent, roles);
 }
 
 static void
@@ -311,7 +189,7 @@ engine_renew(struct agent *agent)
         return PCMK_OCF_OK;
     }
     log_warning("%s: %s", agent->ocf.resource, error);
-    int rc = open_roles(agent, &roles);
+    int rc = record_open(agent, &roles);
     g_autofree struct role **all = rc == PCMK_OCF_OK ? roles_all(roles) : NULL;
     if (all == NULL || (all[0] != NULL && all[1] != NULL)) {
         return rc;
@@ -331,7 +209,7 @@ service_engine_up(struct agent *agent)
         rc = service_programs(agent);
     }
     if (rc == PCMK_OCF_OK) {
-        rc = role_enter(agent);
+        rc = record_enter(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = configure_units(agent);
@@ -427,7 +305,7 @@ daemon_start(struct agent *agent)
     char *mount = NULL;
     int rc = milter_up(agent, &mount);
     if (rc == PCMK_OCF_OK) {
-        rc = role_enter_stage(agent, ROLE_TAKING, true, g_strdup(mount));
+        rc = record_stage(agent, ROLE_TAKING, true, g_strdup(mount));
     }
     if (rc == PCMK_OCF_OK) {
         rc = configure_units(agent);
@@ -436,7 +314,7 @@ daemon_start(struct agent *agent)
         rc = unit_up(agent, SCORE_DAEMON_UNIT);
     }
     if (rc == PCMK_OCF_OK) {
-        rc = role_enter_stage(agent, ROLE_SERVING, true, g_strdup(mount));
+        rc = record_stage(agent, ROLE_SERVING, true, g_strdup(mount));
     }
     g_free(mount);
     return rc;
@@ -472,21 +350,11 @@ wanted_mount(const struct agent *agent)
     return queue != NULL ? g_build_filename(queue, "postern", NULL) : NULL;
 }
 
-/* Where the milter's directory is mounted, as far as the role file knows; NULL = nowhere. */
-static char *
-role_mount(struct agent *agent)
-{
-    g_autoptr(roles_t) roles = NULL;
-    const struct role *role =
-        roles_open(NULL, &roles) == 0 ? roles_find(roles, agent->ocf.resource) : NULL;
-    return role != NULL ? g_strdup(role->mount) : NULL;
-}
-
 /* From the role, else from the parameters. */
 static char *
 known_mount(struct agent *agent)
 {
-    char *mount = role_mount(agent);
+    char *mount = record_mount(agent);
     return mount != NULL ? mount : wanted_mount(agent);
 }
 
@@ -495,7 +363,7 @@ int
 service_milter_move(struct agent *agent)
 {
     g_autofree char *error = NULL;
-    g_autofree char *old = role_mount(agent);
+    g_autofree char *old = record_mount(agent);
     g_autofree char *now = NULL;
     int rc = milter_up(agent, &now);
     if (rc != PCMK_OCF_OK || g_strcmp0(old, now) == 0) {
@@ -504,24 +372,7 @@ service_milter_move(struct agent *agent)
     if (old != NULL && milter_unmount(old, agent->ocf.deadline, &error) < 0) {
         return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
     }
-    return role_set_mount(agent, now);
-}
-
-/* What is only written down must not keep anything from ending. */
-static void
-note_stage(struct agent *agent, enum role_stage stage, const char *mount)
-{
-    g_autoptr(roles_t) roles = NULL;
-    int rc = roles_open(NULL, &roles);
-    struct role *role = rc == 0 ? roles_find(roles, agent->ocf.resource) : NULL;
-    if (role == NULL || role->stage == ROLE_STANDBY) {
-        return;
-    }
-    role_change(role, stage, false, g_strdup(mount));
-    rc = roles_save(roles);
-    if (rc < 0) {
-        log_warning("%s: %s: %s", agent->ocf.resource, ROLE_DIR, g_strerror(-rc));
-    }
+    return record_set_mount(agent, now);
 }
 
 static int
@@ -529,7 +380,7 @@ daemon_stop(struct agent *agent, const char *mount)
 {
     g_autofree char *error = NULL;
     g_autofree char *wanted = wanted_mount(agent);
-    note_stage(agent, ROLE_LEAVING, mount);
+    record_note_stage(agent, ROLE_LEAVING, mount);
     if (unit_cluster_moves(agent->bus)) {
         release_units(agent, daemon_unit);
     }
@@ -542,7 +393,7 @@ daemon_stop(struct agent *agent, const char *mount)
         }
     }
     if (rc == PCMK_OCF_OK) {
-        note_stage(agent, ROLE_STANDBY, NULL);
+        record_note_stage(agent, ROLE_STANDBY, NULL);
     }
     return rc;
 }
@@ -601,8 +452,8 @@ service_adopt(struct agent *agent, bool serving)
         agent->settings = settings_load(ocf_param(&agent->ocf, PARAM_CONFIG), &error);
     }
     if (agent->settings != NULL) {
-        (void)role_enter_stage(agent, serving ? ROLE_SERVING : ROLE_STANDBY, serving,
-                               known_mount(agent));
+        (void)record_stage(agent, serving ? ROLE_SERVING : ROLE_STANDBY, serving,
+                           known_mount(agent));
     }
 }
 

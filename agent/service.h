@@ -20,8 +20,6 @@ int service_settings(struct agent *agent);
 
 /* The same, with the reason printed. */
 int service_require(struct agent *agent);
-/* Writes what the parameters say of a started resource into the role file anew. */
-int service_identify(struct agent *agent);
 
 /* What root starts, and what it starts it with: there, root's, of one version. Starts each program
  * once. PCMK_OCF_NOT_INSTALLED or PCMK_OCF_INSUFFICIENT_PRIV. */
