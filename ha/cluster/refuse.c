@@ -418,7 +418,8 @@ refuse_inertia(const struct model *model)
     for (guint i = 0; i < model->members->len; i++) {
         sum += MAX(0, member_stickiness(model, g_ptr_array_index(model->members, i)));
     }
-    return MIN(2 * sum + preferences(model), CIB_INFINITY);
+    /* The scheduler counts both twice (cluster-tests/scheduler/test_limits.py). */
+    return MIN(2 * (sum + preferences(model)), CIB_INFINITY);
 }
 
 static void
@@ -433,7 +434,7 @@ refuse_stickiness(GPtrArray *refusals, const struct model *model)
     } else if (inertia >= SCORE_READY - SCORE_PLOST) {
         refuse(refusals, "resource-stickiness",
                "lower resource-stickiness or the location preferences of the mail group",
-               "2 x the stickiness of the group's members and its location preferences are %ld, "
+               "2 x the stickiness of the group's members and its location preferences is %ld, "
                "which outvotes the scanner's readiness (%d)",
                inertia, SCORE_READY - SCORE_PLOST);
     }

@@ -38,7 +38,7 @@ void refuse_busy(GPtrArray *refusals, const struct model *model);
  * for, or NULL. */
 void refuse_unfit(GPtrArray *refusals, const struct model *model, const char *wanted);
 
-/* 2 x the sum of the stickiness of the group's members plus its preferences for a node, which is
+/* 2 x the sum of the stickiness of the group's members and of its preferences for a node, which is
  * what the scheduler adds for the node that has it; CIB_INFINITY and above: never leaves. */
 long refuse_inertia(const struct model *model);
 

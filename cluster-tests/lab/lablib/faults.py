@@ -131,7 +131,9 @@ def main_process(node, unit):
 
 
 def zygote(node):
-    found = children(node, main_process(node, "postern-engine.service"))
+    """The engine has other children, too: it is told by its program."""
+    found = [pid for pid in children(node, main_process(node, "postern-engine.service"))
+             if "postern-zygote" in read(f"/proc/{pid}/cmdline", "")]
     if not found:
         raise LabError(f"postern-engine on {node.name} has no zygote now: wait until "
                        "'lab status' says ready.")
