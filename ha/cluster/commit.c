@@ -59,6 +59,28 @@ difference(xmlDoc *old, xmlDoc *new, char **patch_r, char **error_r)
     return rc < 0 ? rc : 0;
 }
 
+/*
+ * The cluster raises the epoch by itself once more when it takes a patch, so it is asked which one
+ * it has now; that must be of what was written.
+ */
+static int
+read_back(xmlDoc *written, char **epoch_r, char **error_r)
+{
+    g_autoptr(cib_doc_t) now = NULL;
+    int rc = cib_read(&now, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    g_autofree char *wanted = cib_configuration(written);
+    g_autofree char *have = cib_configuration(now);
+    if (strcmp(wanted, have) != 0) {
+        *error_r = g_strdup("the cluster's configuration was changed at the same moment");
+        return -ESTALE;
+    }
+    *epoch_r = cib_epoch(now);
+    return 0;
+}
+
 /* 1: the state has changed meanwhile, try again. */
 static int
 try_once(const char *epoch, plan_edit *edit, const void *data, char **epoch_r, char **error_r)
@@ -92,8 +114,7 @@ try_once(const char *epoch, plan_edit *edit, const void *data, char **epoch_r, c
         *error_r = g_strdup_printf("the cluster does not take the change: %s", said);
         return rc < 0 ? rc : -EREMOTEIO;
     }
-    *epoch_r = cib_epoch(new);
-    return 0;
+    return read_back(new, epoch_r, error_r);
 }
 
 int
