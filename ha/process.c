@@ -16,6 +16,7 @@
 #include "process-kind.h"
 
 #define SUPERVISE LIBEXECDIR "/postern-supervise"
+#define MILTER "/run/postern/milter"
 #define POLL_US 20000
 /* What the supervisor needs beside the program's own time. */
 #define GRACE_US (2 * G_TIME_SPAN_SECOND)
@@ -29,14 +30,27 @@ static const struct {
 } directories[] = {
     {"/run/postern", 01775, "root", "postern"},
     {"/run/postern/engine", 0755, "postern-engine", "postern-engine"},
-    {"/run/postern/milter", 02750, "postern", "postern"},
+    {MILTER, 02750, "postern", "postern"},
     {"/run/postern/clamd", 02750, "postern", "postern-clamd"},
     {"/run/postern/cluster", 0755, "root", "root"},
     {"/var/lib/postern", 0755, "root", "root"},
     {"/var/lib/postern/signatures", 0755, "postern-engine", "postern-engine"},
 };
 
-/* One that is there stays as it is: the milter's has got the mail server's group meanwhile. */
+/* By descriptor, since another user may write beside it. */
+static int
+directory_fit(int fd, unsigned mode, uid_t user, gid_t group)
+{
+    struct stat is;
+    if (fstat(fd, &is) < 0) {
+        return -errno;
+    }
+    if (is.st_uid == user && is.st_gid == group && (is.st_mode & 07777) == mode) {
+        return 0;
+    }
+    return fchown(fd, user, group) < 0 || fchmod(fd, mode) < 0 ? -errno : 0;
+}
+
 static int
 directory_make(const char *path, unsigned mode, const char *user, const char *group)
 {
@@ -45,10 +59,17 @@ directory_make(const char *path, unsigned mode, const char *user, const char *gr
     if (owner == NULL || owners == NULL) {
         return -ENOKEY;
     }
-    if (mkdir(path, 0700) < 0) {
-        return errno == EEXIST ? 0 : -errno;
+    bool fresh = mkdir(path, 0700) == 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
     }
-    return lchown(path, owner->pw_uid, owners->gr_gid) < 0 || chmod(path, mode) < 0 ? -errno : 0;
+    /* The milter's has got the mail server's group meanwhile. */
+    int rc = fresh || strcmp(path, MILTER) != 0
+                 ? directory_fit(fd, mode, owner->pw_uid, owners->gr_gid)
+                 : 0;
+    close(fd);
+    return rc;
 }
 
 int

@@ -33,7 +33,10 @@ mount -t tmpfs tmpfs run
 mkdir -p srv/mail tmp
 mount -t tmpfs tmpfs srv/mail
 tar -C "$2" -cf - . | tar -xpf - --keep-directory-symlink --no-overwrite-dir --no-same-owner
-exec chroot . /usr/bin/python3 -c '
+mkdir -p old
+pivot_root . old
+umount -l old
+exec /usr/bin/python3 -c '
 import os, time
 os.setsid()
 print("up", flush=True)
@@ -90,7 +93,7 @@ class PlainNode(Node):
         return [line for line in text.splitlines() if "/usr/libexec/postern/" in line]
 
 
-def install(node):
+def install_stand_ins(node):
     with open(f"{HERE}/stand-in", encoding="utf-8") as f:
         stand_in = f.read()
     files = {f"/usr/libexec/postern/{name}": stand_in
@@ -100,7 +103,11 @@ def install(node):
         node.sh(f"rm -f {path}")
         node.write(path, text)
         node.sh(f"chmod 755 {path}")
-    node.sh(f"mkdir -p /etc/postern /var/lib; systemd-sysusers 2>&1; install -d {QUEUE}; "
+
+
+def install(node):
+    install_stand_ins(node)
+    node.sh(f"mkdir -p /etc/postern; systemd-sysusers 2>&1; install -d {QUEUE}; "
             f"install -d -o postern -g postern -m 0700 {STATE}")
     node.write("/etc/postern/postern.conf", f'state_dir = "{STATE}"\n')
 
@@ -180,8 +187,9 @@ def test_life(node):
 
 
 def test_directories_are_made_after_a_boot(node):
-    node.sh("rm -rf /run/postern")
+    node.sh("rm -rf /run/postern; mkdir -p -m 700 /var/lib/postern; chmod 700 /var/lib/postern")
     started(node)
+    assert node.sh("stat -c %a /var/lib/postern") == "755"
     assert node.sh("stat -c '%a %U %G' /run/postern /run/postern/engine /run/postern/milter") == (
         "1775 root postern\n755 postern-engine postern-engine\n2750 postern postern")
 
@@ -324,6 +332,37 @@ def test_what_cannot_be_killed_is_an_error_in_time(node):
     assert node.agent("stop").rc == OK
     until("it is gone", lambda: not os.path.exists(f"/proc/{pid}"))
     os.rmdir(group)
+
+
+def test_the_real_programs(node):
+    """They get from the supervisor what they get from systemd: rights, readiness, signs of life."""
+    pack = subprocess.run(["tar", "-C", os.environ["POSTERN_STAGE"], "-cf", "-",
+                           "usr/libexec/postern"], capture_output=True, check=True).stdout
+    try:
+        with tempfile.NamedTemporaryFile() as f:
+            f.write(pack)
+            f.flush()
+            node.sh("rm -f /usr/libexec/postern/*")
+            with open(f.name, "rb") as stream:
+                subprocess.run(["nsenter", "-t", str(node.pid), "-m", "-r", "-w", "tar", "-C", "/",
+                                "-xpf", "-", "--no-same-owner"], stdin=stream, check=True)
+        promoted(node)
+        until("verdicts are given", lambda: node.run("postern", "status").rc == 0, 60)
+        shown = node.run("postern", "status").out
+        assert "This node" in shown and "serving" in shown, shown
+        assert node.attribute("#health-postern") in ("green", "yellow", "red")
+        assert node.agent("monitor", interval=7000, level=10).rc == PROMOTED
+        zygote = node.sh("pidof postern-zygote").split()
+        assert zygote
+        assert node.agent("reload").rc == OK
+        node.sh(f"kill -9 {node.pid_of('posternd')}")
+        until("verdicts are given again", lambda: node.run("postern", "status").rc == 0, 30)
+        assert node.agent("stop").rc == OK
+        assert node.run("pidof", "postern-zygote").rc == 1
+        assert node.running() == []
+    finally:
+        node.agent("stop")
+        install_stand_ins(node)
 
 
 def test_named_config(node):

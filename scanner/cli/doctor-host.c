@@ -271,6 +271,13 @@ check_unit(struct doctor *d, const char *unit)
     g_autofree char *error = NULL;
     g_autoptr(GHashTable) values = unit_properties(unit, &error);
     g_autofree char *where = g_strdup_printf("%s.service", unit);
+    if (values == NULL && sd_booted() <= 0) {
+        doctor_add(d, DOCTOR_WARNING, "unit.systemd", "postern-supervise",
+                   "see WITHOUT SYSTEMD in ocf_postern_scanner(7)",
+                   "this host was not booted with systemd: the programs run without the sandbox of "
+                   "its units (the scanning processes have their own)");
+        return FALSE;
+    }
     if (values == NULL) {
         doctor_add(d, DOCTOR_UNCHECKED, "unit.systemd", "systemd", NULL,
                    "the units cannot be looked at: %s", error);
@@ -295,13 +302,6 @@ static void
 check_units(struct doctor *d)
 {
     static const char *const units[] = {"postern-engine", "posternd", "postern-notify"};
-    if (sd_booted() <= 0) {
-        doctor_add(d, DOCTOR_WARNING, "unit.systemd", "postern-supervise",
-                   "see WITHOUT SYSTEMD in ocf_postern_scanner(7)",
-                   "this host was not booted with systemd: the programs run without the sandbox of "
-                   "its units (the scanning processes have their own)");
-        return;
-    }
     for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
         if (!check_unit(d, units[i])) {
             return;
