@@ -111,11 +111,25 @@ def test_rolling_upgrade(story, newer):
     story.audit()
 
 
+def upgraded(story, newer):
+    """The end of the story above, or the short way to it in a lab of its own."""
+    if status(story, story.active()).get("state_format") == 3:
+        return
+    for _ in story.home.names:
+        node = story.other(story.active())
+        change(story, node, newer)
+        story.crm("node", "standby", story.other(node))
+        story.serves(node)
+        story.crm("node", "online", story.other(node))
+        story.all_back()
+    assert finish(story, story.active()).returncode == 0
+
+
 def test_an_older_one_refuses_it(story, newer):
     """A node that was forgotten, or downgraded afterwards: it takes nothing over, and says why."""
+    upgraded(story, newer)
     active = story.active()
     other = story.other(active)
-    assert status(story, active)["state_format"] == 3
     change(story, other, story.home.stage)
     with story.load() as load:
         story.crm("node", "standby", active)

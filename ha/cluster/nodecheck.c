@@ -279,6 +279,20 @@ nodecheck_load_seconds(const json_t *reports)
     return longest;
 }
 
+int
+nodecheck_state_format(const json_t *reports, unsigned nodes)
+{
+    json_int_t common = G_MAXINT;
+    const char *node;
+    json_t *report;
+    json_object_foreach((json_t *)(guintptr)reports, node, report)
+    {
+        json_int_t newest = json_integer_value(json_array_get(at(report, "state_formats"), 1));
+        common = MIN(common, newest);
+    }
+    return json_object_size(reports) < nodes || nodes == 0 ? 0 : (int)common;
+}
+
 unsigned
 nodecheck_milters(const json_t *reports, unsigned *with_postfix_r)
 {

@@ -25,6 +25,9 @@ const char *nodecheck_state_dir(const json_t *reports);
 const char *nodecheck_queue_directory(const json_t *reports);
 /* The longest load that was measured on a node, in seconds; 0 = none. */
 unsigned nodecheck_load_seconds(const json_t *reports);
+/* The newest format of the state that all NODES members of the cluster know; 0 = not all were
+ * asked. */
+int nodecheck_state_format(const json_t *reports, unsigned nodes);
 /* How many nodes have Postern in all instances of Postfix ("enabled"), and how many have Postfix.
  */
 unsigned nodecheck_milters(const json_t *reports, unsigned *with_postfix_r);

@@ -8,8 +8,8 @@
 
 int cluster_setup(struct cli *cli, int argc, char **argv);
 int cluster_remove(struct cli *cli, int argc, char **argv);
-int cluster_finish_upgrade(struct cli *cli, int argc, char **argv);
 int cluster_status(struct cli *cli, int argc, char **argv);
+int cluster_finish_upgrade(struct cli *cli, int argc, char **argv);
 int cluster_node(struct cli *cli, int argc, char **argv);
 int cluster_push_config(struct cli *cli, int argc, char **argv);
 int cluster_node_config(struct cli *cli, int argc, char **argv);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "format.h"
 #include "remote.h"
 #include "text.h"
 
@@ -38,22 +39,36 @@ nodes_check_state_dir(const char *node, const char *dir, gboolean *missing_r, GP
 }
 
 int
-nodes_make_state_dir(const char *node, const char *dir, char **error_r)
+nodes_make_state_dir(const char *node, const char *dir, int format, char **error_r)
 {
     const char *const argv[] = {"install", "-d",   "-o", "postern", "-g", "postern",
                                 "-m",      "0700", "--", dir,       NULL};
+    g_autofree char *path = g_build_filename(dir, FORMAT_NAME, NULL);
+    const char *const tell[] = {"tee", "--", path, NULL};
+    g_autofree char *text = g_strdup_printf("%d\n", format);
     g_autofree char *output = NULL;
+    g_autofree char *echo = NULL;
     int rc = remote_run(node, argv, NULL, COMMAND_S, &output, error_r);
+    if (rc == 0 && format > FORMAT_OLDEST) {
+        rc = remote_run(node, tell, text, COMMAND_S, &echo, error_r);
+    }
     return rc > 0 ? -EREMOTEIO : rc;
 }
 
 void
 nodes_drop_state_dir(const char *node, const char *dir)
 {
+    g_autofree char *path = g_build_filename(dir, FORMAT_NAME, NULL);
+    g_autofree char *database = g_build_filename(dir, "state.db", NULL);
+    const char *const used[] = {"test", "-e", database, NULL};
+    const char *const rm[] = {"rm", "-f", "--", path, NULL};
     const char *const argv[] = {"rmdir", "--", dir, NULL};
-    g_autofree char *output = NULL;
-    g_autofree char *error = NULL;
-    (void)remote_run(node, argv, NULL, COMMAND_S, &output, &error);
+    g_autofree char *output[3] = {NULL, NULL, NULL};
+    g_autofree char *error[3] = {NULL, NULL, NULL};
+    if (remote_run(node, used, NULL, COMMAND_S, &output[0], &error[0]) != 0) {
+        (void)remote_run(node, rm, NULL, COMMAND_S, &output[1], &error[1]);
+        (void)remote_run(node, argv, NULL, COMMAND_S, &output[2], &error[2]);
+    }
 }
 
 static const char *const verbs[] = {[NODES_ENABLE] = "enable", [NODES_DISABLE] = "disable"};

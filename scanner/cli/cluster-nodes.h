@@ -19,8 +19,11 @@
  */
 void nodes_check_state_dir(const char *node, const char *dir, gboolean *missing_r,
                            GPtrArray *refusals);
-/* Makes it. Returns 0 or -errno with one sentence. */
-int nodes_make_state_dir(const char *node, const char *dir, char **error_r);
+/*
+ * Makes it, for a new state in FORMAT: else posternd, which does not know its peers, would make one
+ * in the oldest (docs/DECISIONS/0018). Returns 0 or -errno with one sentence.
+ */
+int nodes_make_state_dir(const char *node, const char *dir, int format, char **error_r);
 /* Takes it away again when nothing is in it. */
 void nodes_drop_state_dir(const char *node, const char *dir);
 

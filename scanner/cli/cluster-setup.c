@@ -282,6 +282,16 @@ save(struct setup *setup)
     return CLI_OK;
 }
 
+static unsigned
+members(const struct model *model)
+{
+    unsigned n = 0;
+    for (guint i = 0; i < model->nodes->len; i++) {
+        n += ((const struct model_node *)g_ptr_array_index(model->nodes, i))->member ? 1 : 0;
+    }
+    return n;
+}
+
 /* 0, or -errno: then all of it is taken back. */
 static int
 carry_all(struct setup *setup, struct carry *carry, char **error_r)
@@ -290,8 +300,9 @@ carry_all(struct setup *setup, struct carry *carry, char **error_r)
     gboolean milters = FALSE;
     int rc = 0;
     if (setup->make_state_dir) {
-        rc =
-            nodes_make_state_dir(setup->plan->active, nodecheck_state_dir(setup->reports), error_r);
+        int format = nodecheck_state_format(setup->reports, members(setup->model));
+        rc = nodes_make_state_dir(setup->plan->active, nodecheck_state_dir(setup->reports), format,
+                                  error_r);
     }
     if (rc == 0) {
         rc = carry_setup(carry, error_r);

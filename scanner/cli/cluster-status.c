@@ -320,7 +320,8 @@ print_findings(const json_t *page)
         enum colour colour;
     } words[] = {{"problem", "Problem", COLOUR_BAD},
                  {"warning", "Warning", COLOUR_DOUBT},
-                 {"unchecked", "Unknown", COLOUR_DOUBT}};
+                 {"unchecked", "Unknown", COLOUR_DOUBT},
+                 {"note", "Note", COLOUR_GOOD}};
     for (size_t w = 0; w < G_N_ELEMENTS(words); w++) {
         size_t i;
         const json_t *finding;

@@ -25,10 +25,12 @@ def private_kb(pid):
 
 
 class Instance:
-    def __init__(self, folder, signatures=(), settings=""):
+    def __init__(self, folder, signatures=(), settings="", build=BUILD):
+        """BUILD: where the programs come from; the next launch takes another value, too."""
         self.dir = pathlib.Path(folder)
         self.signatures = [str(path) for path in signatures]
         self.settings = settings
+        self.build = build
         self.process = None
         self.log = []
         self.ready = threading.Event()
@@ -39,6 +41,9 @@ class Instance:
             words += ["--signatures", path]
         return words
 
+    def environment(self):
+        return dict(os.environ, POSTERN_BUILD=str(self.build))
+
     def _read(self):
         for line in self.process.stdout:
             self.log.append(line.rstrip())
@@ -48,13 +53,13 @@ class Instance:
     def launch(self):
         """Starts it without waiting for the signatures."""
         if self.settings and not (self.dir / "postern.conf").exists():
-            subprocess.run([*self.command(), "--prepare"], check=True)
+            subprocess.run([*self.command(), "--prepare"], check=True, env=self.environment())
             with open(self.dir / "postern.conf", "a", encoding="ascii") as conf:
                 conf.write(self.settings)
         self.ready.clear()
         self.process = subprocess.Popen(
             self.command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+            stderr=subprocess.STDOUT, text=True, start_new_session=True, env=self.environment())
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
 

@@ -107,14 +107,15 @@ class Postfix:
     def stop(self):
         self.command("stop")
 
-    def send(self, message, sender="sender@client.test", recipients=("user@lab.test",)):
+    def send(self, message, sender="sender@client.test", recipients=("user@lab.test",),
+             mail_options=(), rcpt_options=()):
         """The reply to the end of the message (or to the command that was refused)."""
         client = smtplib.SMTP("127.0.0.1", self.port, "client.test", timeout=120)
         try:
             client.ehlo()
-            code, text = client.mail(sender)
+            code, text = client.mail(sender, mail_options)
             for recipient in recipients if code == 250 else ():
-                code, text = client.rcpt(recipient)
+                code, text = client.rcpt(recipient, rcpt_options)
             if code == 250:
                 code, text = client.data(message)
         finally:

@@ -25,6 +25,7 @@ class Gate:
         self.reached = threading.Event()  # the command that posternd sends
         self.open = threading.Event()
         self.talks = 0
+        self.heard = b""         # of both sides
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.bind(str(path))
         os.chmod(path, 0o666)
@@ -47,6 +48,7 @@ class Gate:
     def pass_on(self, source, sink):
         try:
             while data := source.recv(65536):
+                self.heard += data
                 if self.hold and re.search(self.hold, data):
                     self.hold = None
                     self.reached.set()
