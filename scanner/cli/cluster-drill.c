@@ -229,8 +229,9 @@ prepare_and_run(struct cli *cli, const struct options *o, const struct model *mo
         .progress = cli->json ? stderr : stdout,
     };
     if (settings->on_infected == ACTION_TEMPFAIL) {
-        return cli_fail("on_infected = tempfail: a message with the test virus would be tried again "
-                        "for ever, and show nothing");
+        return cli_fail(
+            "on_infected = tempfail: a message with the test virus would be tried again "
+            "for ever, and show nothing");
     }
     if (server == NULL) {
         return cli_fail("the mail group has no address of its own: --server ADDRESS names it");
