@@ -25,7 +25,7 @@ Description=Signatures of the bench
 What={where}
 Where={SIGNATURES}
 Type=none
-Options=bind,ro
+Options=bind
 """
 
 CLAMD = """# the limits of Postern's defaults, in clamd's words
@@ -148,6 +148,7 @@ class Setup:
     name = title = None
     scans = True
     dies = True
+    moves = False               # at its scanner's death
 
     def __init__(self, lab):
         self.lab = lab
@@ -175,6 +176,7 @@ class NoScanner(Setup):
 
 class Postern(Setup):
     name, title = "postern", "Postern"
+    moves = True
 
     def enter(self):
         super().enter()
