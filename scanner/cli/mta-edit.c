@@ -9,6 +9,7 @@
 
 struct mta_edit {
     char *dir;
+    struct mta_files original;
 };
 
 void
@@ -24,12 +25,14 @@ mta_files_equal(const struct mta_files *a, const struct mta_files *b)
     return strcmp(a->main, b->main) == 0 && strcmp(a->master, b->master) == 0;
 }
 
+/* postconf 3.7 joins what it adds to a last line that has no end. */
 static gboolean
 put(const struct mta_edit *edit, const char *name, const char *text, char **error_r)
 {
     g_autofree char *path = g_build_filename(edit->dir, name, NULL);
+    g_autofree char *ended = g_strconcat(text, g_str_has_suffix(text, "\n") ? "" : "\n", NULL);
     g_autoptr(GError) error = NULL;
-    if (!g_file_set_contents(path, text, -1, &error)) {
+    if (!g_file_set_contents(path, ended, -1, &error)) {
         *error_r = g_strdup_printf("no copy of %s can be made: %s", name, error->message);
         return FALSE;
     }
@@ -47,6 +50,8 @@ mta_edit_open(const struct mta_files *files, char **error_r)
     }
     struct mta_edit *edit = g_new0(struct mta_edit, 1);
     edit->dir = dir;
+    edit->original.main = g_strdup(files->main);
+    edit->original.master = g_strdup(files->master);
     if (!put(edit, "main.cf", files->main, error_r) ||
         !put(edit, "master.cf", files->master, error_r)) {
         mta_edit_close(edit);
@@ -68,6 +73,7 @@ mta_edit_close(struct mta_edit *edit)
         (void)unlink(path);
     }
     (void)rmdir(edit->dir);
+    mta_files_clear(&edit->original);
     g_free(edit->dir);
     g_free(edit);
 }
@@ -130,6 +136,16 @@ mta_edit_instance(const struct mta_edit *edit, char **error_r)
     return postfix_instances(edit->dir, error_r);
 }
 
+/* Where nothing was edited the end of the last line stays as it was, too. */
+static void
+keep_end(char **text, const char *original)
+{
+    size_t length = strlen(original);
+    if (strncmp(*text, original, length) == 0 && strcmp(*text + length, "\n") == 0) {
+        (*text)[length] = '\0';
+    }
+}
+
 gboolean
 mta_edit_take(const struct mta_edit *edit, struct mta_files *files, char **error_r)
 {
@@ -143,5 +159,7 @@ mta_edit_take(const struct mta_edit *edit, struct mta_files *files, char **error
         mta_files_clear(files);
         return FALSE;
     }
+    keep_end(&files->main, edit->original.main);
+    keep_end(&files->master, edit->original.master);
     return TRUE;
 }
