@@ -3,10 +3,15 @@
 
 #include <string.h>
 
-/* From the first line of an entry to the first of the next; the first has what comes before. */
+/*
+ * An entry with its continuation lines; or the comments and blank lines behind it, which count for
+ * themselves because postconf moves comments from inside a service in front of it. The first of a
+ * file are those before any entry.
+ */
 struct entry {
     char *key; /* with a number behind it from the second of a name on */
     char *text;
+    gboolean is_comment;
 };
 
 static void
@@ -22,6 +27,14 @@ static gboolean
 begins_entry(const char *line)
 {
     return strchr("# \t\n", *line) == NULL;
+}
+
+/* postconf(5), master(5): a line that begins with a blank goes on, unless it is a comment. */
+static gboolean
+continues_entry(const char *line)
+{
+    const char *word = line + strspn(line, " \t");
+    return word > line && *word != '#' && *word != '\n' && *word != '\0';
 }
 
 static char *
@@ -48,14 +61,15 @@ find(const GPtrArray *entries, const char *key)
 }
 
 static void
-add(GPtrArray *entries, char *key, const char *from, const char *end)
+add(GPtrArray *entries, const char *name, gboolean is_comment, const char *from, const char *end)
 {
     struct entry *entry = g_new0(struct entry, 1);
-    g_autofree char *name = key;
-    entry->key = g_strdup(name);
+    const char *mark = is_comment ? "~" : "";
+    entry->is_comment = is_comment;
+    entry->key = g_strconcat(name, mark, NULL);
     for (guint n = 2; find(entries, entry->key) != NULL; n++) {
         g_free(entry->key);
-        entry->key = g_strdup_printf("%s#%u", name, n);
+        entry->key = g_strdup_printf("%s%s#%u", name, mark, n);
     }
     entry->text = g_strndup(from, (gsize)(end - from));
     g_ptr_array_add(entries, entry);
@@ -68,21 +82,30 @@ next_line(const char *line)
     return end == NULL ? line + strlen(line) : end + 1;
 }
 
+/* One entry and what is behind it; returns where the next begins. */
+static const char *
+split_one(enum mta_syntax syntax, GPtrArray *entries, const char *from)
+{
+    g_autofree char *name = begins_entry(from) ? key_of(syntax, from) : g_strdup("");
+    const char *end = begins_entry(from) ? next_line(from) : from;
+    const char *line = end;
+    for (; *line != '\0' && !begins_entry(line); line = next_line(line)) {
+        end = *name != '\0' && continues_entry(line) ? next_line(line) : end;
+    }
+    if (*name != '\0') {
+        add(entries, name, FALSE, from, end);
+    }
+    add(entries, name, TRUE, end, line);
+    return line;
+}
+
 static GPtrArray *
 split(enum mta_syntax syntax, const char *text)
 {
     GPtrArray *entries = g_ptr_array_new_with_free_func(entry_free);
-    const char *from = text;
-    const char *first = NULL;
-    for (const char *line = text; *line != '\0'; line = next_line(line)) {
-        if (!begins_entry(line)) {
-            continue;
-        }
-        add(entries, first == NULL ? g_strdup("") : key_of(syntax, first), from, line);
-        from = line;
-        first = line;
+    for (const char *from = text; *from != '\0';) {
+        from = split_one(syntax, entries, from);
     }
-    add(entries, first == NULL ? g_strdup("") : key_of(syntax, first), from, from + strlen(from));
     return entries;
 }
 
@@ -117,7 +140,7 @@ take_back(const struct entry *entry, const GPtrArray *before, const GPtrArray *a
         return TRUE;
     }
     append(out, entry->text);
-    return same(old, entry);
+    return entry->is_comment || same(old, entry);
 }
 
 enum mta_undo

@@ -4,8 +4,8 @@
 
 /*
  * Takes an edit of main.cf or master.cf back out of a file that others may have changed since. The
- * unit is an entry: a parameter or a service with its continuation lines, and the comments up to
- * the next one.
+ * unit is an entry, a parameter or a service with its continuation lines, or the comments up to the
+ * next one.
  */
 
 #include <glib.h>
