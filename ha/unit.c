@@ -184,6 +184,7 @@ unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **e
 {
     g_autoptr(bus_message_t) reply = NULL;
     gint64 deadline = g_get_monotonic_time() + CALL_MAX_US;
+    *ret = UNIT_ABSENT;
     if (bus == NULL) {
         *ret = process_condition(name);
         return 0;
