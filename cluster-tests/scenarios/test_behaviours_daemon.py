@@ -11,14 +11,16 @@ from lablib.base import poll, wait_for
 POSTERND, ENGINE = "posternd.service", "postern-engine.service"
 
 
-def kill_often(story, node, unit, fault):
-    """Kills a unit's process until systemd gives it up."""
+def kill_often(story, node, unit):
+    """Kills a unit's process until systemd gives it up; the cluster may be quick to act then."""
+    begun = time.time()
+
     def given_up():
-        return story.run(node, "systemctl", "show", "-P", "Result", unit) == "start-limit-hit" or \
-            story.run(node, "systemctl", "show", "-P", "ActiveState", unit) == "failed"
-    for _ in range(30):
+        return "repeated too quickly" in story.run(node, "journalctl", "-q", "-o", "cat", "-u", unit,
+                                                   "--since", f"@{begun:.0f}")
+    for _ in range(12):
         pid = story.main_pid(node, unit)
-        if pid != "0":
+        if pid != "0" and not given_up():
             story.run_quietly(node, "kill", "-9", pid)
         if poll(lambda seen=pid: given_up() or story.main_pid(node, unit) not in ("0", seen), 20,
                 0.05) and given_up():
@@ -52,7 +54,7 @@ def test_a2_posternd_dies_too_often(story):
     old = story.active()
     new = story.other(old)
     with story.load() as load:
-        begun = kill_often(story, old, POSTERND, "kill-posternd")
+        begun = kill_often(story, old, POSTERND)
         story.serves(new)
         load.flows(since=begun)
         print(f"first 250 {load.outage(begun):.1f} s after it was given up")
@@ -65,8 +67,8 @@ def test_a2_posternd_dies_too_often(story):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("fault", ["kill-engine", "kill-zygote", "kill-worker", "oom-worker",
-                                   "freeze-engine", "given-up", "crm-failed"])
+@pytest.mark.parametrize("fault", ["kill-engine", "kill-zygote", "freeze-engine", "given-up",
+                                   "crm-failed"])
 def test_d_passive_part_fails(story, fault):
     """In any way: nobody is refused, and the mail group does not notice."""
     active = story.active()
@@ -75,7 +77,7 @@ def test_d_passive_part_fails(story, fault):
     with story.load(rate=10) as load:
         begun = time.time()
         if fault == "given-up":
-            kill_often(story, passive, ENGINE, "kill-engine")
+            kill_often(story, passive, ENGINE)
         elif fault == "crm-failed":
             story.run(active, "crm_resource", "-F", "-r", "postern", "-N", passive)
         else:

@@ -155,7 +155,7 @@ def test_h_maintenance(story):
         maintenance(story, True)
         cluster.wait_idle(story.lab)
         pids = story.group_pids(node)
-        kill_often(story, node, POSTERND, "kill-posternd")
+        kill_often(story, node, POSTERND)
         time.sleep(STILL)
         assert story.group_pids(node) == pids
         assert story.main_pid(node, POSTERND) == "0", "something started it"
