@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The examples of ocf_postern_scanner(7), for pcs and for crmsh, make the same configuration.
+"""The examples of ocf_postern_scanner(7) and of docs/OPERATIONS.md, for pcs and for crmsh, make the
+same configuration.
 
-They are run as they stand in the manual, on a file instead of a cluster.
+They are run as they stand there, on a file instead of a cluster.
 """
 
 import copy
@@ -15,6 +16,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MANUAL = os.path.join(HERE, "../../docs/man/ocf_postern_scanner.7")
+OPERATIONS = os.path.join(HERE, "../../docs/OPERATIONS.md")
 AGENT = "usr/lib/ocf/resource.d/postern/scanner"
 
 GROUP = """primitive fs ocf:heartbeat:Filesystem \\
@@ -39,19 +41,37 @@ INSTALLED = 'mount -t overlay -o "lowerdir=$0/usr:/usr" overlay /usr && exec "$@
 ABSENT = {"rsc-role": "Started", "kind": "Mandatory", "symmetrical": "true"}
 
 
-def blocks(begin, end):
-    """Literal displays of the manual between two lines, as they are shown."""
-    with open(MANUAL, encoding="utf-8") as f:
+def between(path, begin, end):
+    with open(path, encoding="utf-8") as f:
         text = f.read()
-    part = text[text.index(f"\n{begin}\n"):]
-    part = part[:part.index(f"\n{end}")]
-    found = re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed$", part, re.M | re.S)
+    part = text[text.index(begin):]
+    return part[:part.index(end)]
+
+
+def displayed(begin, end):
+    """Literal displays of the manual, as they are shown."""
+    found = re.findall(r"^\.Bd -literal[^\n]*\n(.*?)^\.Ed$",
+                       between(MANUAL, f"\n{begin}\n", f"\n{end}"), re.M | re.S)
     return "\n".join(found).replace("\\e", "\\")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """{tool: configuration} after the manual's commands for it."""
+def indented(begin, end):
+    """Code of a Markdown text."""
+    return "".join(line[4:] for line in between(OPERATIONS, begin, end).splitlines(True)
+                   if line.startswith("    "))
+
+
+SOURCES = {
+    "manual": lambda: (displayed("With pcs:", "With crmsh:"),
+                       displayed("With crmsh:", "The mail follows the scanner")),
+    "OPERATIONS.md": lambda: (indented("above, with pcs:", "\nWith crmsh,"),
+                              indented("\nWith crmsh,", "\nDone by hand")),
+}
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def made(tmp_path_factory, request):
+    """{tool: configuration} after the commands for it."""
     stage = os.environ.get("POSTERN_STAGE")
     if not stage or not os.path.lexists(f"{stage}/{AGENT}"):
         pytest.skip("needs POSTERN_STAGE=DIR from 'make install DESTDIR=DIR'")
@@ -69,10 +89,12 @@ def made(tmp_path_factory):
     def tree(name):
         return ET.parse(folder / name)
 
-    load = "CIB_file=cib.xml crm -F configure load update -"
-    call(f"cibadmin --empty > cib.xml; {load}; cp cib.xml group.xml", GROUP)
-    call(PCS + blocks("With pcs:", "With crmsh:") + "\ncp cib.xml pcs.xml; cp group.xml cib.xml")
-    call(load, blocks("With crmsh:", "The mail follows the scanner"))
+    pcs, crmsh = SOURCES[request.param]()
+    batch = "CIB_file=cib.xml crm -F -f -"
+    call(f"cibadmin --empty > cib.xml; {batch}; cp cib.xml group.xml",
+         f"configure\n{GROUP}commit\n")
+    call(f"{PCS}{pcs}\ncp cib.xml pcs.xml; cp group.xml cib.xml")
+    call(batch, f"configure\n{crmsh}commit\n")
     return {"pcs": tree("pcs.xml"), "crmsh": tree("cib.xml")}
 
 
@@ -89,19 +111,22 @@ def summary(tree):
     """What a configuration says about the scanner, however it is written."""
     clone = tree.find(".//clone")
     primitive = clone.find("primitive")
-    actions = {(op.get("name"), milliseconds(op.get("interval")), op.get("role")):
+    # A monitor without a role is that of the others.
+    actions = {(op.get("name"), milliseconds(op.get("interval")),
+                None if op.get("role") == "Unpromoted" else op.get("role")):
                milliseconds(op.get("timeout")) for op in primitive.iterfind("operations/op")}
     rules = []
     for rule in tree.find(".//constraints"):
-        said = {k: v for k, v in rule.attrib.items() if k != "id" and ABSENT.get(k) != v}
+        said = {k: v.replace(clone.get("id"), "CLONE") for k, v in rule.attrib.items() if k != "id" and ABSENT.get(k) != v}
         if rule.tag == "rsc_order":
             said.setdefault("first-action", "start")
             said.setdefault("then-action", said["first-action"])
         rules.append((rule.tag, sorted(said.items())))
-    return {"id": primitive.get("id"), "clone": clone.get("id"),
-            "parameters": pairs(primitive, "instance_attributes"),
-            # A clone's options hold for what it contains.
-            "options": {**pairs(primitive, "meta_attributes"), **pairs(clone, "meta_attributes")},
+    # A clone's options hold for what it contains; the role that it may have at most is the default.
+    options = {**pairs(primitive, "meta_attributes"), **pairs(clone, "meta_attributes")}
+    if options.get("target-role") in ("Promoted", "Started"):
+        del options["target-role"]
+    return {"parameters": pairs(primitive, "instance_attributes"), "options": options,
             "actions": {k: v for k, v in actions.items() if not k[0].startswith(
                 ("migrate", "reload", "notify"))},
             "constraints": sorted(rules)}
