@@ -93,7 +93,7 @@ def pytest_sessionfinish(session):
 @pytest.fixture
 def lab(request):
     wanted = wants(request.module)
-    if wanted["scanner"] and not request.config.getoption("--stage"):
+    if (wanted["scanner"] or wanted.get("installed")) and not request.config.getoption("--stage"):
         pytest.skip("needs --stage WHAT: Postern's .deb, or a tree by 'make install DESTDIR=DIR'")
     return request.config.keeper.give(wanted)
 

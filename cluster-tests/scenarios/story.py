@@ -45,8 +45,9 @@ class Cluster:
 
     def up(self):
         w = self.wanted
-        what = ["--mode", w["mode"], "--stage", self.stage] if w["scanner"] \
-            else ["--no-scanner"]
+        what = ["--mode", w["mode"], "--stage", self.stage] \
+            if w["scanner"] or w.get("installed") else ["--no-scanner"]
+        what += ["--installed"] if w.get("installed") else []
         self.tool("up", "--nodes", str(w["nodes"]), *what)
         self.lab, self.spoiled = Lab(), False
 

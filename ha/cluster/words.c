@@ -220,9 +220,9 @@ remove_leave(const struct plan *plan, const struct model *model, GPtrArray *line
         if (*all != '\0') {
             line(lines, "delete %s", all);
         }
-        line(lines, "set %s.target-role Stopped", plan->clone);
         line(lines, "commit");
         line(lines, "END");
+        line(lines, "crm resource stop %s", plan->clone);
     }
 }
 
@@ -236,7 +236,7 @@ words_remove(const struct plan *plan, const struct model *model, unsigned step,
     } else if (tool == WORDS_PCS) {
         line(lines, "pcs resource delete %s", plan->name);
     } else {
-        line(lines, "crm configure delete %s", plan->clone);
+        line(lines, "crm configure delete %s %s", plan->clone, plan->name);
     }
     return lines;
 }

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""`postern cluster setup` and `remove` on a mail cluster that runs."""
+
+import json
+import subprocess
+
+import pytest
+
+from lablib import cluster, postern
+from lablib.base import LabError, wait_for
+from lablib.node import Node
+
+LAB = {"scanner": False, "installed": True}
+FILES = ["/etc/postfix/main.cf", "/etc/postfix/master.cf"]
+
+
+def configuration(story):
+    """The cluster's configuration, in one form whatever wrote it."""
+    return story.run("n1", "sh", "-c", "cibadmin -Q -o configuration | xmllint --c14n -")
+
+
+def files(story):
+    return {name: story.run(name, "md5sum", *FILES) for name in story.home.names}
+
+
+def masters(story):
+    """The main processes of the mail servers where mail runs."""
+    return story.run(story.active(), "pidof", "master", "dovecot")
+
+
+def setup(story, *args, node="n1", check=True):
+    return Node(story.lab, node).run("postern", "cluster", "setup", *args, check=check,
+                                     timeout=400)
+
+
+def remove(story, *args):
+    return Node(story.lab, "n1").run("postern", "cluster", "remove", "--yes", *args, timeout=400)
+
+
+def plan(story, command="setup"):
+    return json.loads(story.run("n1", "postern", "cluster", command, "--dry-run", "--json"))
+
+
+def refusals(story):
+    done = setup(story, "--yes", "--json", check=False)
+    assert done.returncode == 1, done.stdout
+    return {r["where"]: r for r in json.loads(done.stdout)["refusals"]}
+
+
+def step(story, words):
+    """What a person would type, and the wait that the plan asks for."""
+    story.run("n1", "sh", "-e", "-c", "cd $(mktemp -d)\n" + "\n".join(words))
+    cluster.wait_idle(story.lab)
+
+
+def promoted(story, node):
+    wait_for(f"the scanner is promoted on {node}",
+             lambda: postern.where(story.lab) == node, 60, 0.3)
+
+
+def clean(story, before):
+    """Nothing is left of a scanner, and nothing else has changed."""
+    assert configuration(story) == before
+    seen = cluster.view(story.lab)
+    assert not seen.has("postern") and not seen.failures()
+    for name in story.home.names:
+        assert story.run(name, "systemctl", "show", "-P", "ActiveState",
+                         "postern-engine") == "inactive"
+
+
+def test_setup_and_remove_under_load(story):
+    """Nothing is refused, nothing restarts, and afterwards all is as it was."""
+    before, pids, kept = configuration(story), masters(story), files(story)
+    node = story.active()
+    with story.load(rate=5) as load:
+        done = setup(story, "--yes")
+        assert "nothing of the mail group was started or stopped" in done.stdout
+        assert postern.where(story.lab) == node
+        assert masters(story) == pids
+        load.flows()
+        assert "smtpd_milters = unix:/postern/milter.sock" in story.run(
+            story.other(node), "postconf", "smtpd_milters")
+        again = configuration(story)
+        assert "There is nothing to change" in setup(story).stdout
+        assert configuration(story) == again
+        remove(story)
+        load.flows()
+    assert masters(story) == pids
+    assert files(story) == kept
+    clean(story, before)
+    assert not [e for e in load.attempts() if e.get("code") != 250], "mail was refused"
+    assert "nothing to change" in remove(story).stdout
+    story.audit()
+
+
+@pytest.mark.parametrize("tool", ["pcs", "crmsh"])
+def test_the_printed_commands(story, tool):
+    """They do what setup and remove do."""
+    before, pids, node = configuration(story), masters(story), story.active()
+    steps = plan(story)["steps"]
+    step(story, steps[0][tool])
+    postern.wait_ready(story.lab)
+    step(story, steps[1][tool])
+    promoted(story, node)
+    step(story, steps[2][tool])
+    assert "There is nothing to change" in setup(story, "--no-milter").stdout
+    for one in plan(story, "remove")["steps"]:
+        step(story, one[tool])
+    assert masters(story) == pids
+    clean(story, before)
+    story.audit()
+
+
+def test_refusals(story):
+    before = configuration(story)
+    node = story.active()
+    story.crm("configure", "property", "maintenance-mode=true")
+    assert "maintenance" in refusals(story)["maintenance-mode"]["what"]
+    story.crm("configure", "property", "maintenance-mode=false")
+    story.crm("configure", "property", "stonith-enabled=false")
+    assert "switched off" in refusals(story)["stonith-enabled"]["what"]
+    story.crm("configure", "property", "stonith-enabled=true")
+    story.crm("node", "standby", story.other(node))
+    cluster.wait_idle(story.lab)
+    assert "standby" in refusals(story)[story.other(node)]["what"]
+    story.crm("node", "online", story.other(node))
+    cluster.wait_idle(story.lab)
+    story.run(node, "crm_resource", "--fail", "--resource", "dovecot", "--node", node)
+    cluster.wait_idle(story.lab)
+    found = refusals(story)
+    assert any(where.startswith("dovecot_") and "failed action" in r["what"]
+               for where, r in found.items()), found
+    story.run(node, "crm_resource", "--cleanup", "--resource", "dovecot")
+    cluster.wait_idle(story.lab)
+    story.run(story.other(node), "sh", "-c", "echo >>/etc/postern/postern.conf")
+    assert any("configuration differs" in r["what"] for r in refusals(story).values())
+    story.run(story.other(node), "sed", "-i", "$ d", "/etc/postern/postern.conf")
+    with pytest.raises(LabError, match="nobody can be asked"):
+        setup(story)
+    assert "nvpair" in before and not cluster.view(story.lab).has("postern")
+    story.audit()
+
+
+def begun(story, *args):
+    """A setup that runs, as a process of ours; step 1 is done when it returns."""
+    process = subprocess.Popen(
+        Node(story.lab, "n1").command(["postern", "cluster", "setup", "--yes", *args]),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for("the clone is there", lambda: cluster.view(story.lab).has("postern"), 60, 0.1)
+    return process
+
+
+def test_interrupted(story):
+    """SIGTERM in between: all of it is taken back."""
+    before, pids = configuration(story), masters(story)
+    process = begun(story)
+    story.run("n1", "sh", "-c", "kill $(pidof -s postern)")
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 2 and "taken back" in said, said
+    assert masters(story) == pids
+    clean(story, before)
+    story.audit()
+
+
+def test_killed(story):
+    """kill -9 in between: the next setup clears it away and begins anew."""
+    before = configuration(story)
+    process = begun(story)
+    story.run("n1", "sh", "-c", "kill -9 $(pidof -s postern)")
+    process.communicate(timeout=60)
+    done = setup(story, "--yes")
+    assert "left from a setup that did not end" in done.stdout
+    assert postern.where(story.lab) == story.active()
+    remove(story)
+    clean(story, before)
+    story.audit()
+
+
+def test_changed_meanwhile(story):
+    """Somebody else changes the configuration while it loads: once more from the start."""
+    process = begun(story)
+    story.crm("configure", "property", "cluster-recheck-interval=14min")
+    said = process.communicate(timeout=400)[0]
+    assert process.returncode == 0 and "starting over" in said, said
+    assert postern.where(story.lab) == story.active()
+    remove(story)
+    assert "cluster-recheck-interval" in configuration(story)
+    story.audit()
