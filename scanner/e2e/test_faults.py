@@ -88,8 +88,10 @@ def test_engine_killed(postern, mta):
 
 
 def test_zygote_killed(postern, mta):
-    (zygote,) = map(int, pathlib.Path(f"/proc/{postern.pid('engine')}/task/{postern.pid('engine')}"
-                                      "/children").read_text().split())
+    engine = postern.pid("engine")
+    children = pathlib.Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
+    (zygote,) = [int(pid) for pid in children
+                 if b"postern-zygote" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(zygote, signal.SIGKILL)
     code, text = mta.send(mails.with_attachment("zygote killed", mails.EICAR))
     assert code in (451, 550), text
