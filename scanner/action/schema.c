@@ -82,7 +82,7 @@ schema_open(struct db *db, int made, int *ret_version)
         return -EOPNOTSUPP;
     }
     gint64 wanted = version == 0 ? made : MAX(version, FORMAT_OLDEST);
-    for (; rc == 0 && version < wanted; version++) {
+    for (; rc == 0 && version < MIN(wanted, FORMAT_NEWEST); version++) {
         rc = step_run(db, steps[version]);
     }
     *ret_version = (int)version;
@@ -93,7 +93,7 @@ int
 schema_raise(struct db *db, int from, int to)
 {
     int rc = 0;
-    for (; rc == 0 && from < to; from++) {
+    for (; rc == 0 && from < MIN(to, FORMAT_NEWEST); from++) {
         rc = db_exec(db, steps[from]);
     }
     return rc;
