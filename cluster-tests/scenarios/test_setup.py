@@ -28,12 +28,12 @@ def masters(story):
     return story.run(story.active(), "pidof", "master", "dovecot")
 
 
-def setup(story, *args, node="n1", check=True):
+def put_in(story, *args, node="n1", check=True):
     return Node(story.lab, node).run("postern", "cluster", "setup", *args, check=check,
                                      timeout=400)
 
 
-def remove(story, *args):
+def take_out(story, *args):
     return Node(story.lab, "n1").run("postern", "cluster", "remove", "--yes", *args, timeout=400)
 
 
@@ -42,7 +42,7 @@ def plan(story, command="setup"):
 
 
 def refusals(story):
-    done = setup(story, "--yes", "--json", check=False)
+    done = put_in(story, "--yes", "--json", check=False)
     assert done.returncode == 1, done.stdout
     return {r["where"]: r for r in json.loads(done.stdout)["refusals"]}
 
@@ -73,7 +73,7 @@ def test_setup_and_remove_under_load(story):
     before, pids, kept = configuration(story), masters(story), files(story)
     node = story.active()
     with story.load(rate=5) as load:
-        done = setup(story, "--yes")
+        done = put_in(story, "--yes")
         assert "nothing of the mail group was started or stopped" in done.stdout
         assert postern.where(story.lab) == node
         assert masters(story) == pids
@@ -81,15 +81,15 @@ def test_setup_and_remove_under_load(story):
         assert "smtpd_milters = unix:/postern/milter.sock" in story.run(
             story.other(node), "postconf", "smtpd_milters")
         again = configuration(story)
-        assert "There is nothing to change" in setup(story).stdout
+        assert "There is nothing to change" in put_in(story).stdout
         assert configuration(story) == again
-        remove(story)
+        take_out(story)
         load.flows()
     assert masters(story) == pids
     assert files(story) == kept
     clean(story, before)
     assert not [e for e in load.attempts() if e.get("code") != 250], "mail was refused"
-    assert "nothing to change" in remove(story).stdout
+    assert "nothing to change" in take_out(story).stdout
     story.audit()
 
 
@@ -103,7 +103,7 @@ def test_the_printed_commands(story, tool):
     step(story, steps[1][tool])
     promoted(story, node)
     step(story, steps[2][tool])
-    assert "There is nothing to change" in setup(story, "--no-milter").stdout
+    assert "There is nothing to change" in put_in(story, "--no-milter").stdout
     for one in plan(story, "remove")["steps"]:
         step(story, one[tool])
     assert masters(story) == pids
@@ -136,7 +136,7 @@ def test_refusals(story):
     assert any("configuration differs" in r["what"] for r in refusals(story).values())
     story.run(story.other(node), "sed", "-i", "$ d", "/etc/postern/postern.conf")
     with pytest.raises(LabError, match="nobody can be asked"):
-        setup(story)
+        put_in(story)
     assert "nvpair" in before and not cluster.view(story.lab).has("postern")
     story.audit()
 
@@ -168,10 +168,10 @@ def test_killed(story):
     process = begun(story)
     story.run("n1", "sh", "-c", "kill -9 $(pidof -s postern)")
     process.communicate(timeout=60)
-    done = setup(story, "--yes")
+    done = put_in(story, "--yes")
     assert "left from a setup that did not end" in done.stdout
     assert postern.where(story.lab) == story.active()
-    remove(story)
+    take_out(story)
     clean(story, before)
     story.audit()
 
@@ -183,6 +183,6 @@ def test_changed_meanwhile(story):
     said = process.communicate(timeout=400)[0]
     assert process.returncode == 0 and "starting over" in said, said
     assert postern.where(story.lab) == story.active()
-    remove(story)
+    take_out(story)
     assert "cluster-recheck-interval" in configuration(story)
     story.audit()
