@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stands before postern-zygote in a node of the lab: as long as there is a file HOLD, the signatures
- * are "being loaded". A script would not do, the engine executes the program by its descriptor.
+ * Stands before postern-zygote in a node of the lab: as long as there is a file HOLD, the
+ * signatures are "being loaded". A script would not do, the engine executes the program by its
+ * descriptor.
  */
 #include <stdio.h>
 #include <unistd.h>

@@ -195,8 +195,8 @@ postfix_get(const struct postfix *postfix, const struct postfix_service *service
 pid_t
 postfix_master_pid(const struct postfix *postfix)
 {
-    g_autofree char *path = g_build_filename(postfix_get(postfix, NULL, "queue_directory"),
-                                             "pid", "master.pid", NULL);
+    g_autofree char *path =
+        g_build_filename(postfix_get(postfix, NULL, "queue_directory"), "pid", "master.pid", NULL);
     g_autofree char *text = NULL;
     g_autofree char *name = NULL;
     gint64 pid = g_file_get_contents(path, &text, NULL, NULL) ? g_ascii_strtoll(text, NULL, 10) : 0;
