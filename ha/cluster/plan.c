@@ -267,7 +267,6 @@ add_primitive(xmlNode *clone, const struct plan *plan)
     xmlNode *meta = add_set(primitive, "meta_attributes", plan->name);
     add_pair(meta, "migration-threshold", "3");
     add_pair(meta, "failure-timeout", "10min");
-    add_pair(meta, "allow-unhealthy-nodes", "true");
     add_operations(primitive, plan);
 }
 
@@ -324,6 +323,7 @@ plan_load(xmlDoc *cib, const void *data)
     add_pair(meta, "promoted-max", "1");
     add_pair(meta, "interleave", "true");
     add_pair(meta, "notify", "false");
+    add_pair(meta, "allow-unhealthy-nodes", "true"); /* on the primitive nobody looks at it */
     add_pair(meta, "target-role", "Unpromoted");
     xmlNode *constraints = section(cib, "constraints");
     add_places(constraints, plan);

@@ -70,10 +70,9 @@ pcs_load(const struct plan *plan, GPtrArray *lines)
     line(lines, "    op demote timeout=%us op monitor interval=7s role=Promoted timeout=%us \\",
          t->demote, t->monitor);
     line(lines, "    op monitor interval=10s role=Unpromoted timeout=%us \\", t->monitor);
-    line(lines,
-         "    meta migration-threshold=3 failure-timeout=10min allow-unhealthy-nodes=true \\");
+    line(lines, "    meta migration-threshold=3 failure-timeout=10min \\");
     line(lines, "    promotable promoted-max=1 interleave=true notify=false \\");
-    line(lines, "    target-role=Unpromoted");
+    line(lines, "    allow-unhealthy-nodes=true target-role=Unpromoted");
     for (guint i = 0; i < plan->banned->len; i++) {
         const char *node = g_ptr_array_index(plan->banned, i);
         line(lines, PCS "constraint location add %s-not-on-%s %s %s -INFINITY", plan->name, node,
@@ -130,9 +129,10 @@ crmsh_load(const struct plan *plan, GPtrArray *lines)
          t->promote, t->demote);
     line(lines, "    op monitor interval=7s role=Promoted timeout=%us \\", t->monitor);
     line(lines, "    op monitor interval=10s role=Unpromoted timeout=%us \\", t->monitor);
-    line(lines, "    meta migration-threshold=3 failure-timeout=10min allow-unhealthy-nodes=true");
+    line(lines, "    meta migration-threshold=3 failure-timeout=10min");
     line(lines, "clone %s %s meta promotable=true promoted-max=1 \\", plan->clone, plan->name);
-    line(lines, "    interleave=true notify=false target-role=Unpromoted");
+    line(lines, "    interleave=true notify=false allow-unhealthy-nodes=true \\");
+    line(lines, "    target-role=Unpromoted");
     for (guint i = 0; i < plan->banned->len; i++) {
         const char *node = g_ptr_array_index(plan->banned, i);
         line(lines, "location %s-not-on-%s %s -inf: %s", plan->name, node, plan->clone, node);

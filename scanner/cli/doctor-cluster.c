@@ -208,6 +208,27 @@ check_failures(const struct cib *cib)
     }
 }
 
+/* Pacemaker looks at it on the clone alone: without it a red node's instance is stopped, and there
+ * is nobody left to say that the node is well again. */
+static void
+check_unhealthy(const struct cib *cib)
+{
+    g_autofree char *strategy = property(cib, "node-health-strategy");
+    g_autofree char *allowed =
+        find(cib,
+             "//*[@id='%s']/meta_attributes/nvpair[@name='allow-unhealthy-nodes']"
+             "[@value='true']/@id",
+             cib->clone);
+    if (allowed == NULL) {
+        gboolean acts = strategy != NULL && strcmp(strategy, "none") != 0;
+        doctor_add(cib->doctor, acts ? DOCTOR_PROBLEM : DOCTOR_WARNING, "cluster.unhealthy",
+                   cib->clone, "set allow-unhealthy-nodes=true on it, not on the primitive inside",
+                   "node-health-strategy is %s: on a red node the engine %s stopped, and never "
+                   "comes back by itself",
+                   strategy != NULL ? strategy : "none", acts ? "is" : "would be");
+    }
+}
+
 static void
 check_monitor(const struct cib *cib)
 {
@@ -246,7 +267,7 @@ static const struct {
     {NEEDS_ROLES, check_colocation}, {NEEDS_ROLES, check_mount_order},
     {NEEDS_ROLES, check_order},      {NEEDS_SCANNER, check_stickiness},
     {NEEDS_SCANNER, check_failures}, {NEEDS_ROLES, check_monitor},
-    {NEEDS_CLUSTER, check_drill},
+    {NEEDS_ROLES, check_unhealthy},  {NEEDS_CLUSTER, check_drill},
 };
 
 /* The clone that serves; an anonymous one with part=engine beside a primitive does not. */

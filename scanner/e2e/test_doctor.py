@@ -369,6 +369,7 @@ CIB = """<cib validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoc
 <nodes/><resources>
 <primitive id="fence" class="stonith" type="fence_ipmilan"/>
 <clone id="scanner-clone"><meta_attributes id="m"><nvpair id="m-p" name="promotable" value="true"/>
+<nvpair id="m-u" name="allow-unhealthy-nodes" value="true"/>
 </meta_attributes><primitive id="scanner" class="ocf" provider="postern" type="scanner">
 <operations><op id="o" name="monitor" role="Promoted" interval="7s"/></operations>
 </primitive></clone>
@@ -401,6 +402,8 @@ CIB_CASES = {
     "threshold": ('<nvpair id="d-s"', '<nvpair id="t" name="migration-threshold" value="3"/>'
                   '<nvpair id="d-s"', "warning", "cluster.failure-timeout"),
     "monitor": ('role="Promoted" interval', "interval", "warning", "cluster.monitor"),
+    "unhealthy": ('name="allow-unhealthy-nodes"', 'name="globally-unique"', "warning",
+                  "cluster.unhealthy"),
     "no scanner": ('provider="postern"', 'provider="other"', "warning", "cluster.resource"),
 }
 

@@ -153,8 +153,9 @@ def join_promotable(lab, say):
         op start timeout=30s op stop timeout=60s op promote timeout=90s op demote timeout=30s
         op monitor role=Promoted interval=7s timeout=20s
         op monitor role=Unpromoted interval=10s timeout=20s
-        meta migration-threshold=3 failure-timeout=10min allow-unhealthy-nodes=true
-        promotable promoted-max=1 interleave=true notify=false target-role=Unpromoted
+        meta migration-threshold=3 failure-timeout=10min
+        promotable promoted-max=1 interleave=true notify=false allow-unhealthy-nodes=true
+        target-role=Unpromoted
         --wait=60""".split(), timeout=120)
     say("Postern's engine starts on all nodes")
     wait_ready(lab)
@@ -176,7 +177,7 @@ pcs -f new resource create shared ocf:heartbeat:Filesystem device=/media/shared-
     directory={SHARED} fstype=none options=bind op monitor interval=10s clone interleave=true
 pcs -f new resource create postern-warm ocf:postern:scanner part=engine \\
     op start timeout=30s op stop timeout=60s op monitor interval=10s timeout=20s \\
-    meta allow-unhealthy-nodes=true clone interleave=true
+    clone interleave=true allow-unhealthy-nodes=true
 """)
     say("Postern's engine starts on all nodes")
     wait_for("the engine runs on all nodes", lambda: everywhere(lab, "postern-warm"), 120,
