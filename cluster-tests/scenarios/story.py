@@ -224,12 +224,19 @@ class Story:
 
     def serves(self, node=None, limit=240):
         """Waits until mail and scanner run on one node, and the cluster has come to rest."""
-        where = cluster.wait_group(self.lab, limit, on=node)
-        if self.home.wanted["scanner"]:
-            wait_for(f"Postern serves on {where}",
-                     lambda: postern.where(self.lab) == where, limit, 0.3)
-        cluster.wait_idle(self.lab)
-        return where
+        def together():
+            where = cluster.group_place(self.lab)
+            scanner = postern.where(self.lab) if self.home.wanted["scanner"] else where
+            return where if where == scanner and node in (None, where) else None
+
+        def rested():
+            """Where it was before and after the cluster came to rest."""
+            before = together()
+            if before:
+                cluster.wait_idle(self.lab)
+            return before if before == together() else None
+        return wait_for(f"mail and scanner run on {node or 'one node'}", rested, limit, 0.2,
+                        "'lab status' shows what the cluster did")
 
     def all_back(self):
         cluster.wait_online(self.lab, 240)
@@ -299,6 +306,10 @@ class Story:
             return self.shots()
         except LabError:
             return []               # nobody answers just now
+
+    def tell(self, text):
+        """For the report."""
+        self.lines.append(text)
 
     def tells(self, load, begun):
         """For the report: how long it was until mail was accepted again."""

@@ -16,7 +16,7 @@ def test_standby(story):
         begun = story.crm("node", "standby", old)
         story.serves(story.other(old))
         load.flows()
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit()
 
 
@@ -27,7 +27,7 @@ def test_plug_pulled(story):
         story.serves(story.other(old))
         load.flows()
         story.all_back()
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit(fenced=[old])
 
 

@@ -40,7 +40,7 @@ def engine_dies(story, rounds):
             postern.wait_ready(story.lab)
     for what, times in (("posternd listens", roles), ("first 250", mails)):
         shown = " ".join(f"{seconds:.2f}" for seconds in sorted(times))
-        print(f"{what} after {shown} s, median {statistics.median(times):.2f}")
+        story.tell(f"{what} after {shown} s, median {statistics.median(times):.2f}")
     story.audit()
 
 
@@ -69,7 +69,7 @@ def test_b_peer_is_ready_first(story, loading):
         loading.release(new)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 {load.outage(begun):.1f} s after the peer may load")
+        story.tell(f"first 250 {load.outage(begun):.1f} s after the peer may load")
         pids = story.group_pids(new)
         loading.release(old)
         postern.wait_ready(story.lab)
@@ -113,7 +113,7 @@ def test_c_cold_boot(story, loading, first):
         begun = time.time()
         node = cold_boot(story)
         load.put_off(begun)
-        print(f"served with 451 {time.time() - begun:.1f} s after the power failed")
+        story.tell(f"served with 451 {time.time() - begun:.1f} s after the power failed")
         pids = story.group_pids(node)
         warm = node if first == "promoted" else story.other(node)
         loading.release(warm)
@@ -149,7 +149,7 @@ def test_f_broken_everywhere(story, loading):
         loading.repair(new)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 {load.outage(begun):.1f} s after one node's signatures are mended")
+        story.tell(f"first 250 {load.outage(begun):.1f} s after one node's signatures are mended")
         loading.repair(old)
         postern.wait_ready(story.lab)
         stays(story, new, story.group_pids(new))
@@ -174,7 +174,7 @@ def test_f_broken_on_the_active(story, loading):
         loading.wait_state(new, "ready")
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 {load.outage(begun):.1f} s after the peer may load")
+        story.tell(f"first 250 {load.outage(begun):.1f} s after the peer may load")
         loading.repair(old)
         postern.wait_ready(story.lab)
     story.audit()
@@ -188,7 +188,7 @@ def test_an_hour_of_load(story):
         before = story.transitions()
         time.sleep(60)
         added = story.transitions() - before
-        print(f"{added} transitions in a minute of load")
+        story.tell(f"{added} transitions in a minute of load")
         assert added == 0
     story.audit()
 

@@ -39,7 +39,7 @@ def test_a2_killed_posternd_comes_back(story):
         for _ in range(2):
             begun = story.fault("kill-posternd", node)
             load.flows(since=begun)
-            print(f"first 250 after {load.outage(begun):.2f} s")
+            story.tell(f"first 250 after {load.outage(begun):.2f} s")
         assert story.transitions() == before
     assert story.main_pid(node, POSTERND) not in (daemon, "0")
     assert story.main_pid(node, ENGINE) == engine
@@ -57,10 +57,10 @@ def test_a2_posternd_dies_too_often(story):
         begun = kill_often(story, old, POSTERND)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 {load.outage(begun):.1f} s after it was given up")
+        story.tell(f"first 250 {load.outage(begun):.1f} s after it was given up")
         reasons = [f.get("exitreason") or f.get("exitstatus")
                    for f in cluster.view(story.lab).failures()]
-        print("the cluster says:", reasons)
+        story.tell("the cluster says:", reasons)
         assert any("posternd" in reason for reason in reasons), reasons
         story.all_back()
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
@@ -107,7 +107,7 @@ def test_local_recovery(story):
         story.run(node, "crm_resource", "-F", "-r", "postern", "-N", node)
         load.flows(since=begun)
         story.serves(node)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         assert story.group_pids(node) == pids
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
 
@@ -134,7 +134,7 @@ def test_posternd_hangs(story):
         wait_for("posternd is replaced", lambda: story.main_pid(node, POSTERND) not in (
             daemon, "0"), 90)
         load.flows(since=time.time())
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
     assert story.serves() == node and story.main_pid(node, ENGINE) == engine
     story.audit()
 
@@ -147,7 +147,7 @@ def test_posternd_cannot_be_killed(story):
         begun = story.crm("node", "standby", old)
         story.serves(story.other(old))
         load.flows(since=begun)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         story.crm("node", "online", old)
         story.all_back()
     story.audit(fenced=[old], failed=[("postern", "demote"), ("postern", "stop"),

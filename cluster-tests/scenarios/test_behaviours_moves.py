@@ -51,7 +51,7 @@ def test_g_postfix_fails(story):
         story.serves(new)
         assert together(story) == {(new,)}
         load.flows(since=begun)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         story.run(new, *"crm_resource -r postfix -m -d migration-threshold".split())
     story.audit(failed=[("postfix", "monitor")])
 
@@ -83,7 +83,7 @@ def stopped_in_time(story, node, since=None):
         ended = [float(x.split()[0]) for x in lines if "]: Stopped " in x]
         assert begun and ended, f"{unit} was not stopped: {lines[-5:]}"
         seconds = ended[-1] - begun[-1]
-        print(f"{unit} stopped in {seconds:.2f} s")
+        story.tell(f"{unit} stopped in {seconds:.2f} s")
         assert 0 <= seconds < 5, f"{unit} took {seconds:.1f} s to stop"
 
 
@@ -97,7 +97,7 @@ def test_h_clean_stop_and_rejoin(story):
         stopped_in_time(story, old, begun)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         for unit in UNITS:
             assert story.run(old, "systemctl", "show", "-P", "ActiveState", unit) == "inactive"
         pids, begun = story.group_pids(new), time.time()
@@ -118,7 +118,7 @@ def test_h_reboot(story):
         begun = story.fault("reboot", old)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         wait_for("it boots again", lambda: Node(story.lab, old).init_pid() not in (None, init), 180)
         story.all_back()
         stopped_in_time(story, old, begun)
@@ -163,7 +163,7 @@ def test_h_maintenance(story):
         maintenance(story, False)
         where = story.serves()
         load.flows(since=begun)
-        print(f"first 250 {load.outage(begun):.1f} s after maintenance, on {where}")
+        story.tell(f"first 250 {load.outage(begun):.1f} s after maintenance, on {where}")
         assert promotions(story, begun) <= 1
         stays(story, where, story.group_pids(where))
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
@@ -219,7 +219,7 @@ def test_h_standby_and_back(story):
         begun = story.crm("node", "standby", old)
         story.serves(new)
         load.flows(since=begun)
-        print(f"first 250 after {load.outage(begun):.1f} s")
+        story.tell(f"first 250 after {load.outage(begun):.1f} s")
         pids = story.group_pids(new)
         begun = story.crm("node", "online", old)
         story.all_back()

@@ -22,7 +22,7 @@ def test_migrate(story):
     story.crm("resource", "clear", "mail")
     assert "migrate_from" in story.operations(new, "postern")
     assert story.main_pid(new, "postern-engine.service") == engine
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit()
 
 

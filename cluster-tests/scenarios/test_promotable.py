@@ -73,7 +73,7 @@ def test_standby(story):
     holds_nothing(story, old)
     assert story.main_pid(new, "postern-engine.service") == engine, \
         "the warm engine of the passive node was thrown away"
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit()
 
 
@@ -95,7 +95,7 @@ def test_plug_pulled(story):
         known.check(new)
     story.run(new, "systemctl", "reload", "posternd")
     assert story.main_pid(new, "postern-engine.service") == engine
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit(fenced=[old])
 
 
@@ -111,7 +111,7 @@ def test_kill_posternd(story):
     assert story.main_pid(node, "posternd.service") not in (daemon, "0")
     assert story.main_pid(node, "postern-engine.service") == engine
     assert postern.where(story.lab) == node
-    print(f"first 250 after {load.outage(begun):.1f} s")
+    story.tell(f"first 250 after {load.outage(begun):.1f} s")
     story.audit()
 
 

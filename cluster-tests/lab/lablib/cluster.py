@@ -187,16 +187,18 @@ def wait_idle(lab, timeout=120):
         time.sleep(0.5)
 
 
+def group_place(lab):
+    """The node on which the whole mail group runs; None if there is none just now."""
+    seen = try_view(lab)
+    places = {tuple(seen.where(r)) for r in members(lab)} if seen else set()
+    nodes = next(iter(places)) if len(places) == 1 else ()
+    return nodes[0] if len(nodes) == 1 else None
+
+
 def wait_group(lab, timeout=180, on=None):
-    """The whole mail group runs on one node (`on`, if given) and the cluster is idle."""
+    """The whole mail group runs on one node (`on`, if given)."""
     def running():
-        seen = try_view(lab)
-        if not seen:
-            return None
-        places = {tuple(seen.where(r)) for r in members(lab)}
-        if len(places) != 1 or len(next(iter(places))) != 1:
-            return None
-        node = next(iter(places))[0]
+        node = group_place(lab)
         return node if on in (None, node) else None
     where = f" on {on}" if on else ""
     return wait_for(f"the mail group runs{where}", running, timeout, 0.2,
