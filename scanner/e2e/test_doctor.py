@@ -373,7 +373,8 @@ CIB = """<cib validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoc
 </meta_attributes><primitive id="scanner" class="ocf" provider="postern" type="scanner">
 <operations><op id="o" name="monitor" role="Promoted" interval="7s"/></operations>
 </primitive></clone>
-<group id="mail"><primitive id="postfix" class="ocf" provider="heartbeat" type="postfix"/></group>
+<group id="mail"><primitive id="fs" class="ocf" provider="heartbeat" type="Filesystem"/>
+<primitive id="postfix" class="ocf" provider="heartbeat" type="postfix"/></group>
 </resources><constraints>
 <rsc_colocation id="c" rsc="mail" with-rsc="scanner-clone" with-rsc-role="Promoted"
  score="INFINITY"/>
