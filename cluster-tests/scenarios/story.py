@@ -313,7 +313,8 @@ class Story:
 
     def tells(self, load, begun):
         """For the report: how long it was until mail was accepted again."""
-        self.lines.append(f"first 250 after {load.outage(begun):.1f} s on {self.active()}")
+        self.lines.append(f"first 250 after {max(0, load.outage(begun)):.1f} s on "
+                          f"{self.active()}")
 
     def fence_keys(self):
         return {(e["target"], e["completed"]) for e in cluster.view(self.lab).fencing()

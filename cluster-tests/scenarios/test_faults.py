@@ -54,6 +54,8 @@ TABLE = (
     Fault("kill-attrd", "passive", HERE, "maybe"),
     Fault("kill-dbus", "active", HERE),
     Fault("kill-dbus", "passive", HERE),
+    # Seen in 11 s at most, by the file system's deep monitor. Debian's postfix agent then cannot stop
+    # Postfix without its queue, and so the node is fenced: that is why it takes half a minute.
     Fault("storage", "active", THERE, "maybe", (("fs", "monitor"), ("postern", "monitor"),
                                                 ("postfix", "monitor"),
                                                 ("dovecot", "monitor"))),

@@ -86,7 +86,11 @@ class Watch:
             self.doubles.append(f"{time.time():.2f}: {what} on {'+'.join(holders)}")
 
     def leases(self, locks):
-        """Holders, one for each lock: two on one node are as wrong as two on two nodes."""
+        """Holders, one for each locked file: two on one node are as wrong as two on two nodes.
+
+        While locks come and go, one reading of /proc/locks may show a lock twice.
+        """
+        locks = set(locks)
         if self.shared:
             return ["the shared folder" for lock in locks if lock == lock_name(self.shared)]
         return [n.name for n in self.nodes for device, _ in locks if device == n.device]

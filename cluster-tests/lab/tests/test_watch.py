@@ -208,3 +208,10 @@ def test_locks_of_others_do_not_count():
             "2: -> OFDLCK ADVISORY  WRITE -1 07:0a:13 0 EOF\n"
             "3: FLOCK  ADVISORY  WRITE 80 07:0b:12 0 EOF\n")
     assert watch.ofd_locks(text) == [("07:0a", 13)]
+
+
+def test_a_lock_that_is_read_twice_is_one(pair):
+    nodes, _, _ = pair
+    seen = watch.Watch(nodes[0].lab, nodes=nodes)
+    assert seen.leases([(nodes[0].device, 12)] * 2) == ["n1"]
+    assert seen.leases([(nodes[0].device, 12), (nodes[0].device, 13)]) == ["n1", "n1"]
