@@ -49,7 +49,8 @@ def refusals(story):
 
 def step(story, words):
     """What a person would type, and the wait that the plan asks for."""
-    story.run("n1", "sh", "-e", "-c", "cd $(mktemp -d)\n" + "\n".join(words))
+    script = "cd $(mktemp -d)\n" + "\n".join(words)
+    Node(story.lab, "n1").run("sh", "-e", "-c", script, timeout=300)
     cluster.wait_idle(story.lab)
 
 
