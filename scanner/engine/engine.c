@@ -185,6 +185,7 @@ on_health(const struct health *health, void *data)
 {
     struct engine *engine = data;
     engine->report.health = *health;
+    engine->report.judged = true;
     engine_changed(engine);
 }
 
@@ -203,6 +204,7 @@ watch_health(struct engine *engine, char **error_r)
     bool known = report_left_behind(&engine->report, &before);
     if (known) {
         engine->report.health = before;
+        engine->report.judged = true;
     }
     int rc = health_watch_new(engine->event, engine->settings, known ? &before : NULL, on_health,
                               signatures_memory, engine, &engine->health);

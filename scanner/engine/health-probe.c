@@ -177,7 +177,8 @@ child_run(int channel, pid_t parent, const char *const *places)
     sigset_t none;
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGTERM, SIG_DFL);
+    /* It goes to all of the unit; the engine ends us, when it ends. */
+    (void)signal(SIGTERM, SIG_IGN);
     (void)prctl(PR_SET_NAME, "postern-health", 0, 0, 0);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent ||
         dup2(channel, STDERR_FILENO + 1) < 0) {

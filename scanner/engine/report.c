@@ -76,15 +76,16 @@ report_left_behind(const struct report *report, struct health *ret)
     return g_strv_length(words) == 5 && health_parse(words[4], HEALTH_OF_NODE, ret) == 0;
 }
 
-/* "STATE SINCE LOAD_SECONDS GENERATION HEALTH\n" */
+/* "STATE SINCE LOAD_SECONDS GENERATION HEALTH\n"; HEALTH as soon as it is known */
 static char *
 make_line(const struct report *report)
 {
     char seconds[G_ASCII_DTOSTR_BUF_SIZE];
     g_ascii_formatd(seconds, sizeof seconds, "%.3f", report->load_seconds);
-    g_autofree char *health = health_format(&report->health);
-    return g_strdup_printf("%s %" G_GINT64_FORMAT " %s %s %s\n", state_names[report->state],
-                           report->since, seconds, report->generation, health);
+    g_autofree char *health = report->judged ? health_format(&report->health) : NULL;
+    return g_strdup_printf("%s %" G_GINT64_FORMAT " %s %s%s%s\n", state_names[report->state],
+                           report->since, seconds, report->generation, health != NULL ? " " : "",
+                           health != NULL ? health : "");
 }
 
 int

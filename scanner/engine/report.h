@@ -33,6 +33,7 @@ struct report {
     guint64 memory;        /* bytes that the zygote, so all workers together, holds in memory */
     guint64 worker_memory; /* bytes that one worker may take beside that, its tmpfs included */
     struct health health;  /* of this node (health-watch.h) */
+    bool judged; /* it is known: until then the line has none, so that nobody takes it back */
     /* where it is written */
     char *state_path;
     char *engine_dir;

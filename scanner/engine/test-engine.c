@@ -151,7 +151,7 @@ test_report(void **state)
     assert_int_equal(report_publish(&report, REPORT_READY), 0);
     g_autofree char *line = contents(report.state_path);
     g_autofree char *expected =
-        g_strdup_printf("ready %" G_GINT64_FORMAT " 1.500 gen-1 green\n", report.since);
+        g_strdup_printf("ready %" G_GINT64_FORMAT " 1.500 gen-1\n", report.since);
     assert_string_equal(line, expected);
     assert_int_equal(recv(sock, &byte, 1, 0), 0);
 
@@ -168,6 +168,7 @@ test_report(void **state)
     /* What a crashed engine leaves behind. */
     struct health left;
     report.health.level[HEALTH_STORAGE_FULL] = HEALTH_RED;
+    report.judged = true;
     assert_int_equal(report_publish(&report, REPORT_READY), 0);
     assert_true(report_left_behind(&report, &left));
     assert_int_equal(left.level[HEALTH_STORAGE_FULL], HEALTH_RED);

@@ -93,6 +93,9 @@ def test_status_and_state_file(engine):
     assert "control group" in status["sandbox"]
     assert 1 << 20 < status["memory"] < 1 << 30 < status["worker_memory"]
     print(status["sandbox"])
+    wait = time.monotonic() + 30
+    while len(engine.state_line()) < 5 and time.monotonic() < wait:
+        time.sleep(0.02)
     state, since, seconds, generation, health = engine.state_line()
     assert (state, generation) == ("ready", "gen-1")
     assert health == "green" or "=" in health
