@@ -42,7 +42,7 @@ shown(const json_t *object, const char *name, size_t max)
 
 /* What the cluster wants of a node, or why it is not there. */
 static char *
-role_cell(const json_t *node)
+role_cell(const json_t *page, const json_t *node)
 {
     const char *role = ask_text(node, "role");
     if (!is(node, "online")) {
@@ -52,6 +52,9 @@ role_cell(const json_t *node)
     }
     if (is(node, "standby") || is(node, "maintenance")) {
         return terminal_colour(COLOUR_DOUBT, is(node, "standby") ? "standby" : "maintenance");
+    }
+    if (role == NULL && json_is_null(json_object_get(page, "resource"))) {
+        return g_strdup("-");
     }
     if (role == NULL) {
         return terminal_colour(COLOUR_BAD, "stopped");
@@ -186,7 +189,7 @@ print_nodes(const json_t *page)
     {
         const json_t *report = json_object_get(node, "report");
         report = json_is_object(report) ? report : NULL;
-        char *const cells[] = {shown(node, "name", 60),   role_cell(node),
+        char *const cells[] = {shown(node, "name", 60),   role_cell(page, node),
                                state_cell(node),          health_cell(node),
                                signatures_cell(report),   load_cell(report),
                                milter_cell(report),       version_cell(page, report),
@@ -334,7 +337,7 @@ print_findings(const json_t *page)
             g_autofree char *where = shown(finding, "where", 200);
             g_autofree char *what = shown(finding, "what", 600);
             g_autofree char *todo = shown(finding, "todo", 300);
-            printf("%s     %s: %s\n", word, where, what);
+            printf("%s%*s%s: %s\n", word, (int)(12 - strlen(words[w].word)), "", where, what);
             if (ask_text(finding, "todo") != NULL) {
                 printf("            -> %s\n", todo);
             }
