@@ -238,6 +238,28 @@ nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals)
     }
 }
 
+void
+nodecheck_memory(const json_t *reports, guint64 need, GPtrArray *refusals)
+{
+    const char *node;
+    json_t *report;
+    json_object_foreach((json_t *)(guintptr)reports, node, report)
+    {
+        guint64 total = (guint64)json_integer_value(at(report, "memory/total"));
+        guint64 available = (guint64)json_integer_value(at(report, "memory/available"));
+        g_autofree char *needed = g_format_size_full(need, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *has = g_format_size_full(total, G_FORMAT_SIZE_IEC_UNITS);
+        g_autofree char *has_now = g_format_size_full(available, G_FORMAT_SIZE_IEC_UNITS);
+        if (total > 0 && total < need) {
+            refuse(refusals, node, "give the node more memory",
+                   "the signatures need about %s of memory, and the node has %s", needed, has);
+        } else if (available > 0 && available < need) {
+            remark(refusals, node, "stop what is not needed, such as a clamd",
+                   "the signatures need about %s of memory, and %s is free", needed, has_now);
+        }
+    }
+}
+
 static const json_t *
 first_report(const json_t *reports)
 {

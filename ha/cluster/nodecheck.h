@@ -18,6 +18,10 @@ json_t *nodecheck_gather(const struct model *model, gboolean only_local, GPtrArr
 /* Compares REPORTS with each other and with what a node needs. */
 void nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals);
 
+/* NEED: bytes that the signatures take in memory, by estimate. Less than that in all is refused,
+ * less than that available is a remark. */
+void nodecheck_memory(const json_t *reports, guint64 need, GPtrArray *refusals);
+
 /* What all nodes have alike once nodecheck() has refused nothing, from the report of the first:
  * borrowed; NULL = not known. */
 const char *nodecheck_state_dir(const json_t *reports);

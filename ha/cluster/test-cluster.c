@@ -451,6 +451,14 @@ test_nodecheck(void **state)
     assert_int_equal(nodecheck_load_seconds(same), 18);
     assert_int_equal(nodecheck_milters(same, &with_postfix), 0);
     assert_int_equal(with_postfix, 2);
+    json_object_set_new(
+        json_object_get(same, "n2"), "memory",
+        json_pack("{s:I, s:I}", "total", (json_int_t)1 << 30, "available", (json_int_t)1 << 29));
+    nodecheck_memory(same, 1ULL << 28, well);
+    assert_null(find(well, "n2", FALSE));
+    nodecheck_memory(same, 1ULL << 31, well);
+    assert_non_null(strstr(find(well, "n2", FALSE)->what, "need about 2.0"));
+    assert_null(find(well, "n1", FALSE));
     nodecheck(other, model, ill);
     show(ill);
     assert_int_equal(refusals_count(ill), 3);

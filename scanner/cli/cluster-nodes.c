@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "format.h"
 #include "remote.h"
@@ -69,6 +70,29 @@ nodes_drop_state_dir(const char *node, const char *dir)
         (void)remote_run(node, rm, NULL, COMMAND_S, &output[1], &error[1]);
         (void)remote_run(node, argv, NULL, COMMAND_S, &output[2], &error[2]);
     }
+}
+
+/* A .cvd is compressed. */
+#define MEMORY_PER_BYTE 2
+#define MEMORY_PER_COMPRESSED 6
+#define MEMORY_BASE (64ULL << 20)
+
+guint64
+nodes_signature_memory(const char *dir)
+{
+    guint64 need = 0;
+    const char *name;
+    g_autofree char *current = g_build_filename(dir, "current", NULL);
+    g_autoptr(GDir) files = g_dir_open(current, 0, NULL);
+    while (files != NULL && (name = g_dir_read_name(files)) != NULL) {
+        struct stat st;
+        g_autofree char *path = g_build_filename(current, name, NULL);
+        if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+            need += (guint64)st.st_size *
+                    (g_str_has_suffix(name, ".cvd") ? MEMORY_PER_COMPRESSED : MEMORY_PER_BYTE);
+        }
+    }
+    return need == 0 ? 0 : need + MEMORY_BASE;
 }
 
 static const char *const verbs[] = {[NODES_ENABLE] = "enable", [NODES_DISABLE] = "disable"};

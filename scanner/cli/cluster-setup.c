@@ -132,6 +132,11 @@ look(struct setup *setup)
     refuse_unfit(setup->refusals, setup->model, setup->group);
     setup->reports = nodecheck_gather(setup->model, setup->no_ssh, setup->refusals);
     nodecheck(setup->reports, setup->model, setup->refusals);
+    const struct settings *settings = cli_settings(setup->cli);
+    if (settings != NULL && setup->model->scanner.primitive == NULL) {
+        nodecheck_memory(setup->reports, nodes_signature_memory(settings->signatures_dir),
+                         setup->refusals);
+    }
     for (guint i = 0; i < setup->model->members->len; i++) {
         const struct model_member *member = g_ptr_array_index(setup->model->members, i);
         setup->has_postfix = setup->has_postfix || member->kind == MODEL_POSTFIX;
