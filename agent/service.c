@@ -264,6 +264,9 @@ int
 service_engine_down(struct agent *agent)
 {
     bool last = true;
+    if (agent->mode == ROLE_ENGINE) {
+        bus_or_none(agent); /* the others have asked for it in service_daemon_down() */
+    }
     int rc = role_leave(agent, &last);
     if (rc != PCMK_OCF_OK || !last) {
         return rc;
@@ -448,12 +451,14 @@ void
 service_adopt(struct agent *agent, bool serving)
 {
     g_autofree char *error = NULL;
+    /* posternd is then another resource's, and its end no failure of this one. */
+    serving = serving && agent->mode != ROLE_ENGINE;
     if (agent->settings == NULL) {
         agent->settings = settings_load(ocf_param(&agent->ocf, PARAM_CONFIG), &error);
     }
     if (agent->settings != NULL) {
         (void)record_stage(agent, serving ? ROLE_SERVING : ROLE_STANDBY, serving,
-                           known_mount(agent));
+                           agent->mode != ROLE_ENGINE ? known_mount(agent) : NULL);
     }
 }
 

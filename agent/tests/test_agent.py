@@ -329,7 +329,20 @@ def test_live_migration(node):
     assert node.unit("postern-engine", "MainPID") == engine
     assert primitive("stop").rc == OK
     assert warm("stop").rc == OK
-    assert node.unit("postern-engine") == "inactive"
+    for name in UNITS:  # by systemd: ended behind its back, postern-notify would be started again
+        assert node.unit(name) == "inactive"
+        assert "pacemaker.service" not in node.unit(name, "Before").split()
+
+
+def test_clone_is_not_who_serves(node):
+    """A clone that comes to a running primitive must not take the end of posternd for its own."""
+    assert node.agent("start", promotable=False).rc == OK
+    assert node.agent("monitor", "warm", promotable=False, part="engine").rc == OK
+    role = node.sh("cat /run/postern/cluster/role").partition("[warm]")[2].partition("[")[0]
+    assert "stage=standby" in role.split()
+    assert node.agent("stop", promotable=False).rc == OK
+    assert node.agent("monitor", "warm", promotable=False, part="engine", interval=10000).rc == OK
+    assert node.agent("stop", "warm", promotable=False, part="engine").rc == OK
 
 
 def test_named_config(node):
