@@ -87,7 +87,7 @@ test_on(struct agent *agent, const char *path, int (*test)(struct agent *agent, 
 }
 
 int
-depth_check(struct agent *agent, bool serving)
+depth_check(struct agent *agent, bool running, bool serving)
 {
     g_autoptr(roles_t) roles = NULL;
     g_autofree char *engine = NULL;
@@ -95,7 +95,7 @@ depth_check(struct agent *agent, bool serving)
     if (roles_open(NULL, &roles) == 0) {
         const struct role *role = roles_find(roles, agent->ocf.resource);
         const char *dir = role != NULL ? role->engine_dir : NULL;
-        engine = dir != NULL ? g_build_filename(dir, "engine.sock", NULL) : NULL;
+        engine = dir != NULL && running ? g_build_filename(dir, "engine.sock", NULL) : NULL;
         control = role != NULL && serving ? g_strdup(role->control) : NULL;
     }
     g_clear_pointer(&roles, roles_close);

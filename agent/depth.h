@@ -14,12 +14,13 @@
 #define DEPTH_STATE 20
 
 /*
- * 10: the engine forks a worker that has to find the test virus; and where SERVING, posternd has a
- * mail with it scanned as it has every mail. 20: and posternd writes to the state, syncs, and reads
- * back. While signatures are loaded there is nothing to scan with, which is no failure.
- * Returns PCMK_OCF_OK; PCMK_OCF_DEGRADED with the reason printed when it works but a person has to
- * do something (the state is full); or PCMK_OCF_UNKNOWN_ERROR with the reason printed.
+ * 10: the engine, where it is RUNNING, forks a worker that has to find the test virus; and where
+ * SERVING, posternd has a mail with it scanned as it has every mail. 20: and posternd writes to the
+ * state, syncs, and reads back. While signatures are loaded there is nothing to scan with, which is
+ * no failure. Returns PCMK_OCF_OK; PCMK_OCF_DEGRADED with the reason printed when it works but a
+ * person has to do something (the state is full); or PCMK_OCF_UNKNOWN_ERROR with the reason
+ * printed.
  */
-int depth_check(struct agent *agent, bool serving);
+int depth_check(struct agent *agent, bool running, bool serving);
 
 #endif

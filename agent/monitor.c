@@ -88,12 +88,41 @@ role_of(struct agent *agent, const struct service_status *status)
     return agent->mode == ROLE_PRIMITIVE ? PCMK_OCF_NOT_RUNNING : engine_alone(agent, status);
 }
 
+struct pids {
+    unsigned engine;
+    unsigned daemon;
+};
+
+static struct pids
+main_pids(struct agent *agent)
+{
+    return (struct pids){unit_main_pid(agent->bus, SCORE_ENGINE_UNIT),
+                         unit_main_pid(agent->bus, SCORE_DAEMON_UNIT)};
+}
+
+/* A program that died under the test, and that systemd starts again, is no failure (yet). */
+static bool
+was_interrupted(struct agent *agent, const struct pids *before, bool serving)
+{
+    struct service_status status = {.known = false};
+    struct pids now = main_pids(agent);
+    if (service_status(agent, &status) != PCMK_OCF_OK) {
+        return false;
+    }
+    return now.engine != before->engine || status.engine == UNIT_RESPAWNING ||
+           (serving && (now.daemon != before->daemon || status.daemon == UNIT_RESPAWNING));
+}
+
 /* RC: what the monitor says when the tests pass. */
 static int
 deep(struct agent *agent, const struct service_status *status, int rc)
 {
     bool serving = status->stage == ROLE_SERVING && status->daemon == UNIT_UP;
-    int tested = depth_check(agent, serving);
+    struct pids before = main_pids(agent);
+    int tested = depth_check(agent, status->engine == UNIT_UP, serving);
+    if (tested == PCMK_OCF_UNKNOWN_ERROR && was_interrupted(agent, &before, serving)) {
+        return rc;
+    }
     if (tested == PCMK_OCF_DEGRADED && rc == PCMK_OCF_RUNNING_PROMOTED) {
         return PCMK_OCF_DEGRADED_PROMOTED;
     }

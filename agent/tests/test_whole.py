@@ -27,6 +27,17 @@ def test_depths(node, level):
     assert (done.rc, done.reason) == (DEGRADED_PROMOTED, "the state is full")
 
 
+def test_depth_of_an_engine_that_is_started_again(node):
+    """Its death is told by the score; a deep monitor that meets it is no failure."""
+    promoted(node)
+    node.sh("mkdir -p /run/systemd/system/postern-engine.service.d; printf '[Service]\\n"
+            "RestartSec=5\\n' > /run/systemd/system/postern-engine.service.d/99-late.conf;"
+            "systemctl daemon-reload; kill -9 $(systemctl show -P MainPID postern-engine)")
+    until("it is dead", lambda: node.unit("postern-engine") == "activating")
+    assert node.agent("monitor", level=10, interval=7000).rc == PROMOTED
+    node.sh("rm /run/systemd/system/postern-engine.service.d/99-late.conf; systemctl daemon-reload")
+
+
 def test_depth_ends_in_time(node):
     """A posternd that does not answer must not take the agent with it."""
     node.behave(mute=True)
