@@ -19,6 +19,7 @@
 #define MTA_GROUP "postfix"
 #define MOUNT_NAME "postern"
 #define BUSY_WAIT_US 50000
+#define BUSY_MAX_US (2 * G_TIME_SPAN_SECOND)
 
 char *
 milter_directory(const struct settings *settings)
@@ -127,19 +128,20 @@ int
 milter_unmount(const char *mount, gint64 deadline, char **error_r)
 {
     bool was_mounted = false;
+    gint64 patience = MIN(deadline, g_get_monotonic_time() + BUSY_MAX_US);
     while (mounts_has(mount)) {
         was_mounted = true;
-        if (umount2(mount, UMOUNT_NOFOLLOW) == 0) {
+        bool is_late = g_get_monotonic_time() >= patience;
+        if (umount2(mount, UMOUNT_NOFOLLOW | (is_late ? MNT_DETACH : 0)) == 0) {
             continue;
         }
         if (errno == EINVAL || errno == ENOENT) {
             break;
         }
-        if (errno != EBUSY || g_get_monotonic_time() >= deadline) {
-            *error_r = g_strdup_printf("%s cannot be unmounted: %s; fuser -vm %s shows who is "
-                                       "there",
-                                       mount, g_strerror(errno), mount);
-            return -errno;
+        if (errno != EBUSY || is_late) {
+            int rc = -errno;
+            *error_r = g_strdup_printf("%s cannot be unmounted: %s", mount, g_strerror(-rc));
+            return rc;
         }
         g_usleep(BUSY_WAIT_US);
     }

@@ -32,10 +32,11 @@ int milter_mount(const char *directory, const char *queue_directory, char **ret_
                  char **error_r);
 
 /*
- * Takes the bind away, trying until DEADLINE (g_get_monotonic_time()) while it is busy; never
- * lazily, which would only hide that the storage is still held. Looks at the table of mounts
- * first, so that nothing on the storage is touched when there is no mount. Returns 0, or -errno
- * with *ERROR_R.
+ * Takes the bind away; after two seconds (at DEADLINE, g_get_monotonic_time(), if that is earlier)
+ * lazily when it is busy: somebody's shell there must not cost the node. That hides nothing, since
+ * who is still there is in the milter's directory, which is below /run, and does not hold the file
+ * system of the queue. Looks at the table of mounts first, so that nothing on the storage is
+ * touched when there is no mount. Returns 0, or -errno with *ERROR_R.
  */
 int milter_unmount(const char *mount, gint64 deadline, char **error_r);
 
