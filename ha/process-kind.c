@@ -22,7 +22,7 @@ static const struct process_kind kinds[] = {
         .burst_s = 300,
         .start_s = 20,
         .stop_s = 4,
-        .watchdog_s = 15,
+        .watchdog_s = 10,
     },
     {
         .name = "posternd.service",
@@ -35,9 +35,9 @@ static const struct process_kind kinds[] = {
         .pause_ms = 100,
         .burst = 5,
         .burst_s = 60,
-        .start_s = 80,
-        .stop_s = 7,
-        .watchdog_s = 30,
+        .start_s = 10,
+        .stop_s = 4,
+        .watchdog_s = 8,
     },
     {
         .name = "postern-notify.service",

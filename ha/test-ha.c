@@ -535,6 +535,16 @@ test_process_find(void **state)
     close(pair[1]);
 }
 
+/* KEY=SECONDS of a unit's text; 0 when it is not there. */
+static unsigned
+unit_seconds(const char *text, const char *key)
+{
+    g_autofree char *begin = g_strdup_printf("\n%s=", key);
+    const char *at = strstr(text, begin);
+    return at != NULL ? (unsigned)g_ascii_strtoull(at + strlen(begin), NULL, 10) : 0;
+}
+
+/* Without systemd the same holds as with it. */
 static void
 test_process_kinds(void **state)
 {
@@ -542,8 +552,16 @@ test_process_kinds(void **state)
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         const struct process_kind *kind = process_kind_find(names[i]);
+        g_autofree char *path = g_strconcat(UNITS "/", names[i], ".in", NULL);
+        g_autofree char *text = NULL;
         assert_non_null(kind);
         assert_true(kind->burst <= 16); /* as many starts are remembered */
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        assert_int_equal(kind->burst, unit_seconds(text, "StartLimitBurst"));
+        assert_int_equal(kind->burst_s, unit_seconds(text, "StartLimitIntervalSec"));
+        assert_int_equal(kind->start_s, unit_seconds(text, "TimeoutStartSec"));
+        assert_int_equal(kind->stop_s, unit_seconds(text, "TimeoutStopSec"));
+        assert_int_equal(kind->watchdog_s, unit_seconds(text, "WatchdogSec"));
     }
     assert_null(process_kind_find("postern-agent.service"));
 }

@@ -352,6 +352,16 @@ on_watchdog(sd_event_source *source, uint64_t usec, void *data)
 
 /* What it says: sd_notify(3) */
 
+/* More time, never less than the unit gives. */
+static void
+extend(struct supervised *s, guint64 more_us)
+{
+    gint64 begun = s->started[(s->starts - 1) % STARTS_MAX];
+    gint64 used_us = g_get_monotonic_time() - begun;
+    gint64 left_us = s->kind->start_s * (gint64)G_USEC_PER_SEC - used_us;
+    arm(s, MAX(more_us, (guint64)MAX(left_us, 0)));
+}
+
 static void
 heard(struct supervised *s, const char *line)
 {
@@ -364,7 +374,7 @@ heard(struct supervised *s, const char *line)
         arm_watchdog(s);
         tell(s, UNIT_UP);
     } else if (g_str_has_prefix(line, "EXTEND_TIMEOUT_USEC=") && s->phase == PHASE_STARTING) {
-        arm(s, g_ascii_strtoull(line + strlen("EXTEND_TIMEOUT_USEC="), NULL, 10));
+        extend(s, g_ascii_strtoull(line + strlen("EXTEND_TIMEOUT_USEC="), NULL, 10));
     } else if (strcmp(line, "WATCHDOG=1") == 0 && s->phase == PHASE_UP) {
         arm_watchdog(s);
     }
