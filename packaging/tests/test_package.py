@@ -79,6 +79,7 @@ def test_an_upgrade_touches_nothing_that_runs(machine, package, tmp_path):
         usermod -u 4711 postern 2>/dev/null
         mkdir -p /var/lib/postern/state
         echo kept >/var/lib/postern/state/mail
+        chgrp mail /run/postern/milter && chmod 2750 /run/postern/milter
         printf '%s\\n' pacemaker.service posternd.service postern-engine.service >/active""")
     before = users(machine)
     machine.calls()
@@ -87,6 +88,8 @@ def test_an_upgrade_touches_nothing_that_runs(machine, package, tmp_path):
     assert users(machine) == before and "postern:4711" in before[0]
     assert "workers = 3" in machine.sh("cat /etc/postern/postern.conf")
     assert machine.sh("cat /var/lib/postern/state/mail") == "kept\n"
+    # The agent gave it to the mail server, which finds the milter there.
+    assert machine.sh("stat -c '%G %a' /run/postern/milter") == "mail 2750\n"
 
 
 def test_a_changed_configuration_stays(machine, package, tmp_path):
