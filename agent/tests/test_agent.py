@@ -153,7 +153,7 @@ def test_posternd_that_cannot_live_is_a_failure(node):
     node.sh("kill -9 $(systemctl show -P MainPID posternd)")
     until("systemd gives up", lambda: node.unit("posternd") == "failed")
     done = node.agent("monitor", interval=7000)
-    assert (done.rc, "given it up: exit-code: no room" in done.reason) == (ERROR, True)
+    assert (done.rc, "was given up: exit-code: no room" in done.reason) == (ERROR, True)
     until("postern-notify tells the cluster", lambda: "telling the cluster" in node.sh(
         "journalctl -u postern-notify -t postern-notify -b"))
     assert node.agent("demote").rc == OK
