@@ -72,8 +72,7 @@ def test_package_below_a_running_node(story, newer):
         assert status(story, node)["state_format"] == 2
         assert story.main_pid(node, "postern-engine") == before["postern-engine"]
         assert story.group_pids(node) == group
-        install(story, node, story.home.stage)      # and back, for the next story
-        story.run(node, "kill", "-9", story.main_pid(node, "posternd"))
+        change(story, node, story.home.stage)       # and back, for the next story
         load.flows()
     story.audit()
 
