@@ -85,6 +85,7 @@ class Keeper:
             cluster.down()
 
 
+@pytest.hookimpl(trylast=True)      # an interrupted story ends in its lab
 def pytest_sessionfinish(session):
     """However the run ends; LAB_OWNER ends the lab when even this does not run."""
     session.config.keeper.end()
