@@ -310,6 +310,9 @@ job_wait(sd_bus *bus, const struct job *job, gint64 deadline)
     if (strcmp(job->result, "done") == 0) {
         return 0;
     }
+    if (strcmp(job->result, "canceled") == 0) {
+        return -ECANCELED;
+    }
     return strcmp(job->result, "timeout") == 0 ? -ETIMEDOUT : -EIO;
 }
 
@@ -482,6 +485,12 @@ stop_job(sd_bus *bus, const char *name, gint64 deadline, char **error_r)
     const char *const names[] = {name, NULL};
     gint64 soon = g_get_monotonic_time() + STOP_MAX_US;
     int rc = unit_job(bus, "StopUnit", name, MIN(soon, deadline), error_r);
+    /* Somebody's systemctl start or restart has pushed it aside: no reason to fence the node. */
+    while (rc == -ECANCELED && g_get_monotonic_time() < deadline) {
+        g_clear_pointer(error_r, g_free);
+        g_usleep(POLL_US);
+        rc = unit_job(bus, "StopUnit", name, MIN(soon, deadline), error_r);
+    }
     if (rc != -ETIMEDOUT || g_get_monotonic_time() >= deadline) {
         return rc;
     }
