@@ -17,6 +17,10 @@
 
 /* Wakes that come faster are answered together: whoever may wake us must not keep us busy. */
 #define GAP_US 100000
+/* So many in a row, and one more each second; then the gap is longer. An engine that is not itself
+ * any more could else keep the cluster planning by changing its state for ever. */
+#define LOOKS_MAX 30
+#define FLOOD_GAP_US (2 * G_USEC_PER_SEC)
 /* After a look that failed. */
 #define RETRY_US (5 * G_USEC_PER_SEC)
 #define REPORT_TIMEOUT_MS 6000
@@ -29,6 +33,8 @@ struct watch {
     sd_event_source *wake;
     sd_event_source *timer;
     gint64 last_look; /* monotonic microseconds */
+    gint64 looks;     /* that may follow each other */
+    gint64 counted;   /* monotonic microseconds, up to which they were given */
 };
 
 /*
@@ -109,10 +115,20 @@ arm(struct watch *watch, gint64 delay_us)
 }
 
 static void
+count_look(struct watch *watch)
+{
+    gint64 gained = (g_get_monotonic_time() - watch->counted) / G_USEC_PER_SEC;
+    watch->counted += gained * G_USEC_PER_SEC;
+    watch->looks = MIN(watch->looks + gained, LOOKS_MAX);
+    watch->looks = MAX(watch->looks - 1, 0);
+}
+
+static void
 look_and_arm(struct watch *watch, bool force)
 {
     g_autofree char *error = NULL;
     gint64 recheck_s = 0;
+    count_look(watch);
     if (look(watch, force, &recheck_s, &error) < 0) {
         log_warning("%s", error);
         arm(watch, RETRY_US);
@@ -127,10 +143,11 @@ static void
 woken(struct watch *watch)
 {
     gint64 quiet_us = g_get_monotonic_time() - watch->last_look;
-    if (quiet_us >= GAP_US) {
+    gint64 gap_us = watch->looks > 0 ? GAP_US : FLOOD_GAP_US;
+    if (quiet_us >= gap_us) {
         look_and_arm(watch, false);
     } else {
-        arm(watch, GAP_US - quiet_us);
+        arm(watch, gap_us - quiet_us);
     }
 }
 
@@ -228,6 +245,8 @@ watch_new(sd_event *event, struct watch **ret, char **error_r)
     struct watch *watch = g_new0(struct watch, 1);
     watch->event = sd_event_ref(event);
     watch->sock = -1;
+    watch->looks = LOOKS_MAX;
+    watch->counted = g_get_monotonic_time();
     int rc =
         sd_event_add_time_relative(event, &watch->timer, CLOCK_BOOTTIME, 0, 0, on_timer, watch);
     if (rc < 0) {
