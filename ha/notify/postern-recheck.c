@@ -76,14 +76,16 @@ attribute(xmlNode *node, const char *name)
     return copy;
 }
 
-/* The transition key of the operation; what the answer of the CIB holds lives to the end. */
+/* The transition key of the operation (not that of a failure that nobody has cleaned up: then there
+ * were two); what the answer of the CIB holds lives to the end. */
 static bool
 key_find(struct recheck *recheck)
 {
-    g_autofree char *path = g_strdup_printf("//node_state[@uname='%s']//lrm_resource[@id='%s']"
-                                            "/lrm_rsc_op[@operation='" MONITOR
-                                            "' and @interval='%u' and @op-status='0']",
-                                            recheck->node, recheck->resource, recheck->interval_ms);
+    g_autofree char *path =
+        g_strdup_printf("//node_state[@uname='%s']//lrm_resource[@id='%s']"
+                        "/lrm_rsc_op[@operation='" MONITOR "' and @interval='%u' and @op-status='0'"
+                        " and not(contains(@id, '_last_failure_'))]",
+                        recheck->node, recheck->resource, recheck->interval_ms);
     xmlNode *found = NULL;
     cib_t *cib = cib_new();
     int rc = cib != NULL ? cib->cmds->signon(cib, NAME, cib_query) : -ENOMEM;
