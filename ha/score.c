@@ -15,6 +15,8 @@
 
 #define STATE_MAX 512
 #define PUSH_TIMEOUT_MS 5000
+#define WITHDRAW_TRIES 3
+#define WITHDRAW_PAUSE_US 500000
 /*
  * The cluster forgets, and a node without a score is not promoted, be it the last. A
  * pacemaker-attrd that died has lost the values: so all is said again to a new one. When a
@@ -387,8 +389,8 @@ score_refresh(sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r)
     return score_publish(roles, bus, force, ret_recheck_s, error_r);
 }
 
-int
-score_withdraw(const struct role *role, bool last, char **error_r)
+static int
+withdraw(const struct role *role, bool last, char **error_r)
 {
     int rc = push_score(role, NULL, error_r);
     if (rc == 0 && last) {
@@ -396,6 +398,20 @@ score_withdraw(const struct role *role, bool last, char **error_r)
     }
     if (rc == 0 && last) {
         rc = push(SCORE_HEALTH_ATTRIBUTE, NULL, error_r);
+    }
+    return rc;
+}
+
+/* Nobody would do it later: a red that stayed behind would keep the node from all other resources.
+ * A pacemaker-attrd that died is there again at once; one that hangs is not waited for twice. */
+int
+score_withdraw(const struct role *role, bool last, char **error_r)
+{
+    int rc = withdraw(role, last, error_r);
+    for (unsigned i = 0; rc == -EREMOTEIO && i < WITHDRAW_TRIES; i++) {
+        g_clear_pointer(error_r, g_free);
+        g_usleep(WITHDRAW_PAUSE_US);
+        rc = withdraw(role, last, error_r);
     }
     return rc;
 }
