@@ -5,7 +5,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -299,6 +301,32 @@ test_milter_mount_refused(void **state)
     assert_int_equal(milter_unmount(dir, 0, &error), 0);
 }
 
+/* Whoever stands in the milter's directory holds neither the mount nor the queue's file system. */
+static void
+test_milter_unmount_busy(void **state)
+{
+    g_autofree char *mounted = NULL;
+    g_autofree char *error = NULL;
+    (void)state;
+    if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        skip();
+    }
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *source = g_build_filename(dir, "run", NULL);
+    g_autofree char *queue = g_build_filename(dir, "queue", NULL);
+    assert_int_equal(g_mkdir(source, 0755) + g_mkdir(queue, 0755), 0);
+    assert_int_equal(mount("none", queue, "tmpfs", 0, "mode=0755"), 0);
+    assert_int_equal(milter_mount(source, queue, &mounted, &error), 0);
+    assert_int_equal(chdir(mounted), 0);
+    assert_int_equal(umount(mounted), -1);
+    assert_int_equal(milter_unmount(mounted, g_get_monotonic_time() + 100000, &error), 0);
+    assert_false(mounts_has(mounted));
+    assert_int_equal(umount(queue), 0);
+    assert_int_equal(chdir("/"), 0);
+    assert_int_equal(g_rmdir(source) + g_rmdir(queue) + g_rmdir(dir), 0);
+}
+
 static void
 test_mounts(void **state)
 {
@@ -324,6 +352,7 @@ main(void)
         cmocka_unit_test(test_place),
         cmocka_unit_test(test_milter_directory),
         cmocka_unit_test(test_milter_mount_refused),
+        cmocka_unit_test(test_milter_unmount_busy),
         cmocka_unit_test(test_mounts),
     };
     return cmocka_run_group_tests(tests, copy_agent, remove_agent);
