@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "log.h"
 #include "score.h"
 #include "text.h"
 #include "tool.h"
@@ -87,7 +88,7 @@ check_version(const char *path, const char *named, char **error_r)
     g_autofree char *output = NULL;
     int rc = tool_output(argv, NULL, NULL, VERSION_TIMEOUT_MS, &output, error_r);
     if (rc != 0) {
-        return -EIO;
+        return rc == -ETIMEDOUT ? rc : -EIO;
     }
     const char *version = g_strchomp(output);
     if (g_str_has_prefix(version, named)) {
@@ -109,6 +110,11 @@ programs_check_versions(char **error_r)
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < G_N_ELEMENTS(programs); i++) {
         rc = check_version(programs[i].path, programs[i].named, error_r);
+    }
+    if (rc == -ETIMEDOUT) {
+        log_warning("%s; its version is not checked", *error_r);
+        g_clear_pointer(error_r, g_free);
+        rc = 0;
     }
     return rc;
 }

@@ -14,7 +14,8 @@
 int programs_check(const char *config, char **error_r);
 
 /* Every program says that it is of this program's version, else -EXDEV; -EIO when one does not run.
- * Starts each of them. */
+ * Starts each of them. One that gives no answer in time proves nothing, on a node that is as busy
+ * as at its boot: that is logged, and no reason to keep the cluster from this node for ever. */
 int programs_check_versions(char **error_r);
 
 /* -ESTALE when UNIT (SCORE_*_UNIT) runs a program that was replaced on the disk since. 0 also when

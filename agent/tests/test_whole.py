@@ -170,6 +170,13 @@ def test_another_version_is_named(node):
         assert (done.rc, "version 0.0.9" in done.reason) == (NOT_INSTALLED, True), done.err
 
 
+def test_a_program_that_gives_no_answer_in_time_is_no_other_version(node):
+    """A node at its boot is busy: this must not keep the cluster from it for ever."""
+    node.behave(mute=60)
+    for action in ("validate-all", "start"):
+        assert node.agent(action, timeout=60).rc == OK
+
+
 def test_a_program_that_was_replaced_is_named(node):
     """The stand-ins run in the interpreter, so here it is the real postern-notify."""
     started(node)

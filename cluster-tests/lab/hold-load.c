@@ -18,8 +18,8 @@
 int
 main(int argc, char **argv)
 {
-    (void)argc;
-    while (access(HOLD, F_OK) == 0) {
+    /* With an option it only tells its version, to the agent. */
+    while (argc == 1 && access(HOLD, F_OK) == 0) {
         usleep(POLL_US);
     }
     execv(PROGRAM, argv);
