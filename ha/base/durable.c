@@ -172,3 +172,13 @@ durable_keep_text(const char *path, const char *text, unsigned mode)
     int rc = durable_replace_text(path, text, mode);
     return rc == -ENOSPC || rc == -EDQUOT ? overwrite(path, text) : rc;
 }
+
+int
+durable_private_dir(const char *path)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    if (g_mkdir_with_parents(parent, 0755) < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST)) {
+        return -errno;
+    }
+    return 0;
+}

@@ -57,4 +57,8 @@ int durable_keep_text(const char *path, const char *text, unsigned mode);
 /* Writes all of BUF, going on after short writes and EINTR. Returns 0 or -errno. */
 int durable_write_all(int fd, const void *buf, size_t len);
 
+/* Makes PATH for its owner alone; what is missing above it can be read by all, since others have
+ * their folders there, too. One that is there stays as it is. Returns 0 or -errno. */
+int durable_private_dir(const char *path);
+
 #endif

@@ -59,6 +59,25 @@ test_text_size(void **state)
 }
 
 static void
+test_private_dir(void **state)
+{
+    char top[] = "/tmp/test-private-XXXXXX";
+    struct stat st;
+    (void)state;
+    assert_non_null(mkdtemp(top));
+    g_autofree char *parent = g_build_filename(top, "shared", NULL);
+    g_autofree char *dir = g_build_filename(parent, "own", NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(durable_private_dir(dir), 0);
+        assert_int_equal(stat(parent, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0755);
+        assert_int_equal(stat(dir, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
+    }
+    assert_int_equal(rmdir(dir) | rmdir(parent) | rmdir(top), 0);
+}
+
+static void
 test_durable_write(void **state)
 {
     (void)state;
@@ -252,11 +271,11 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_escape),    cmocka_unit_test(test_text_size),
-        cmocka_unit_test(test_durable_write),  cmocka_unit_test(test_packet_round_trip),
-        cmocka_unit_test(test_packet_hostile), cmocka_unit_test(test_packet_listen),
-        cmocka_unit_test(test_health_words),   cmocka_unit_test(test_health_whole),
-        cmocka_unit_test(test_hysteresis),
+        cmocka_unit_test(test_text_escape),       cmocka_unit_test(test_text_size),
+        cmocka_unit_test(test_durable_write),     cmocka_unit_test(test_private_dir),
+        cmocka_unit_test(test_packet_round_trip), cmocka_unit_test(test_packet_hostile),
+        cmocka_unit_test(test_packet_listen),     cmocka_unit_test(test_health_words),
+        cmocka_unit_test(test_health_whole),      cmocka_unit_test(test_hysteresis),
     };
     signal(SIGXFSZ, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "cib.h"
+#include "durable.h"
 #include "scratch.h"
 #include "tool.h"
 
@@ -166,8 +167,9 @@ commit_backup(xmlDoc *cib, const char *dir, char **error_r)
     g_autofree char *stamp = g_date_time_format(now, "%Y%m%d-%H%M%S");
     g_autofree char *path = NULL;
     g_autofree char *text = cib_text(cib);
-    if (g_mkdir_with_parents(dir, 0700) < 0) {
-        *error_r = g_strdup_printf("%s cannot be made: %s", dir, g_strerror(errno));
+    int rc = durable_private_dir(dir);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s cannot be made: %s", dir, g_strerror(-rc));
         return NULL;
     }
     for (int i = 0; path == NULL; i++) { /* two in one second */

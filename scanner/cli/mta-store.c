@@ -95,13 +95,14 @@ static int
 lock_records(struct mta_store *store, char **error_r)
 {
     g_autofree char *path = g_build_filename(store->records, "lock", NULL);
-    if (g_mkdir_with_parents(store->records, 0700) < 0) {
-        *error_r = g_strdup_printf("%s: %s", store->records, g_strerror(errno));
-        return -errno;
+    int rc = durable_private_dir(store->records);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("%s: %s", store->records, g_strerror(-rc));
+        return rc;
     }
     store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (store->lock < 0 || flock(store->lock, LOCK_EX | LOCK_NB) < 0) {
-        int rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+        rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
         *error_r = rc == -EBUSY
                        ? g_strdup_printf("%s: another postern is changing it now", store->dir)
                        : g_strdup_printf("%s: %s", path, g_strerror(errno));
