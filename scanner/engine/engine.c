@@ -244,6 +244,8 @@ engine_start(struct engine *engine, char **error_r)
     if (rc < 0) {
         return rc;
     }
+    /* Before systemd says that we are up: what a killed engine left behind may say "ready". */
+    engine_changed(engine);
     sd_notify(0, "READY=1");
     supervisor_start(engine->supervisor);
     return 0;

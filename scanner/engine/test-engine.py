@@ -264,6 +264,22 @@ def test_a_killed_engine_takes_all_with_it(own):
     engine.wait_state("ready")
 
 
+def test_what_a_killed_engine_said_is_taken_back_before_ready(own, monkeypatch):
+    """systemd calls it up from then on, and the cluster would believe the state file."""
+    engine = own(start=False)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(engine.dir / "sd.sock"))
+    (engine.dir / "sd.sock").chmod(0o666)
+    sock.settimeout(20)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(engine.dir / "sd.sock"))
+    engine.start()
+    said = [sock.recv(1000).decode()]
+    while "READY=1" not in said[-1]:
+        said.append(sock.recv(1000).decode())
+    assert any("STATUS=loading" in text for text in said[:-1]), said
+    sock.close()
+
+
 def test_notify_socket_is_poked(own):
     engine = own(start=False)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
