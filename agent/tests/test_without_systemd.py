@@ -269,7 +269,7 @@ def test_deaf_posternd_is_killed(node):
     promoted(node)
     begin = time.monotonic()
     assert node.agent("demote", timeout=40).rc == OK
-    assert time.monotonic() - begin > 5
+    assert time.monotonic() - begin > 3    # it had the time that the unit gives it
     assert not any("posternd" in line for line in node.running())
 
 
