@@ -277,12 +277,11 @@ enable(struct task *task, const struct postfix *p)
 {
     struct mta_record record = {0};
     gboolean known = task->record.before.main != NULL;
-    gboolean good = known;
+    gboolean good = TRUE;
     if (known) {
         good = undo(task, &record.before);
     } else {
         copy_files(&record.before, &task->now);
-        good = TRUE;
     }
     copy_files(&record.after, &record.before);
     good = good && with_edit(task, &record.after, plan_in, NULL);

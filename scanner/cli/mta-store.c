@@ -377,7 +377,7 @@ replace(const char *path, const char *text, const struct timespec *time)
 {
     g_autofree char *folder = g_path_get_dirname(path);
     g_autofree char *name = g_path_get_basename(path);
-    struct durable_file file;
+    struct durable_file file = {.fd = -1};
     sweep(folder);
     int dirfd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int old = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

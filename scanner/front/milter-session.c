@@ -190,10 +190,8 @@ on_macro(struct milter_session *s, const struct milter_packet *packet)
     return rc < 0 ? rc : SILENT;
 }
 
-/*
- * The client's SIZE=, 0 when it says none. What it really sends is counted all the same. *KEPT:
- * what a release has to say again.
- */
+/* The client's SIZE=, 0 when it says none. What it really sends is counted all the same. *KEPT:
+ * what a release has to say again. */
 static guint64
 mail_parameters(struct milter_texts *parameters, char **kept)
 {
@@ -219,11 +217,9 @@ rcpt_parameters(struct milter_texts *parameters)
     return kept;
 }
 
-/*
- * A program on the MTA's own machine that speaks through a pipe is "localhost" without an address
+/* A program on the MTA's own machine that speaks through a pipe is "localhost" without an address
  * (Sendmail -bs) or has 127.0.0.1 (Postfix, sendmail command too). Another client without an
- * address is just unknown.
- */
+ * address is just unknown. */
 static enum direction
 direction_of(const struct milter_session *s)
 {
