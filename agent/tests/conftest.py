@@ -126,3 +126,7 @@ def node(bare):
     bare.run("systemctl", "stop", "posternd", "postern-engine", "postern-notify")
     bare.sh("rm -rf /run/postern/cluster/role /run/systemd/system/p*.d; systemctl daemon-reload;"
             f"umount {QUEUE}/postern 2>/dev/null || true; umount {MOUNT} 2>/dev/null || true")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: only in ./dev test --cluster")

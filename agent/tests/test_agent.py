@@ -262,6 +262,7 @@ def test_stop_with_everything_broken(node):
     assert [node.unit(name) for name in UNITS] == ["inactive"] * 3
 
 
+@pytest.mark.long
 def test_stop_when_systemd_cannot_be_asked(node):
     """What has to end is found by its control group and ended."""
     promoted(node, queue_directory=QUEUE)
@@ -397,6 +398,7 @@ def test_full_run(node):
     assert f"{QUEUE}/postern" not in node.mounts()
 
 
+@pytest.mark.long
 def test_systemd_that_executes_itself_anew(node):
     """An upgrade of systemd drops all its connections; the units live on."""
     promoted(node)
@@ -430,6 +432,7 @@ def test_hung_engine(node):
     until("the new one is ready", lambda: node.attribute("master-scanner") == "100000")
 
 
+@pytest.mark.long
 def test_posternd_that_does_not_come_back(node):
     """Its start hangs: systemd never counts that as a failure."""
     promoted(node)

@@ -38,6 +38,7 @@ def test_depth_of_an_engine_that_is_started_again(node):
     node.sh("rm /run/systemd/system/postern-engine.service.d/99-late.conf; systemctl daemon-reload")
 
 
+@pytest.mark.long
 def test_depth_ends_in_time(node):
     """A posternd that does not answer must not take the agent with it."""
     node.behave(mute=True)
@@ -196,6 +197,7 @@ def test_failed_migration_says_why(node):
     assert node.agent("stop", promotable=False).rc == OK
 
 
+@pytest.mark.long
 def test_full_run_while_pacemaker_stops(node):
     """The units' own stop waits for Pacemaker's, and systemd refuses to forget that: an error or a
     late answer here would have the node fenced at its clean shutdown."""

@@ -44,7 +44,6 @@ def engine_dies(story, rounds):
     story.audit()
 
 
-@pytest.mark.core
 def test_a_engine_dies_twice(story):
     engine_dies(story, 2)
 

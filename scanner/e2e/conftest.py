@@ -56,3 +56,7 @@ def mta(postern, folder, request):
     one.start()
     yield one
     one.stop()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: only in ./dev test --cluster")

@@ -113,7 +113,8 @@ def host(tmp_path):
     return Host(tmp_path)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [
+    case if i < 3 else pytest.param(case, marks=pytest.mark.long) for i, case in enumerate(CASES)])
 def test_there_and_back(host, case):
     main, master, wanted = CASES[case]
     host.write(main, master)
@@ -138,6 +139,7 @@ def test_there_and_back(host, case):
     assert sorted(os.listdir(host.dir)) == ["main.cf", "master.cf"]
 
 
+@pytest.mark.long
 def test_override_is_asked_about_and_named(host):
     host.write(*CASES["overrides"][:2])
     answer = host.milter("enable", "--yes")
@@ -146,6 +148,7 @@ def test_override_is_asked_about_and_named(host):
     assert [note["where"] for note in answer["notes"]] == ["127.0.0.1:10025/inet"]
 
 
+@pytest.mark.long
 def test_milters_that_are_hidden_are_named(host):
     host.write(BASE, MASTER.replace(
         "smtpd\n", "smtpd\n  -o receive_override_options=no_milters\n"))
@@ -169,6 +172,7 @@ def test_nobody_to_ask(host):
     assert answer["state"] == "declined" and host.files() == before
 
 
+@pytest.mark.long
 def test_somebody_else_changed_other_things(host):
     host.write("a_first = 1\n" + CASES["odd formatting"][0], CASES["overrides"][1])
     before = {name: facts[0] for name, facts in host.files().items()}
@@ -187,6 +191,7 @@ def test_somebody_else_changed_other_things(host):
     assert answer["milter"] == "off"
 
 
+@pytest.mark.long
 def test_somebody_else_changed_the_same(host):
     host.write(BASE, MASTER)
     host.milter("enable", "--yes")
@@ -199,6 +204,7 @@ def test_somebody_else_changed_the_same(host):
     assert any("somebody" in note["what"] for note in answer["notes"])
 
 
+@pytest.mark.long
 def test_without_a_record_only_our_name_goes(host):
     host.write(BASE + f"smtpd_milters = inet:a:1, {OURS}\nmilter_default_action = tempfail\n",
                MASTER)
@@ -207,6 +213,7 @@ def test_without_a_record_only_our_name_goes(host):
     assert "no record" in answer["notes"][0]["what"]
 
 
+@pytest.mark.long
 def test_links_are_followed(host):
     host.write(BASE, MASTER)
     real = host.folder / "real"
@@ -220,6 +227,7 @@ def test_links_are_followed(host):
     assert (host.dir / "main.cf").is_symlink() and (real / "main.cf").read_bytes() == before
 
 
+@pytest.mark.long
 def test_a_half_done_change_is_completed_and_undone(host):
     host.write(*CASES["overrides"][:2])
     before = host.files()
@@ -233,6 +241,7 @@ def test_a_half_done_change_is_completed_and_undone(host):
     assert {n: f[0] for n, f in host.files().items()} == {n: f[0] for n, f in before.items()}
 
 
+@pytest.mark.long
 def test_killed_at_any_moment(host):
     """The files are always whole, old or new, and disable always finds its way back."""
     host.write(*CASES["overrides"][:2])
@@ -259,11 +268,13 @@ def test_killed_at_any_moment(host):
     assert sorted(os.listdir(host.dir)) == ["main.cf", "master.cf"]
 
 
+@pytest.mark.long
 def test_an_absent_configuration_is_another_nodes(host):
     answer = host.milter("enable", "--yes", dirs=[host.folder / "shared"])
     assert answer["state"] == "absent"
 
 
+@pytest.mark.long
 def test_several_instances(host):
     host.write(BASE, MASTER)
     second = host.folder / "second"
@@ -315,6 +326,7 @@ def test_running_instances_are_reloaded(host, two):
     assert [master_pid(one) for one in two] == pids
 
 
+@pytest.mark.long
 def test_the_release_service_is_that_of_the_manual(host):
     host.write(BASE, MASTER)
     host.milter("enable", "--yes", "--release")
