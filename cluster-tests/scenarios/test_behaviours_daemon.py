@@ -60,7 +60,7 @@ def test_a2_posternd_dies_too_often(story):
         story.tell(f"first 250 {load.outage(begun):.1f} s after it was given up")
         reasons = [f.get("exitreason") or f.get("exitstatus")
                    for f in cluster.view(story.lab).failures()]
-        story.tell("the cluster says:", reasons)
+        story.tell(f"the cluster says: {reasons}")
         assert any("posternd" in reason for reason in reasons), reasons
         story.all_back()
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])

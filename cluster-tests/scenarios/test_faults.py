@@ -86,7 +86,6 @@ def test_fault(story, fault):
                 may_fence=[victim] if fault.fenced == "maybe" else [], failed=fault.failed)
 
 
-@pytest.mark.core
 def test_partition(story):
     """Both shoot; n2's shot is not delayed. Whoever is left serves, and nobody beside it."""
     active = story.active()

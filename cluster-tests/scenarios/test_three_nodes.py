@@ -15,7 +15,6 @@ def others(story, node):
     return [name for name in story.home.names if name != node]
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("ready", [0, 1])
 def test_plug_goes_to_the_ready_one(story, loading, ready):
     """Of the two that are left one loads: the other is promoted, whichever it is."""
