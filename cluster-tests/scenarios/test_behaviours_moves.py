@@ -108,7 +108,6 @@ def test_h_clean_stop_and_rejoin(story):
     story.audit()
 
 
-@pytest.mark.core
 def test_h_reboot(story):
     """The cluster's units end in time, so the machine goes down without being fenced."""
     old = story.active()
