@@ -64,6 +64,7 @@ role_read(GKeyFile *file, const char *group)
     role->stage = (enum role_stage)read_name(file, group, "stage", stage_names, 4);
     role->since = g_key_file_get_int64(file, group, "since", NULL);
     role->keep = g_key_file_get_boolean(file, group, "keep", NULL);
+    role->fell = g_key_file_get_int64(file, group, "fell", NULL);
     role->require_ready = g_key_file_get_boolean(file, group, "require_ready", NULL);
     role->lost = g_key_file_get_boolean(file, group, "lost", NULL);
     role->engine_dir = g_key_file_get_string(file, group, "engine_dir", NULL);
@@ -97,6 +98,7 @@ role_write(GKeyFile *file, const struct role *role)
     g_key_file_set_string(file, group, "stage", stage_names[role->stage]);
     g_key_file_set_int64(file, group, "since", role->since);
     g_key_file_set_boolean(file, group, "keep", role->keep);
+    g_key_file_set_int64(file, group, "fell", role->fell);
     g_key_file_set_boolean(file, group, "require_ready", role->require_ready);
     g_key_file_set_boolean(file, group, "lost", role->lost);
     g_key_file_set_int64(file, group, "score", role->score);
@@ -202,6 +204,9 @@ role_set_stage(struct role *role, enum role_stage stage)
 {
     role->stage = stage;
     role->since = role_now();
+    if (stage == ROLE_TAKING) {
+        role->fell = 0;
+    }
 }
 
 struct role **

@@ -36,6 +36,7 @@ struct role {
     enum role_stage stage;
     gint64 since;       /* of the stage, in seconds of role_now() */
     bool keep;          /* the score is held high although the engine still loads (score.h) */
+    gint64 fell;        /* role_now(), when the promoted node lost its engine; 0 = forgotten */
     bool require_ready; /* not promoted while it loads and another node is ready (score.h) */
     bool lost;          /* posternd has failed for good and the cluster was told */
     char *engine_dir;
@@ -72,7 +73,7 @@ struct role *roles_find(struct roles *roles, const char *resource);
 /* The same, made (standby, nothing published) when it is not there. */
 struct role *roles_get(struct roles *roles, const char *resource);
 void roles_remove(struct roles *roles, const char *resource);
-/* Sets the stage and since when. */
+/* Sets the stage and since when; a promotion forgets a lost engine. */
 void role_set_stage(struct role *role, enum role_stage stage);
 
 /* All of them; NULL-terminated, the array (not the roles) to be freed with g_free(). */

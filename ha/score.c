@@ -162,23 +162,29 @@ score_keep_seconds(unsigned measured_load_s)
     return CLAMP(2 * MIN(measured_load_s, SCORE_KEEP_MAX), SCORE_KEEP_MIN, SCORE_KEEP_MAX);
 }
 
+static struct score
+score_not_ready(const struct role *role, const struct score_state *state, unsigned keep_s,
+                gint64 now)
+{
+    gint64 left_s = role->since + keep_s - now;
+    if (role->keep && state->engine == SCORE_ENGINE_LOADING && left_s > 0) {
+        return (struct score){.promotion = SCORE_READY, .keep = true, .recheck_s = left_s};
+    }
+    return (struct score){.promotion = SCORE_PLOST, .fell = role->fell > 0 ? role->fell : now};
+}
+
 struct score
 score_compute(const struct role *role, const struct score_state *state, unsigned keep_s, gint64 now)
 {
-    struct score score = {.promotion = SCORE_LOAD};
-    bool promoted = role->stage != ROLE_STANDBY;
-    if (state->engine == SCORE_ENGINE_READY) {
-        score.promotion = SCORE_READY;
-        return score;
+    gint64 hold_s = role->fell > 0 ? role->fell + SCORE_HOLD - now : 0;
+    struct score held = {.fell = hold_s > 0 ? role->fell : 0};
+    if (state->engine != SCORE_ENGINE_READY) {
+        held.promotion = SCORE_LOAD;
+        return role->stage == ROLE_STANDBY ? held : score_not_ready(role, state, keep_s, now);
     }
-    if (!promoted) {
-        return score;
-    }
-    gint64 left_s = role->since + keep_s - now;
-    score.keep = role->keep && state->engine == SCORE_ENGINE_LOADING && left_s > 0;
-    score.promotion = score.keep ? SCORE_READY : SCORE_PLOST;
-    score.recheck_s = score.keep ? left_s : 0;
-    return score;
+    held.promotion = hold_s > 0 ? SCORE_PLOST : SCORE_READY;
+    held.recheck_s = MAX(hold_s, 0);
+    return held;
 }
 
 static char *
@@ -363,6 +369,7 @@ score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_
         wait_for_peers(*role, &score);
         g_autofree char *text = score_text(&state, load_s);
         (*role)->keep = score.keep;
+        (*role)->fell = score.fell;
         rc = role_publish(*role, score.promotion, text, &state, force, error_r);
         if (score.recheck_s > 0) {
             *ret_recheck_s = score.recheck_s;

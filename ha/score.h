@@ -10,7 +10,10 @@
  * promoted node keeps READY while its engine loads for the first time after the promotion, else
  * a cold boot of the whole cluster would move the mail to whoever loads fastest; it falls to
  * PLOST when the engine was ready and died, cannot load, or takes longer than the keep time.
- * PLOST is above LOAD, so mail stays where it is until some node is ready.
+ * PLOST is above LOAD, so mail stays where it is until some node is ready. For HOLD
+ * seconds after the loss it stays at that even when its engine is ready again, and even when it was
+ * demoted meanwhile: a small set of signatures loads in less time than the mail group needs to
+ * move, and a group that turns round half way refuses mail twice as long.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.
@@ -36,6 +39,9 @@
 #define SCORE_KEEP_MIN 30
 #define SCORE_KEEP_UNKNOWN 120
 #define SCORE_KEEP_MAX 600
+
+/* How long a mail group takes to stop: Postfix's and Dovecot's agents need 1 to 10 s. */
+#define SCORE_HOLD 15
 
 #define SCORE_ENGINE_UNIT "postern-engine.service"
 #define SCORE_DAEMON_UNIT "posternd.service"
@@ -74,6 +80,7 @@ int score_state_parse(const char *text, struct score_state *ret);
 struct score {
     int promotion;
     bool keep;        /* to be remembered in the role */
+    gint64 fell;      /* to be remembered in the role */
     gint64 recheck_s; /* seconds after which the score changes by itself; 0 = it does not */
 };
 

@@ -58,6 +58,62 @@ static const struct row rows[] = {
     {"leaving, loading", ROLE_LEAVING, false, 0, SCORE_ENGINE_LOADING, SCORE_PLOST, false, 0},
 };
 
+/* A loss counts for HOLD seconds, whatever the engine and the stage are by then. */
+static const struct {
+    const char *what;
+    enum role_stage stage;
+    gint64 ago; /* of the loss; -1: none was seen yet */
+    enum score_engine engine;
+    int promotion;
+    gint64 fell_ago; /* afterwards; -1: forgotten */
+    gint64 recheck;
+} held_rows[] = {
+    {"lost now", ROLE_SERVING, -1, SCORE_ENGINE_DEAD, SCORE_PLOST, 0, 0},
+    {"ready again", ROLE_SERVING, 1, SCORE_ENGINE_READY, SCORE_PLOST, 1, SCORE_HOLD - 1},
+    {"lost twice", ROLE_SERVING, 2, SCORE_ENGINE_LOADING, SCORE_PLOST, 2, 0},
+    {"moves away", ROLE_LEAVING, 3, SCORE_ENGINE_READY, SCORE_PLOST, 3, SCORE_HOLD - 3},
+    {"has moved", ROLE_STANDBY, 4, SCORE_ENGINE_READY, SCORE_PLOST, 4, SCORE_HOLD - 4},
+    {"has moved, loads", ROLE_STANDBY, 4, SCORE_ENGINE_LOADING, SCORE_LOAD, 4, 0},
+    {"last second", ROLE_SERVING, 14, SCORE_ENGINE_READY, SCORE_PLOST, 14, 1},
+    {"nobody took over", ROLE_SERVING, SCORE_HOLD, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
+    {"loads for long", ROLE_SERVING, 99, SCORE_ENGINE_LOADING, SCORE_PLOST, 99, 0},
+    {"loaded for long", ROLE_SERVING, 99, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
+    {"passive, loads for long", ROLE_STANDBY, 99, SCORE_ENGINE_LOADING, SCORE_LOAD, -1, 0},
+};
+
+static void
+test_score_held(void **state)
+{
+    const gint64 now = 1000;
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(held_rows); i++) {
+        struct role role = {.stage = held_rows[i].stage,
+                            .since = 1,
+                            .fell = held_rows[i].ago < 0 ? 0 : now - held_rows[i].ago};
+        struct score_state engine = {.engine = held_rows[i].engine};
+        struct score got = score_compute(&role, &engine, KEEP, now);
+        gint64 fell = held_rows[i].fell_ago < 0 ? 0 : now - held_rows[i].fell_ago;
+        if (got.promotion != held_rows[i].promotion || got.fell != fell ||
+            got.recheck_s != held_rows[i].recheck) {
+            fail_msg("%s: %d, %" G_GINT64_FORMAT ", %" G_GINT64_FORMAT, held_rows[i].what,
+                     got.promotion, got.fell, got.recheck_s);
+        }
+    }
+}
+
+/* A new promotion starts afresh; a demotion does not. */
+static void
+test_fell_and_stage(void **state)
+{
+    struct role role = {.fell = 7};
+    (void)state;
+    role_set_stage(&role, ROLE_LEAVING);
+    role_set_stage(&role, ROLE_STANDBY);
+    assert_int_equal(role.fell, 7);
+    role_set_stage(&role, ROLE_TAKING);
+    assert_int_equal(role.fell, 0);
+}
+
 static void
 test_score_table(void **state)
 {
@@ -266,6 +322,7 @@ test_role_file(void **state)
     role_set_stage(role, ROLE_SERVING);
     role->keep = true;
     role->lost = true;
+    role->fell = 77;
     role->engine_dir = g_strdup("/run/x y");
     role->text = g_strdup("ready (1)");
     role->score = 20;
@@ -280,6 +337,7 @@ test_role_file(void **state)
     assert_int_equal(role->mode, ROLE_PRIMITIVE);
     assert_int_equal(role->stage, ROLE_SERVING);
     assert_true(role->keep && role->lost);
+    assert_int_equal(role->fell, 77);
     assert_string_equal(role->engine_dir, "/run/x y");
     assert_null(role->mount);
     assert_string_equal(role->text, "ready (1)");
@@ -571,6 +629,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_score_table),
+        cmocka_unit_test(test_score_held),
+        cmocka_unit_test(test_fell_and_stage),
         cmocka_unit_test(test_require_ready),
         cmocka_unit_test(test_peers),
         cmocka_unit_test(test_keep_seconds),
