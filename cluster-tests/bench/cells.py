@@ -138,8 +138,9 @@ def plug(setup, node):
 
 
 def death(setup, node):
+    process = setup.scanner(node)
     begun = time.time()
-    setup.kill(node)
+    os.kill(process, signal.SIGKILL)
     return begun
 
 

@@ -7,7 +7,6 @@ all of them share is left as it is: group, fencing, stickiness, Postfix, signatu
 
 import os
 import pathlib
-import signal
 
 from lablib import cluster, faults, mail, postern
 from lablib.base import LabError, read, wait_for, write
@@ -164,8 +163,8 @@ class Setup:
     def ready(self):
         """Waits until the group could fail over to a node that is as ready as it gets."""
 
-    def kill(self, node):
-        """The death of the scanner that serves; on `node`."""
+    def scanner(self, node):
+        """The process whose death is that of the scanner on `node`."""
         raise NotImplementedError
 
 
@@ -187,8 +186,8 @@ class Postern(Setup):
     def ready(self):
         postern.wait_ready(self.lab, LOAD_LIMIT)
 
-    def kill(self, node):
-        os.kill(faults.main_process(node, "postern-engine.service"), signal.SIGKILL)
+    def scanner(self, node):
+        return faults.main_process(node, "postern-engine.service")
 
 
 class Clamav(Setup):
@@ -204,8 +203,8 @@ class Clamav(Setup):
             wait_for(f"clamd on {name} has loaded", lambda n=name: self.pinged(n), LOAD_LIMIT, 0.5,
                      f"'lab exec {name} journalctl -u clamav-daemon'")
 
-    def kill(self, node):
-        os.kill(faults.main_process(node, "clamav-daemon.service"), signal.SIGKILL)
+    def scanner(self, node):
+        return faults.main_process(node, "clamav-daemon.service")
 
 
 class Recipe(Clamav):

@@ -102,6 +102,7 @@ def attempt(server, ident, text):
     smtp = None
     try:
         smtp = smtplib.SMTP(*server, local_hostname="client.test", timeout=CONNECT_LIMIT)
+        notice_death(smtp.sock)
         smtp.sock.settimeout(COMMAND_LIMIT)
         for stage, call in (("ehlo", smtp.ehlo),
                             ("mail", lambda: smtp.mail(f"{ident}@client.test")),
@@ -118,6 +119,17 @@ def attempt(server, ident, text):
         return {"stage": stage, "error": f"{type(e).__name__}: {e}"}
     finally:
         hang_up(smtp)
+
+
+def notice_death(sock):
+    """The node that has the address now refuses what its predecessor's connections ask.
+
+    Else an attempt whose mail was just given to a node that lost its power waits END_LIMIT.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 12)
 
 
 def send_text(smtp, text):
