@@ -11,7 +11,7 @@ test_packages=(
     mtools msitools ncompress nsis plzip python3-docx python3-odf python3-openpyxl python3-pikepdf
     python3-pil python3-reportlab python3-xlwt qemu-utils rpm squashfs-tools wimtools zpaq
     git libcmocka-dev clang clang-format clang-tidy cppcheck pmccabe shellcheck valgrind
-    gpg gpg-agent man-db openssl xz-utils zstd lz4 zip p7zip-full python3 python3-pytest
+    gpg gpg-agent man-db openssl xz-utils zstd lz4 zip p7zip-full python3 python3-pytest python3-pytest-xdist
     postfix swaks miltertest clamav clamav-testfiles
     pacemaker pacemaker-cli-utils corosync pcs crmsh resource-agents fence-agents dbus
     systemd systemd-container openipmi ipmitool libfreeipmi17 freeipmi-common kmod nftables

@@ -94,8 +94,8 @@ def outage(attempts, begun, until):
     window = [a for a in attempts if begun <= a["time"] <= until]
     bad = [a for a in window if not is_served(a)]
     if not bad:
-        return {"first_accepted": 0.0, "last_refused": 0.0, "refused": 0, "connection": 0, "temporary": 0,
-                "mails_delayed": 0}
+        return dict.fromkeys(("first_accepted", "last_refused", "refused", "connection",
+                              "temporary", "mails_delayed"), 0)
     times = sorted(t for t in (a["time"] + a["took"] for a in attempts if is_served(a))
                    if begun < t <= until)
     gaps = [(b - a, b) for a, b in zip([begun, *times], times)]
