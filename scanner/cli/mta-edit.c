@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <utime.h>
 
 #include "program.h"
 
@@ -23,6 +24,21 @@ gboolean
 mta_files_equal(const struct mta_files *a, const struct mta_files *b)
 {
     return strcmp(a->main, b->main) == 0 && strcmp(a->master, b->master) == 0;
+}
+
+/*
+ * Postfix reads a file of this very second again and again until it is older, lest it sees half of
+ * it: that is a second or two for each run of postconf. Nobody else writes here.
+ */
+static void
+make_old(const struct mta_edit *edit)
+{
+    static const char *const names[] = {"main.cf", "master.cf"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = g_build_filename(edit->dir, names[i], NULL);
+        const struct utimbuf epoch = {0};
+        (void)utime(path, &epoch);
+    }
 }
 
 /* postconf 3.7 joins what it adds to a last line that has no end. */
@@ -57,6 +73,7 @@ mta_edit_open(const struct mta_files *files, char **error_r)
         mta_edit_close(edit);
         return NULL;
     }
+    make_old(edit);
     return edit;
 }
 
@@ -83,6 +100,7 @@ postconf(const struct mta_edit *edit, const char *flags, const char *what, char 
 {
     const char *const argv[] = {"postconf", "-c", edit->dir, flags, what, NULL};
     g_autofree char *text = program_output(argv, error_r);
+    make_old(edit);
     return text != NULL;
 }
 
