@@ -72,6 +72,14 @@ def free_port():
         return sock.getsockname()[1]
 
 
+def make_old(conf):
+    """As a configuration is: one that is younger than two seconds each program of Postfix reads
+    again and again until it is older."""
+    for name in ("main.cf", "master.cf"):
+        if (conf / name).exists():
+            os.utime(conf / name, (10**9, 10**9))
+
+
 class Postfix:
     """SERVICES: more lines for master.cf; MORE: for main.cf."""
 
@@ -86,6 +94,7 @@ class Postfix:
         (self.dir / "conf/master.cf").write_text(MASTER.format(port=self.port) + services)
         (self.dir / "conf/main.cf").write_text(MAIN.format(
             dir=self.dir, uid=owner.pw_uid, gid=owner.pw_gid, milter=milter) + more)
+        make_old(self.dir / "conf")
 
     def add_release_service(self):
         """As docs/OPERATIONS.md tells administrators; returns the socket."""
@@ -95,6 +104,7 @@ class Postfix:
         assert len(lines) > 5
         for words in lines:
             subprocess.run([words[0], "-c", self.dir / "conf", *words[1:]], check=True)
+            make_old(self.dir / "conf")
         return self.dir / "queue/public/postern-release"
 
     def command(self, word):

@@ -79,6 +79,7 @@ class Host:
     def write(self, main, master):
         (self.dir / "main.cf").write_bytes(encode(main))
         (self.dir / "master.cf").write_bytes(encode(master))
+        postfix.make_old(self.dir)
 
     def command(self, action, *more, dirs=None):
         return [instance.BUILD / "postern", "--config", self.folder / "postern.conf", "cluster",
@@ -139,7 +140,6 @@ def test_there_and_back(host, case):
     assert sorted(os.listdir(host.dir)) == ["main.cf", "master.cf"]
 
 
-@pytest.mark.long
 def test_override_is_asked_about_and_named(host):
     host.write(*CASES["overrides"][:2])
     answer = host.milter("enable", "--yes")
@@ -148,7 +148,6 @@ def test_override_is_asked_about_and_named(host):
     assert [note["where"] for note in answer["notes"]] == ["127.0.0.1:10025/inet"]
 
 
-@pytest.mark.long
 def test_milters_that_are_hidden_are_named(host):
     host.write(BASE, MASTER.replace(
         "smtpd\n", "smtpd\n  -o receive_override_options=no_milters\n"))
@@ -191,7 +190,6 @@ def test_somebody_else_changed_other_things(host):
     assert answer["milter"] == "off"
 
 
-@pytest.mark.long
 def test_somebody_else_changed_the_same(host):
     host.write(BASE, MASTER)
     host.milter("enable", "--yes")
@@ -204,7 +202,6 @@ def test_somebody_else_changed_the_same(host):
     assert any("somebody" in note["what"] for note in answer["notes"])
 
 
-@pytest.mark.long
 def test_without_a_record_only_our_name_goes(host):
     host.write(BASE + f"smtpd_milters = inet:a:1, {OURS}\nmilter_default_action = tempfail\n",
                MASTER)
@@ -227,7 +224,6 @@ def test_links_are_followed(host):
     assert (host.dir / "main.cf").is_symlink() and (real / "main.cf").read_bytes() == before
 
 
-@pytest.mark.long
 def test_a_half_done_change_is_completed_and_undone(host):
     host.write(*CASES["overrides"][:2])
     before = host.files()
@@ -268,7 +264,6 @@ def test_killed_at_any_moment(host):
     assert sorted(os.listdir(host.dir)) == ["main.cf", "master.cf"]
 
 
-@pytest.mark.long
 def test_an_absent_configuration_is_another_nodes(host):
     answer = host.milter("enable", "--yes", dirs=[host.folder / "shared"])
     assert answer["state"] == "absent"
