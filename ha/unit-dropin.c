@@ -50,7 +50,10 @@ unit_configure(const char *name, const char *service, bool *changed, char **erro
     if (g_file_get_contents(path, &old, NULL, NULL) && strcmp(old, text) == 0) {
         return 0;
     }
-    int rc = g_mkdir_with_parents(dir, 0755) < 0 ? -errno : durable_replace_text(path, text, 0644);
+    int rc = durable_public_dir(dir);
+    if (rc == 0) {
+        rc = durable_replace_text(path, text, 0644);
+    }
     if (rc < 0) {
         *error_r = g_strdup_printf("%s: cannot be written: %s", path, g_strerror(-rc));
         return rc;

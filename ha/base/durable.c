@@ -173,12 +173,31 @@ durable_keep_text(const char *path, const char *text, unsigned mode)
     return rc == -ENOSPC || rc == -EDQUOT ? overwrite(path, text) : rc;
 }
 
+/* Whoever makes a folder decides its mode, not that person's umask. */
+static int
+dir_make(const char *path, unsigned mode)
+{
+    g_autofree char *parent = g_path_get_dirname(path);
+    if (!g_file_test(parent, G_FILE_TEST_EXISTS)) {
+        int rc = dir_make(parent, 0755);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    if (mkdir(path, mode) < 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    return chmod(path, mode) < 0 ? -errno : 0;
+}
+
 int
 durable_private_dir(const char *path)
 {
-    g_autofree char *parent = g_path_get_dirname(path);
-    if (g_mkdir_with_parents(parent, 0755) < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST)) {
-        return -errno;
-    }
-    return 0;
+    return dir_make(path, 0700);
+}
+
+int
+durable_public_dir(const char *path)
+{
+    return dir_make(path, 0755);
 }

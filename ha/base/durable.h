@@ -60,5 +60,8 @@ int durable_write_all(int fd, const void *buf, size_t len);
 /* Makes PATH for its owner alone; what is missing above it can be read by all, since others have
  * their folders there, too. One that is there stays as it is. Returns 0 or -errno. */
 int durable_private_dir(const char *path);
+/* The same for a folder that all can read. Neither minds the umask: an administrator's may shut
+ * Postern's own users out. */
+int durable_public_dir(const char *path);
 
 #endif

@@ -67,6 +67,7 @@ test_private_dir(void **state)
     assert_non_null(mkdtemp(top));
     g_autofree char *parent = g_build_filename(top, "shared", NULL);
     g_autofree char *dir = g_build_filename(parent, "own", NULL);
+    mode_t before = umask(077);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(durable_private_dir(dir), 0);
         assert_int_equal(stat(parent, &st), 0);
@@ -74,6 +75,13 @@ test_private_dir(void **state)
         assert_int_equal(stat(dir, &st), 0);
         assert_int_equal(st.st_mode & 0777, 0700);
     }
+    g_autofree char *below = g_build_filename(parent, "a", NULL);
+    g_autofree char *public = g_build_filename(below, "b", NULL);
+    assert_int_equal(durable_public_dir(public), 0);
+    assert_int_equal(stat(public, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0755);
+    (void)umask(before);
+    assert_int_equal(rmdir(public) | rmdir(below), 0);
     assert_int_equal(rmdir(dir) | rmdir(parent) | rmdir(top), 0);
 }
 

@@ -58,8 +58,9 @@ remove_dir(int base, const char *name)
 static int
 base_open(struct draft *draft, const char *dir)
 {
-    if (g_mkdir_with_parents(dir, 0755) < 0) {
-        return fail(draft, -errno, "%s: cannot be made: %s", dir, g_strerror(errno));
+    int rc = durable_public_dir(dir);
+    if (rc < 0) {
+        return fail(draft, rc, "%s: cannot be made: %s", dir, g_strerror(-rc));
     }
     draft->base = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (draft->base < 0) {

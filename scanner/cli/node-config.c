@@ -54,7 +54,7 @@ place_open(struct cli *cli, struct place *place)
     place->name = g_path_get_basename(place->path);
     place->staged = g_strdup_printf(".%s.push", place->name);
     place->before = g_strdup_printf(".%s.before", place->name);
-    (void)g_mkdir_with_parents(place->folder, 0755);
+    (void)durable_public_dir(place->folder);
     place->dirfd = open(place->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return place->dirfd < 0 ? cli_fail("%s: %s", place->folder, g_strerror(errno)) : CLI_OK;
 }
