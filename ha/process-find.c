@@ -40,18 +40,73 @@ entry_read(const char *pid, struct entry *ret)
     return true;
 }
 
-/* Is NAME a folder in one of the paths of /proc/PID/cgroup? */
+/* Of LINE, "4:freezer:/a/b": "4:freezer:" and, behind it, the path. */
+static const char *
+path_in(const char *line)
+{
+    const char *colon = strchr(line, ':');
+    colon = colon != NULL ? strchr(colon + 1, ':') : NULL;
+    return colon != NULL ? colon + 1 : NULL;
+}
+
+/* Where this machine's groups begin in the hierarchy of LINE: below that of its init. */
+static char *
+top_of(char *const *init, const char *line)
+{
+    size_t hierarchy = (size_t)(path_in(line) - line);
+    for (; *init != NULL; init++) {
+        if (strncmp(*init, line, hierarchy) == 0) {
+            char *top = g_strdup(*init + hierarchy);
+            if (g_str_has_suffix(top, "/init.scope")) {
+                top[strlen(top) - strlen("/init.scope")] = '\0';
+            }
+            return top;
+        }
+    }
+    return g_strdup("");
+}
+
+/*
+ * Is there NAME in the path of LINE, as systemd and postern-supervise put it there? Everybody may
+ * have units of that name in a container or in a manager of their own: those are below a scope, a
+ * service or whatever a container is called.
+ */
 static bool
-in_group(pid_t pid, const char *name)
+is_group(const char *line, const char *name, char *const *init)
+{
+    if (path_in(line) == NULL) {
+        return false;
+    }
+    g_autofree char *top = top_of(init, line);
+    const char *path = path_in(line);
+    size_t length = strlen(top);
+    if (strncmp(path, top, length) == 0 && path[length] == '/') {
+        path += length;
+    }
+    g_auto(GStrv) folders = g_strsplit(path, "/", -1);
+    char **folder = folders;
+    while (*folder != NULL && (**folder == '\0' || g_str_has_suffix(*folder, ".slice") ||
+                               strcmp(*folder, PROCESS_CGROUP) == 0)) {
+        folder++;
+    }
+    return g_strcmp0(*folder, name) == 0;
+}
+
+static char **
+cgroups_of(pid_t pid)
 {
     g_autofree char *path = g_strdup_printf("/proc/%d/cgroup", (int)pid);
     g_autofree char *text = NULL;
-    size_t n = strlen(name);
-    if (!g_file_get_contents(path, &text, NULL, NULL)) {
-        return false;
-    }
-    for (const char *at = strstr(text, name); at != NULL; at = strstr(at + 1, name)) {
-        if (at > text && at[-1] == '/' && (at[n] == '/' || at[n] == '\n')) {
+    (void)g_file_get_contents(path, &text, NULL, NULL);
+    return g_strsplit(text != NULL ? text : "", "\n", -1);
+}
+
+static bool
+in_group(pid_t pid, const char *name, char *const *init)
+{
+    g_auto(GStrv) lines = cgroups_of(pid);
+    for (char **line = lines; *line != NULL; line++) {
+        if (strstr(*line, name) != NULL && is_group(*line, name, init)) {
             return true;
         }
     }
@@ -72,6 +127,7 @@ entries_read(const struct process_group *group)
     bool by_session = session_is_ours(&group->supervisor);
     GArray *all = g_array_new(FALSE, TRUE, sizeof(struct entry));
     g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+    g_auto(GStrv) init = cgroups_of(1);
     const char *name;
     while (proc != NULL && (name = g_dir_read_name(proc)) != NULL) {
         struct entry entry = {.member = false};
@@ -82,7 +138,7 @@ entries_read(const struct process_group *group)
             (by_session &&
              (entry.session == group->supervisor.pid || entry.id.pid == group->supervisor.pid) &&
              entry.id.start >= group->supervisor.start) ||
-            in_group(entry.id.pid, group->name);
+            in_group(entry.id.pid, group->name, init);
         g_array_append_val(all, entry);
     }
     return all;

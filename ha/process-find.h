@@ -4,14 +4,17 @@
 
 /*
  * Who belongs to a service, found in /proc: whoever is in a control group of its name (that of
- * systemd's unit, or the one that postern-supervise made), in the supervisor's session, or is a
- * descendant of one who is. Works while systemd cannot be asked, and where there are no control
- * groups. What has ended and only waits to be reaped is not counted.
+ * systemd's unit, or the one that postern-supervise made; not of a container's or a user's), in the
+ * supervisor's session, or is a descendant of one who is. Works while systemd cannot be asked, and
+ * where there are no control groups. What has ended and only waits to be reaped is not counted.
  */
 
 #include <glib.h>
 
 #include "process-record.h"
+
+/* The folder at the top of a control group hierarchy that postern-supervise makes its groups in. */
+#define PROCESS_CGROUP "postern"
 
 struct process_group {
     const char *name;             /* "posternd.service" */

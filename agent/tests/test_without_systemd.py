@@ -298,6 +298,27 @@ def test_a_number_that_is_anothers_by_now(node):
     node.sh(f"kill {stranger}")
 
 
+def test_units_of_a_container_or_a_user_are_not_ours(node):
+    """They may have our names: stop would kill them, and monitor take them for posternd."""
+    top = os.path.dirname(freezer("postern.slice"))
+    groups = [f"{top}/{at}/posternd.service" for at in (
+        "machine.slice/systemd-nspawn@postern.service/payload/system.slice", "lxc.postern",
+        "user.slice/user@77.service/app.slice", "postern.slice")]
+    pids = [node.sh("setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!") for _ in groups]
+    try:
+        for pid, group in zip(pids, groups):
+            node.sh(f"mkdir -p {group}; echo {pid} > {group}/cgroup.procs")
+        assert node.agent("monitor").rc == ERROR
+        assert node.agent("stop").rc == OK
+        assert [node.run("kill", "-0", pid).rc for pid in pids] == [0, 0, 0, 1]
+        assert node.agent("monitor").rc == NOT_RUNNING
+    finally:
+        node.run("kill", "-9", *pids)
+        until("they have ended", lambda: all(node.run("kill", "-0", p).rc != 0 for p in pids))
+        for group in groups:
+            node.run("sh", "-c", f"cd {top} && rmdir -p {os.path.relpath(group, top)}")
+
+
 def outer_pid(node, inner):
     space = os.readlink(f"/proc/{node.pid}/ns/pid")
     for pid in filter(str.isdigit, os.listdir("/proc")):

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <glib.h>
 
-#define PARENT "postern"
+#include "process-find.h"
 
 /* Version 2 by itself, beside version 1, then the hierarchies of version 1. */
 static const char *const hierarchies[] = {
@@ -80,7 +80,7 @@ cgroup_make(const struct process_kind *kind)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(hierarchies); i++) {
         g_autofree char *procs = g_build_filename(hierarchies[i], "cgroup.procs", NULL);
-        g_autofree char *parent = g_build_filename(hierarchies[i], PARENT, NULL);
+        g_autofree char *parent = g_build_filename(hierarchies[i], PROCESS_CGROUP, NULL);
         g_autofree char *path = g_build_filename(parent, kind->name, NULL);
         if (access(procs, W_OK) < 0 || make(parent) < 0 || make(path) < 0) {
             continue;
