@@ -6,6 +6,7 @@ import pytest
 import harm
 from lablib import cluster, faults
 from lablib.base import wait_for
+from lablib.node import Node
 from test_faults import LOST
 
 LAB = {"nodes": 3}
@@ -69,13 +70,20 @@ def test_process_of_the_active_is_gone(story, fault):
 
 
 def test_two_lost_one_after_the_other(story):
-    """The second goes before the first is back: without quorum nobody serves, and nothing is lost."""
+    """Two are off for good: the third has no quorum and serves nothing, until one is back."""
     first = story.active()
     with story.load() as load:
         begun = story.fault("plug", first)
         story.fenced(first)
+        story.fault("plug", first)      # fencing had switched it on again
         second = story.serves()
+        (third,) = set(others(story, first)) - {second}
         story.fault("plug", second)
+        wait_for(f"{third} has no quorum", lambda: not cluster.view(story.lab, third).quorum(),
+                 120, 0.3)
+        cluster.wait_idle(story.lab)
+        assert cluster.group_place(story.lab) is None
+        assert not story.watch.listens(Node(story.lab, third))
         faults.heal(story.lab)
         story.serves(limit=400)
         load.flows(since=begun)
