@@ -164,9 +164,10 @@ def test_f_broken_on_the_active(story, loading):
     with story.load() as load:
         begun = time.time()
         story.crm("node", "standby", new)
-        faults.inject(story.lab, "kill-engine", old)
-        loading.wait_state(old, "failed")
+        cluster.wait_idle(story.lab)
+        Node(story.lab, old).run("systemctl", "restart", "pacemaker", timeout=240)
         assert story.serves() == old
+        loading.wait_state(old, "failed")
         load.put_off(begun)
         begun = story.crm("node", "online", new)
         loading.release(new)
