@@ -2,7 +2,8 @@
 #ifndef PEER_H
 #define PEER_H
 
-/* What the other nodes say of themselves: for require_ready=true (score.h) alone. */
+/* What the other nodes say of themselves: for require_ready=true and for a loss that counts
+ * (score.h). */
 
 #include <stdbool.h>
 

@@ -330,6 +330,13 @@ role_publish(struct role *role, int promotion, const char *text, const struct sc
     return rc;
 }
 
+/* Ready again, but the loss still counts. */
+static bool
+score_is_held(const struct score *score)
+{
+    return score->promotion == SCORE_PLOST && score->recheck_s > 0;
+}
+
 void
 score_wait(const struct role *role, bool peer_ready, struct score *score)
 {
@@ -339,15 +346,27 @@ score_wait(const struct role *role, bool peer_ready, struct score *score)
     }
 }
 
-/* Asks for the peers only when the answer matters; without one the node can be promoted. */
+void
+score_hold(bool peer_ready, struct score *score)
+{
+    if (score_is_held(score)) {
+        *score = peer_ready ? *score : (struct score){.promotion = SCORE_READY};
+        score->recheck_s = peer_ready ? 1 : 0;
+    }
+}
+
+/* Asks for the peers only when the answer matters. Nobody who could be asked is as nobody ready:
+ * then the node can be promoted. */
 static void
-wait_for_peers(const struct role *role, struct score *score)
+look_at_peers(const struct role *role, struct score *score)
 {
     bool peer_ready = false;
     g_autofree char *error = NULL;
-    if (role->require_ready && role->mode == ROLE_PROMOTABLE && score->promotion == SCORE_LOAD) {
+    bool waits = role->require_ready && score->promotion == SCORE_LOAD;
+    if (role->mode == ROLE_PROMOTABLE && (waits || score_is_held(score))) {
         (void)peer_is_ready(role->resource, role->node, &peer_ready, &error);
         score_wait(role, peer_ready, score);
+        score_hold(peer_ready, score);
     }
 }
 
@@ -366,7 +385,7 @@ score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_
         service_health_add(*role, &state);
         unsigned load_s = load_seconds(&state);
         struct score score = score_compute(*role, &state, score_keep_seconds(load_s), role_now());
-        wait_for_peers(*role, &score);
+        look_at_peers(*role, &score);
         g_autofree char *text = score_text(&state, load_s);
         (*role)->keep = score.keep;
         (*role)->fell = score.fell;

@@ -13,7 +13,8 @@
  * PLOST is above LOAD, so mail stays where it is until some node is ready. For HOLD
  * seconds after the loss it stays at that even when its engine is ready again, and even when it was
  * demoted meanwhile: a small set of signatures loads in less time than the mail group needs to
- * move, and a group that turns round half way refuses mail twice as long.
+ * move, and a group that turns round half way refuses mail twice as long. As long as no other node
+ * is ready nothing moves, and nothing is held: who is ready first serves.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.
@@ -89,6 +90,10 @@ struct score {
  * (PEER_READY) or not; looked at again every second as long as it loads. Others are left alone.
  */
 void score_wait(const struct role *role, bool peer_ready, struct score *score);
+
+/* While a loss still counts although the engine is ready again: looked at every second, and
+ * forgotten when no other node is ready. */
+void score_hold(bool peer_ready, struct score *score);
 
 /* The table: pure. KEEP_S is the keep time, NOW as role_now(). */
 struct score score_compute(const struct role *role, const struct score_state *state,

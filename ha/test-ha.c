@@ -101,6 +101,31 @@ test_score_held(void **state)
     }
 }
 
+/* Where nobody could have taken over the loss is forgotten at once; all else is as it was. */
+static void
+test_score_held_for_a_peer(void **state)
+{
+    const gint64 now = 1000;
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(held_rows); i++) {
+        struct role role = {.stage = held_rows[i].stage,
+                            .fell = held_rows[i].ago < 0 ? 0 : now - held_rows[i].ago};
+        struct score_state engine = {.engine = held_rows[i].engine};
+        const struct score plain = score_compute(&role, &engine, KEEP, now);
+        bool held = engine.engine == SCORE_ENGINE_READY && plain.promotion == SCORE_PLOST;
+        struct score got = plain;
+        score_hold(true, &got);
+        assert_int_equal(got.promotion, plain.promotion);
+        assert_int_equal(got.fell, plain.fell);
+        assert_int_equal(got.recheck_s, held ? 1 : plain.recheck_s);
+        got = plain;
+        score_hold(false, &got);
+        assert_int_equal(got.promotion, held ? SCORE_READY : plain.promotion);
+        assert_int_equal(got.fell, held ? 0 : plain.fell);
+        assert_int_equal(got.recheck_s, held ? 0 : plain.recheck_s);
+    }
+}
+
 /* A new promotion starts afresh; a demotion does not. */
 static void
 test_fell_and_stage(void **state)
@@ -630,6 +655,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_score_table),
         cmocka_unit_test(test_score_held),
+        cmocka_unit_test(test_score_held_for_a_peer),
         cmocka_unit_test(test_fell_and_stage),
         cmocka_unit_test(test_require_ready),
         cmocka_unit_test(test_peers),
