@@ -418,7 +418,10 @@ score_refresh(sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r)
 static int
 withdraw(const struct role *role, bool last, char **error_r)
 {
-    int rc = push_score(role, NULL, error_r);
+    struct score score = {.promotion = SCORE_LOAD};
+    look_at_peers(role, &score);
+    g_autofree char *value = g_strdup_printf("%d", score.promotion);
+    int rc = push_score(role, value, error_r);
     if (rc == 0 && last) {
         rc = push(SCORE_TEXT_ATTRIBUTE, NULL, error_r);
     }

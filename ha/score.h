@@ -117,7 +117,12 @@ int score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_rech
 /* score_publish() with the role file opened and closed. */
 int score_refresh(sd_bus *bus, bool force, gint64 *ret_recheck_s, char **error_r);
 
-/* Takes back what was published for ROLE; LAST: no other resource is left on this node. */
+/*
+ * Takes back what was published for ROLE; LAST: no other resource is left on this node. Its score
+ * stays, as that of a node that loads: while a failed scanner is recovered, a node without a score
+ * could not be promoted, and the cluster would stop the mail group to wait for one. It goes with
+ * the node's membership, or with `postern cluster remove`.
+ */
 int score_withdraw(const struct role *role, bool last, char **error_r);
 
 #endif

@@ -181,7 +181,7 @@ def test_life(node):
         assert node.agent("stop").rc == OK
         assert node.agent("monitor").rc == NOT_RUNNING
     assert node.running() == []
-    assert node.attribute("master-scanner") is None
+    assert node.attribute("master-scanner") == "10"
     assert node.attribute("#health-postern") is None
     assert node.sh("ls /run/postern/cluster | grep service || true") == ""
 

@@ -251,3 +251,15 @@ def test_colocation_the_other_way_round_ignores_readiness(make):
 
 def test_the_configuration_is_valid(make):
     assert make().verify() == ""
+
+
+def test_recovery_in_place_keeps_the_group(make):
+    """Between stop and start the scanner's score stays; without one the group would stop as well."""
+    cluster = make()
+    cluster.node_attribute("n2", "standby", "on")
+    cluster.settle()
+    stopped = ("-i", "scanner_stop_0@n1=0")
+    cluster.attribute("n1", "master-scanner", LOAD)
+    assert {name for name, _, _ in cluster.plan(*stopped).steps} == {"scanner"}
+    cluster.attribute("n1", "master-scanner", None)
+    assert ("postfix", "stop", "n1") in cluster.plan(*stopped).steps

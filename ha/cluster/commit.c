@@ -153,11 +153,18 @@ commit_settle(unsigned timeout_s, char **error_r)
 }
 
 void
-commit_forget(const char *resource)
+commit_forget(const char *resource, const GPtrArray *nodes)
 {
     const char *const argv[] = {TOOL_CRM_RESOURCE, "--cleanup", "--resource", resource, NULL};
+    g_autofree char *score = g_strconcat("master-", resource, NULL);
     g_autofree char *said = NULL;
     (void)tool_run(argv, TOOL_MS, &said);
+    for (guint i = 0; i < nodes->len; i++) {
+        const char *node = g_ptr_array_index(nodes, i);
+        const char *const clear[] = {TOOL_ATTRD_UPDATER, "-n", score, "-D", "-N", node, NULL};
+        g_clear_pointer(&said, g_free);
+        (void)tool_run(clear, TOOL_MS, &said);
+    }
 }
 
 char *

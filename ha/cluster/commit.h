@@ -26,8 +26,9 @@ xmlDoc *commit_preview(const xmlDoc *cib, plan_edit *edit, const void *data);
 /* Waits until the cluster has nothing more to do. Returns 0, -ETIMEDOUT or -errno. */
 int commit_settle(unsigned timeout_s, char **error_r);
 
-/* Lets the cluster forget the failed actions of RESOURCE, which else outlive it. */
-void commit_forget(const char *resource);
+/* Lets the cluster forget the failed actions and the scores of RESOURCE, which else outlive it;
+ * NODES (char *) are those where it may have run. */
+void commit_forget(const char *resource, const GPtrArray *nodes);
 
 /* Saves CIB as DIR/cib-TIME.xml (DIR is made, for root alone). Returns the path (g_free()), or NULL
  * with one sentence. */

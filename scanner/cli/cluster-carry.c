@@ -253,7 +253,7 @@ carry_remove(struct carry *carry, char **error_r)
 {
     carry->removing = TRUE;
     int rc = take_step(carry, &plan_remove_steps[0], 1, stopped, 2 * STEP_S, error_r);
-    commit_forget(carry->plan->name);
+    commit_forget(carry->plan->name, carry->plan->allowed);
     return rc < 0 ? rc : take_step(carry, &plan_remove_steps[1], 2, at_rest, STEP_S, error_r);
 }
 
@@ -282,7 +282,7 @@ undo_once(struct carry *carry, char **error_r)
     if (rc < 0) {
         return rc;
     }
-    commit_forget(carry->plan->name);
+    commit_forget(carry->plan->name, carry->plan->allowed);
     return commit_edit(&carry->epoch, plan_delete, carry->plan, error_r);
 }
 
