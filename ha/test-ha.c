@@ -518,6 +518,38 @@ test_tool(void **state)
     assert_int_equal(tool_run(none, 5000, &error), -ENOENT);
 }
 
+/* The process group of a tool, as it sees it. */
+static int
+tool_group(void)
+{
+    static const char *const argv[] = {"/bin/sh", "-c", "cut -d' ' -f5 /proc/$$/stat", NULL};
+    g_autofree char *text = NULL;
+    g_autofree char *error = NULL;
+    assert_int_equal(tool_output(argv, NULL, NULL, 20000, &text, &error), 0);
+    return atoi(text);
+}
+
+static void
+test_tool_shield(void **state)
+{
+    (void)state;
+    assert_int_equal(tool_group(), getpgrp());
+    tool_shield();
+    assert_int_not_equal(tool_group(), getpgrp());
+}
+
+/* A peer that never stops talking does not fill this node's memory. */
+static void
+test_tool_endless(void **state)
+{
+    static const char *const argv[] = {"/bin/cat", "/dev/zero", NULL};
+    g_autofree char *text = NULL;
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_int_equal(tool_output(argv, NULL, NULL, 120000, &text, &error), -ECANCELED);
+    assert_non_null(error);
+}
+
 /* What is known and still holds stays; what does not is looked for. */
 static void
 test_witness(void **state)
@@ -675,6 +707,8 @@ main(void)
         cmocka_unit_test(test_ocf_bad_name),
         cmocka_unit_test(test_ocf_params),
         cmocka_unit_test(test_tool),
+        cmocka_unit_test(test_tool_shield),
+        cmocka_unit_test(test_tool_endless),
         cmocka_unit_test(test_unit_quote),
         cmocka_unit_test(test_witness),
     };

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,11 +19,34 @@
 
 static const char *const tool_environ[] = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL};
 
+static gboolean is_shielded;
+
+void
+tool_shield(void)
+{
+    is_shielded = TRUE;
+}
+
+static void
+limit_output(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) == 0) {
+        limit.rlim_cur = MIN(limit.rlim_max, TOOL_OUTPUT_MAX);
+        (void)setrlimit(RLIMIT_FSIZE, &limit);
+    }
+}
+
 G_GNUC_NORETURN static void
 child_exec(const char *const *argv, const char *const *environment, const int fds[3])
 {
     sigset_t none;
     sigemptyset(&none);
+    if (is_shielded) {
+        (void)setpgid(0, 0);
+    }
+    limit_output();
+    (void)signal(SIGPIPE, SIG_DFL);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     for (int i = 0; i < 3; i++) {
         if (dup2(fds[i], i) < 0) {

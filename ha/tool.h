@@ -22,6 +22,17 @@
 #define TOOL_STONITH_ADMIN "/usr/sbin/stonith_admin"
 
 /*
+ * From here on every tool has a process group of its own, so that Ctrl-C on the terminal is for
+ * this program alone: it ends what it does in its own order, and the tool in hand is not killed
+ * half way.
+ */
+void tool_shield(void);
+
+/* What a tool prints or writes at most, in bytes; SIGXFSZ ends one that goes on: the answer of
+ * another node is not trusted to end. The largest CIBs are a few MiB. */
+#define TOOL_OUTPUT_MAX (64 << 20)
+
+/*
  * Runs ARGV[0] (an absolute path) with ARGV, waits up to TIMEOUT_MS, kills it then. Returns 0
  * when it exited with 0; -ETIMEDOUT, -ENOENT (not installed), -EREMOTEIO (any other end), or
  * -errno of what failed here. On failure *ERROR_R is one sentence (g_free) with the tool's last
