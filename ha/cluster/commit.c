@@ -70,15 +70,16 @@ read_back(xmlDoc *written, char **epoch_r, char **error_r)
     g_autoptr(cib_doc_t) now = NULL;
     int rc = cib_read(&now, error_r);
     if (rc < 0) {
+        *epoch_r = g_strdup("unknown");
         return rc;
     }
     g_autofree char *wanted = cib_configuration(written);
     g_autofree char *have = cib_configuration(now);
+    *epoch_r = cib_epoch(now);
     if (strcmp(wanted, have) != 0) {
         *error_r = g_strdup("the cluster's configuration was changed at the same moment");
         return -ESTALE;
     }
-    *epoch_r = cib_epoch(now);
     return 0;
 }
 
@@ -112,6 +113,8 @@ try_once(const char *epoch, plan_edit *edit, const void *data, char **epoch_r, c
         return 1;
     }
     if (rc != 0) {
+        /* Of a tool that did not end by itself nobody knows what it has done. */
+        *epoch_r = rc < 0 ? g_strdup("unknown") : NULL;
         *error_r = g_strdup_printf("the cluster does not take the change: %s", said);
         return rc < 0 ? rc : -EREMOTEIO;
     }
@@ -131,7 +134,7 @@ commit_edit(char **epoch, plan_edit *edit, const void *data, char **error_r)
                             "configuration; try again when it is at rest");
         return -EBUSY;
     }
-    if (rc == 0) {
+    if (next != NULL) {
         g_free(*epoch);
         *epoch = next;
     }

@@ -15,8 +15,9 @@
 /*
  * Applies EDIT(cib, DATA) when the configuration's epoch still is *EPOCH (cib_epoch()), and gives
  * the new one in *EPOCH (the old is freed). A change of the cluster's state alone does not hinder.
- * Returns 0; -ESTALE: the configuration was changed by somebody else, nothing is done; -errno;
- * with one sentence in *ERROR_R.
+ * Returns 0; -ESTALE: the configuration was changed by somebody else; -errno; with one sentence in
+ * *ERROR_R. When *EPOCH is the old one afterwards, nothing was written; -ESTALE with a new one:
+ * EDIT was written, and somebody else wrote at the same moment.
  */
 int commit_edit(char **epoch, plan_edit *edit, const void *data, char **error_r);
 

@@ -6,6 +6,7 @@
 
 #include "cib.h"
 #include "scratch.h"
+#include "text.h"
 #include "tool.h"
 
 #define VIEW_MS 30000
@@ -135,6 +136,32 @@ view_read(xmlDoc *doc, xmlDoc **view_r, char **error_r)
         rc = -EBADMSG;
     }
     return rc > 0 ? -EREMOTEIO : rc;
+}
+
+/* A name goes into paths, command lines and the words that people copy: nothing of it may be taken
+ * for anything else there. Host names are more limited (RFC 1123). */
+static int
+check_node_name(const char *name, char **error_r)
+{
+    if (name != NULL && (g_ascii_isalnum(*name) || *name == '_') &&
+        name[strspn(name, G_CSET_A_2_Z G_CSET_a_2_z G_CSET_DIGITS "-_.:")] == '\0') {
+        return 0;
+    }
+    g_autofree char *safe = text_escape(name, 60);
+    *error_r = g_strdup_printf("node \"%s\": a name with anything but letters, digits and -_.: is "
+                               "none that Postern works with; rename the node",
+                               safe);
+    return -EINVAL;
+}
+
+static int
+check_nodes(const struct model *model, char **error_r)
+{
+    int rc = 0;
+    for (guint i = 0; i < model->nodes->len && rc == 0; i++) {
+        rc = check_node_name(((const struct model_node *)model->nodes->pdata[i])->name, error_r);
+    }
+    return rc;
 }
 
 static void
@@ -325,6 +352,10 @@ model_new(xmlDoc *doc, const char *group, struct model **model_r, char **error_r
     model->dc = cib_value(model->view, "//current_dc[@present='true']/@name");
     model->quorum = cib_find(model->view, "//current_dc[@with_quorum='true']") != NULL;
     read_nodes(model);
+    rc = check_nodes(model, error_r);
+    if (rc < 0) {
+        return rc;
+    }
     read_failures(model);
     find_groups(model);
     if (group == NULL && model->groups->len == 1) {

@@ -6,8 +6,10 @@
 
 #include "refuse.h"
 #include "remote.h"
+#include "text.h"
 
 #define REPORT_S 60
+#define SHOWN 120
 
 static void
 take(json_t *reports, const struct remote_job *job, GPtrArray *refusals)
@@ -34,9 +36,11 @@ take(json_t *reports, const struct remote_job *job, GPtrArray *refusals)
 }
 
 json_t *
-nodecheck_gather(const struct model *model, gboolean only_local, GPtrArray *refusals)
+nodecheck_gather(const struct model *model, const char *config, gboolean only_local,
+                 GPtrArray *refusals)
 {
-    static const char *const argv[] = {"postern", "cluster", "node", "report", NULL};
+    const char *const argv[] = {
+        "postern", "cluster", "node", "report", config == NULL ? NULL : "--config", config, NULL};
     json_t *reports = json_object();
     g_autofree struct remote_job *jobs = g_new0(struct remote_job, model->nodes->len);
     size_t n = 0;
@@ -80,12 +84,10 @@ shown(const json_t *value)
         return g_strdup("none");
     }
     if (json_is_string(value)) {
-        return g_strdup(json_string_value(value));
+        return text_escape(json_string_value(value), SHOWN);
     }
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-    char *copy = g_strdup(text);
-    free(text);
-    return copy;
+    g_autofree char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    return text_escape(text, SHOWN);
 }
 
 /* What has to be alike, and what only should be. */
@@ -98,7 +100,7 @@ static const struct {
     {"postern", "the version of Postern", FALSE, "install the same version on all nodes"},
     {"pacemaker", "the version of Pacemaker", TRUE, "finish the cluster's upgrade first"},
     {"libclamav", "the version of libclamav", TRUE, "install the same version on all nodes"},
-    {"users/postern", "the numbers of user postern", FALSE,
+    {"users/postern", "the numbering of user postern", FALSE,
      "give the user and its group the same numbers on all nodes: the quarantine moves"},
     {"config/sha256", "the configuration", FALSE, "postern cluster push-config"},
     {"state_dir", "state_dir", FALSE, "postern cluster push-config"},
@@ -125,7 +127,7 @@ compare(const json_t *reports, GPtrArray *refusals)
                 g_autofree char *a = shown(first);
                 g_autofree char *b = shown(value);
                 (alike[i].is_remark ? remark : refuse)(refusals, node, alike[i].todo,
-                                                       "%s differs: %s has %.40s, %s has %.40s",
+                                                       "%s differs: %s has %s, %s has %s",
                                                        alike[i].what, first_node, a, node, b);
             }
         }
@@ -198,6 +200,42 @@ is_scanner(const char *milters)
     return FALSE;
 }
 
+/* The socket is put into one queue directory, by one parameter for all nodes. */
+static const char *
+chrooted_queue(const json_t *report)
+{
+    size_t i;
+    json_t *instance;
+    json_array_foreach(at(report, "postfix"), i, instance)
+    {
+        if (json_is_true(at(instance, "chroot"))) {
+            return text_at(instance, "queue_directory");
+        }
+    }
+    return NULL;
+}
+
+static void
+compare_queues(const json_t *reports, GPtrArray *refusals)
+{
+    const char *node;
+    const char *first_node = NULL;
+    const char *first = NULL;
+    json_t *report;
+    json_object_foreach((json_t *)(guintptr)reports, node, report)
+    {
+        const char *queue = chrooted_queue(report);
+        if (queue != NULL && first == NULL) {
+            first_node = node;
+            first = queue;
+        } else if (queue != NULL && strcmp(queue, first) != 0) {
+            refuse(refusals, node, "give Postfix the same queue_directory on all nodes",
+                   "queue_directory of the chrooted Postfix differs: %s has %s, %s has %s",
+                   first_node, first, node, queue);
+        }
+    }
+}
+
 static void
 check_postfix(const char *node, const json_t *report, GPtrArray *refusals)
 {
@@ -230,11 +268,27 @@ nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals)
     const char *node;
     json_t *report;
     compare(reports, refusals);
+    compare_queues(reports, refusals);
     json_object_foreach((json_t *)(guintptr)reports, node, report)
     {
         check_needs(node, report, refusals);
         check_units(node, report, model->scanner.primitive != NULL, refusals);
         check_postfix(node, report, refusals);
+    }
+}
+
+void
+nodecheck_busy(const json_t *reports, GPtrArray *refusals)
+{
+    const char *node;
+    json_t *report;
+    json_object_foreach((json_t *)(guintptr)reports, node, report)
+    {
+        const char *who = text_at(report, "changing");
+        if (who != NULL && strcmp(node, remote_local_node()) != 0) {
+            refuse(refusals, node, "wait for its end, then come again",
+                   "the cluster is changed from there at this moment: %s", who);
+        }
     }
 }
 
@@ -274,17 +328,16 @@ nodecheck_state_dir(const json_t *reports)
 }
 
 const char *
-nodecheck_queue_directory(const json_t *reports)
+nodecheck_queue_directory(const json_t *reports, const char *active)
 {
-    size_t i;
-    json_t *instance;
-    json_array_foreach(at(first_report(reports), "postfix"), i, instance)
+    const char *node;
+    json_t *report;
+    const char *found = active == NULL ? NULL : chrooted_queue(json_object_get(reports, active));
+    json_object_foreach((json_t *)(guintptr)reports, node, report)
     {
-        if (json_is_true(at(instance, "chroot"))) {
-            return text_at(instance, "queue_directory");
-        }
+        found = found != NULL ? found : chrooted_queue(report);
     }
-    return NULL;
+    return found;
 }
 
 unsigned

@@ -11,9 +11,13 @@
 
 /*
  * Asks all nodes of the cluster at once. Returns {NODE: report}; who could not be asked is not in
- * it, and REFUSALS has why. ONLY_LOCAL: only this node is asked.
+ * it, and REFUSALS has why. ONLY_LOCAL: only this node is asked. CONFIG: the configuration file
+ * there; NULL = the default.
  */
-json_t *nodecheck_gather(const struct model *model, gboolean only_local, GPtrArray *refusals);
+json_t *nodecheck_gather(const struct model *model, const char *config, gboolean only_local,
+                         GPtrArray *refusals);
+/* On another node somebody changes the cluster for Postern at this moment. */
+void nodecheck_busy(const json_t *reports, GPtrArray *refusals);
 
 /* Compares REPORTS with each other and with what a node needs. */
 void nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals);
@@ -25,8 +29,10 @@ void nodecheck_memory(const json_t *reports, guint64 need, GPtrArray *refusals);
 /* What all nodes have alike once nodecheck() has refused nothing, from the report of the first:
  * borrowed; NULL = not known. */
 const char *nodecheck_state_dir(const json_t *reports);
-/* Postfix's queue directory when its smtpd is chrooted; the milter's socket has to be there. */
-const char *nodecheck_queue_directory(const json_t *reports);
+/* Postfix's queue directory when its smtpd is chrooted; the milter's socket has to be there. From
+ * ACTIVE's report (NULL: none), else from the first that knows one: a main.cf on the shared storage
+ * is seen by the node that has the storage alone. */
+const char *nodecheck_queue_directory(const json_t *reports, const char *active);
 /* The longest load that was measured on a node, in seconds; 0 = none. */
 unsigned nodecheck_load_seconds(const json_t *reports);
 /* The newest format of the state that all NODES members of the cluster know; 0 = not all were

@@ -142,6 +142,21 @@ refuse_failure(GPtrArray *refusals, const struct model *model, const struct mode
                             failure->node, failure->reason);
 }
 
+/* It would not stop, and never be promoted. */
+static void
+refuse_scanner(GPtrArray *refusals, const struct model *model)
+{
+    const char *name = model->scanner.primitive;
+    const char *clone = model->scanner.clone != NULL ? model->scanner.clone : name;
+    if (name != NULL &&
+        cib_find(model->view, "//resource[@id='%s' or starts-with(@id, '%s:')][@managed='false']",
+                 name, name) != NULL) {
+        g_autofree char *todo =
+            g_strdup_printf("pcs resource manage %s, or crm resource manage %s", clone, clone);
+        refuse(refusals, name, todo, "the scanner is unmanaged");
+    }
+}
+
 void
 refuse_unsettled(GPtrArray *refusals, const struct model *model)
 {
@@ -155,6 +170,9 @@ refuse_unsettled(GPtrArray *refusals, const struct model *model)
     for (guint i = 0; !maintained && i < model->members->len; i++) {
         refuse_member(refusals, model, g_ptr_array_index(model->members, i));
     }
+    if (!maintained) {
+        refuse_scanner(refusals, model);
+    }
     for (guint i = 0; i < model->failures->len; i++) {
         refuse_failure(refusals, model, g_ptr_array_index(model->failures, i));
     }
@@ -164,6 +182,23 @@ refuse_unsettled(GPtrArray *refusals, const struct model *model)
     }
     if (!model->quorum) {
         refuse(refusals, "cluster", "bring more nodes online", "this part of it has no quorum");
+    }
+}
+
+void
+refuse_ties(GPtrArray *refusals, const struct model *model)
+{
+    const char *name = model->scanner.primitive;
+    const char *clone = model->scanner.clone != NULL ? model->scanner.clone : name;
+    g_autoptr(GPtrArray) ties =
+        cib_all(model->doc,
+                "//constraints/*[.//resource_ref[@id='%1$s' or @id='%2$s']] | "
+                "//tags/tag[obj_ref[@id='%1$s' or @id='%2$s']]",
+                name, clone);
+    for (guint i = 0; i < ties->len; i++) {
+        g_autofree char *id = cib_attribute(g_ptr_array_index(ties, i), "id");
+        g_autofree char *todo = g_strdup_printf("take %s out of it, then come again", clone);
+        refuse(refusals, id, todo, "a set or tag of yours names the scanner");
     }
 }
 

@@ -30,6 +30,8 @@ guint refusals_count(const GPtrArray *refusals);
 /* Maintenance, what is unmanaged, failed actions, nodes that are away, no quorum: what speaks
  * against any change, be it setup or remove. */
 void refuse_unsettled(GPtrArray *refusals, const struct model *model);
+/* What people have made of the scanner beside setup and would be left in the air by remove. */
+void refuse_ties(GPtrArray *refusals, const struct model *model);
 /* The same of the running cluster: the controller is busy, or there is none; crm_verify. */
 void refuse_busy(GPtrArray *refusals, const struct model *model);
 

@@ -447,7 +447,7 @@ test_nodecheck(void **state)
     nodecheck(same, model, well);
     assert_int_equal(refusals_count(well), 0);
     assert_non_null(strstr(find(well, "n1", TRUE)->what, "another scanner already"));
-    assert_string_equal(nodecheck_queue_directory(same), "/q");
+    assert_string_equal(nodecheck_queue_directory(same, NULL), "/q");
     assert_int_equal(nodecheck_load_seconds(same), 18);
     assert_int_equal(nodecheck_milters(same, &with_postfix), 0);
     assert_int_equal(with_postfix, 2);
@@ -466,6 +466,119 @@ test_nodecheck(void **state)
     json_decref(other);
 }
 
+/* The socket's place comes from the node that has Postfix's files, and is one for all. */
+static void
+test_queues(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("two", NULL);
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    json_t *one = reports("{\"postfix\":[]}", REPORT("1", "h", ""));
+    assert_string_equal(nodecheck_queue_directory(one, "n2"), "/q");
+    assert_string_equal(nodecheck_queue_directory(one, "n1"), "/q");
+    json_decref(one);
+    json_t *two = reports(REPORT("1", "h", ""), REPORT("1", "h", ""));
+    json_t *other = json_array_get(json_object_get(json_object_get(two, "n2"), "postfix"), 0);
+    json_object_set_new(other, "queue_directory", json_string("/other"));
+    assert_string_equal(nodecheck_queue_directory(two, "n2"), "/other");
+    nodecheck(two, model, refusals);
+    assert_non_null(strstr(find(refusals, "n2", FALSE)->what, "queue_directory of the chrooted"));
+    json_decref(two);
+}
+
+/* Another node says that it is at work; what it says of itself is no reason to stop. */
+static void
+test_turns(void **state)
+{
+    (void)state;
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    json_t *two = reports("{\"changing\":null}", "{\"changing\":\"setup, process 7\"}");
+    nodecheck_busy(two, refusals);
+    assert_int_equal(refusals_count(refusals), 1);
+    assert_non_null(strstr(find(refusals, "n2", FALSE)->what, "process 7"));
+    json_decref(two);
+}
+
+/* A report of any shape is refused, not believed and not fatal. */
+static void
+test_odd_reports(void **state)
+{
+    static const char *const odd[] = {
+        "{}", "{\"users\":7,\"postfix\":{\"a\":1},\"units\":[1],\"config\":\"x\"}",
+        "{\"postfix\":[null,7,[[]]],\"memory\":[],\"load_seconds\":\"x\",\"state_dir\":{}}"};
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) model = model_of("two", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
+        unsigned with_postfix;
+        g_autoptr(GPtrArray) refusals = refusals_new();
+        json_t *two = reports(REPORT("1", "h", ""), odd[i]);
+        nodecheck(two, model, refusals);
+        nodecheck_memory(two, 1 << 20, refusals);
+        assert_true(refusals_count(refusals) > 0);
+        (void)nodecheck_milters(two, &with_postfix);
+        (void)nodecheck_load_seconds(two);
+        json_decref(two);
+    }
+}
+
+/* The scanner set up, and WITH done to its CIB. */
+static struct model *
+model_with(void (*with)(xmlDoc *doc))
+{
+    g_autoptr(model_t) before = model_of("two", NULL);
+    g_autoptr(plan_t) plan = plan_for(before);
+    struct model *model = NULL;
+    g_autofree char *error = NULL;
+    xmlDoc *doc = load("two");
+    plan_load(doc, plan);
+    with(doc);
+    if (model_new(doc, NULL, &model, &error) < 0) {
+        print_message("%s\n", error);
+    }
+    return model;
+}
+
+static void
+unmanage(xmlDoc *doc)
+{
+    xmlNode *meta = cib_find(doc, "//clone[@id='postern-clone']/meta_attributes");
+    cib_add(meta, "nvpair", "id", "unmanaged", "name", "is-managed", "value", "false", NULL);
+}
+
+static void
+tie(xmlDoc *doc)
+{
+    xmlNode *order = cib_add(cib_find(doc, "//constraints"), "rsc_order", "id", "mine", NULL);
+    xmlNode *set = cib_add(order, "resource_set", "id", "mine-set", NULL);
+    cib_add(set, "resource_ref", "id", "postern-clone", NULL);
+}
+
+static void
+rename_node(xmlDoc *doc)
+{
+    xmlNode *node = cib_find(doc, "//nodes/node[@uname='n2']");
+    xmlSetProp(node, (const xmlChar *)"uname", (const xmlChar *)"n2' or '1'='1");
+}
+
+static void
+test_ties(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    g_autoptr(model_t) unmanaged = model_with(unmanage);
+    refuse_unsettled(refusals, unmanaged);
+    assert_non_null(strstr(find(refusals, "postern", FALSE)->what, "unmanaged"));
+    g_autoptr(model_t) tied = model_with(tie);
+    refuse_ties(refusals, tied);
+    assert_non_null(strstr(find(refusals, "mine", FALSE)->what, "names the scanner"));
+    refuse_ties(refusals, unmanaged);
+    assert_int_equal(refusals_count(refusals), 2);
+    assert_null(model_with(rename_node));
+}
+
 int
 main(void)
 {
@@ -477,7 +590,9 @@ main(void)
         cmocka_unit_test(test_places),    cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_verified),  cmocka_unit_test(test_names),
         cmocka_unit_test(test_words),     cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_nodecheck),
+        cmocka_unit_test(test_nodecheck), cmocka_unit_test(test_queues),
+        cmocka_unit_test(test_turns),     cmocka_unit_test(test_odd_reports),
+        cmocka_unit_test(test_ties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

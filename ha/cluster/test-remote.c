@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "remote.h"
+#include "turn.h"
 
 static void
 test_text(void **state)
@@ -104,6 +106,31 @@ test_all(void **state)
     }
 }
 
+/* One at a time, and the others learn who; a lock that nobody holds is none. */
+static void
+test_turn(void **state)
+{
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "lock", NULL);
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_null(turn_holder(path));
+    int turn = turn_take(path, "setup", &error);
+    assert_true(turn >= 0);
+    g_autofree char *holder = turn_holder(path);
+    g_autofree char *wanted = g_strdup_printf("setup, process %d", (int)getpid());
+    assert_string_equal(holder, wanted);
+    assert_int_equal(turn_take(path, "remove", &error), -EBUSY);
+    assert_non_null(strstr(error, wanted));
+    turn_end(turn);
+    assert_null(turn_holder(path));
+    turn = turn_take(path, "remove", &error);
+    assert_true(turn >= 0);
+    turn_end(turn);
+    (void)unlink(path);
+    (void)rmdir(dir);
+}
+
 int
 main(void)
 {
@@ -111,7 +138,7 @@ main(void)
         cmocka_unit_test(test_text),    cmocka_unit_test(test_here),
         cmocka_unit_test(test_status),  cmocka_unit_test(test_absent),
         cmocka_unit_test(test_timeout), cmocka_unit_test(test_unreachable),
-        cmocka_unit_test(test_all),
+        cmocka_unit_test(test_all),     cmocka_unit_test(test_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,11 @@ cli_fail(const char *format, ...)
     va_start(args, format);
     g_autofree char *text = g_strdup_vprintf(format, args);
     va_end(args);
+    for (char *c = text; *c != '\0'; c++) {
+        if (g_ascii_iscntrl(*c) && *c != '\n') {
+            *c = '?';
+        }
+    }
     fprintf(stderr, "postern: %s\n", text);
     return CLI_ERROR;
 }

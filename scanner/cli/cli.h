@@ -58,7 +58,8 @@ const struct settings *cli_settings(struct cli *cli);
 /* The configuration file that the options name; NULL = the default. To be freed by g_free(). */
 char *cli_config_path(const struct cli *cli);
 
-/* "postern: ..." on stderr; returns CLI_ERROR. */
+/* "postern: ..." on stderr, without control characters (what is put into FORMAT may come from
+ * another node); returns CLI_ERROR. */
 int cli_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
 int cli_status(struct cli *cli, int argc, char **argv);

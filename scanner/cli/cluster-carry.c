@@ -11,6 +11,7 @@
 #include "commit.h"
 #include "score.h"
 #include "text.h"
+#include "tool.h"
 
 #define SETTLE_S 180
 #define STEP_S 180
@@ -36,6 +37,16 @@ carry_hold_signals(void)
 {
     sigset_t set = interrupts();
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    tool_shield();
+}
+
+gboolean
+carry_interrupted(void)
+{
+    const struct timespec now = {0};
+    sigset_t set = interrupts();
+    return sigtimedwait(&set, NULL, &now) > 0;
 }
 
 /* Waits MS milliseconds; FALSE when somebody interrupts. */
@@ -225,7 +236,9 @@ take_step(struct carry *carry, const struct plan_step *step, unsigned number, ca
           unsigned limit_s, char **error_r)
 {
     say(carry, "%u.   %s", number, step->title);
+    g_autofree char *before = g_strdup(carry->epoch);
     int rc = commit_edit(&carry->epoch, step->edit, carry->plan, error_r);
+    carry->written = carry->written || strcmp(before, carry->epoch) != 0;
     return rc < 0 ? rc : wait_until(carry, state, limit_s, error_r);
 }
 

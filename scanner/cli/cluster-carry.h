@@ -18,11 +18,15 @@ struct carry {
     unsigned limit_s;  /* for the loading of the signatures; 0 = by what was measured */
     unsigned load_s;   /* the longest load that was measured; then what it took this time */
     gboolean quiet;    /* no progress */
+    gboolean written; /* the configuration has something of it, or may have; set by carry_setup() */
     gboolean removing; /* the scanner's own failures do not matter; set by carry_remove() */
 };
 
-/* The signals are held back from here on, so that an interruption comes between two steps. */
+/* The signals are held back from here on, so that an interruption comes between two steps; a
+ * terminal or pipe that goes away does not end the program half way. */
 void carry_hold_signals(void);
+/* Whether somebody has interrupted meanwhile; tells it once. */
+gboolean carry_interrupted(void);
 
 /*
  * Setup's steps. Returns 0; -ESTALE: somebody else changed the configuration; -EINTR: interrupted;

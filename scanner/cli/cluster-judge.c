@@ -197,6 +197,7 @@ judge_instance(json_t *page, const char *name, const json_t *instance, gboolean 
     const char *directory = ask_text(instance, "config_directory");
     const char *milter = ask_text(instance, "milter");
     const char *action = ask_text(instance, "milter_default_action");
+    const char *milters = ask_text(instance, "smtpd_milters");
     gboolean runs = json_integer_value(json_object_get(instance, "master_pid")) != 0;
     gboolean counts = is_used(page, directory) || (active && runs);
     if (counts && g_strcmp0(milter, "enabled") != 0) {
@@ -204,7 +205,7 @@ judge_instance(json_t *page, const char *name, const json_t *instance, gboolean 
              "Postfix in %s has Postern as a milter %s: mail passes unscanned when it runs there",
              directory, g_strcmp0(milter, "partly") == 0 ? "for some mail only" : "for none");
     } else if (counts && g_strcmp0(action, "accept") == 0 &&
-               strstr(ask_text(instance, "smtpd_milters"), "default_action") == NULL) {
+               (milters == NULL || strstr(milters, "default_action") == NULL)) {
         find(page, "problem", name, "set milter_default_action = tempfail",
              "Postfix in %s delivers mail unscanned while Postern does not answer", directory);
     }

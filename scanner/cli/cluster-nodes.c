@@ -33,17 +33,25 @@ nodes_check_state_dir(const char *node, const char *dir, gboolean *missing_r, GP
     }
     g_strchomp(output);
     if (!g_str_has_prefix(output, "directory postern ")) {
-        g_autofree char *todo =
-            g_strdup_printf("on %s: install -d -o postern -g postern -m 0700 %s", node, dir);
+        g_autofree char *line = nodes_state_dir_line(dir);
+        g_autofree char *todo = g_strdup_printf("on %s: %s", node, line);
         refuse(refusals, dir, todo, "state_dir is a %s, not a directory of user postern", output);
     }
+}
+
+#define MAKE_STATE_DIR "install", "-d", "-o", "postern", "-g", "postern", "-m", "0700"
+
+char *
+nodes_state_dir_line(const char *dir)
+{
+    const char *const argv[] = {MAKE_STATE_DIR, dir, NULL};
+    return remote_command_text(argv);
 }
 
 int
 nodes_make_state_dir(const char *node, const char *dir, int format, char **error_r)
 {
-    const char *const argv[] = {"install", "-d",   "-o", "postern", "-g", "postern",
-                                "-m",      "0700", "--", dir,       NULL};
+    const char *const argv[] = {MAKE_STATE_DIR, "--", dir, NULL};
     g_autofree char *path = g_build_filename(dir, FORMAT_NAME, NULL);
     const char *const tell[] = {"tee", "--", path, NULL};
     g_autofree char *text = g_strdup_printf("%d\n", format);
@@ -97,10 +105,13 @@ nodes_signature_memory(const char *dir)
 
 static const char *const verbs[] = {[NODES_ENABLE] = "enable", [NODES_DISABLE] = "disable"};
 
-void
-nodes_milter_lines(enum nodes_milter what, GPtrArray *lines)
+char *
+nodes_milter_line(enum nodes_milter what, const char *config)
 {
-    g_ptr_array_add(lines, g_strdup_printf("postern cluster node milter %s", verbs[what]));
+    const char *const argv[] = {"postern", "cluster",   "node",
+                                "milter",  verbs[what], config == NULL ? NULL : "--config",
+                                config,    NULL};
+    return remote_command_text(argv);
 }
 
 static void
@@ -115,25 +126,42 @@ print_indented(const char *node, const char *output)
     }
 }
 
-int
-nodes_milter(enum nodes_milter what, const GPtrArray *nodes, gboolean dry_run, gboolean quiet,
-             char **error_r)
+/* 1: done, and there is something for a person to look at, which was printed. */
+static int
+milter_one(const char *node, const char *const argv[], gboolean quiet, char **error_r)
 {
-    const char *const argv[] = {
-        "postern", "cluster", "node", "milter", verbs[what], dry_run ? "--dry-run" : "--yes", NULL};
-    for (guint i = 0; i < nodes->len; i++) {
-        const char *node = g_ptr_array_index(nodes, i);
-        g_autofree char *output = NULL;
-        int rc = remote_run(node, argv, NULL, MILTER_S, &output, error_r);
-        if (output != NULL && !quiet) {
-            print_indented(node, output);
-        }
-        /* 1: done, and there is something for a person to look at, which was printed. */
-        if (rc == 1) {
-            g_clear_pointer(error_r, g_free);
-        } else if (rc != 0) {
-            return rc > 0 ? -EREMOTEIO : rc;
+    g_autofree char *output = NULL;
+    int rc = remote_run(node, argv, NULL, MILTER_S, &output, error_r);
+    if (output != NULL && !quiet) {
+        print_indented(node, output);
+    }
+    if (rc == 1) {
+        g_clear_pointer(error_r, g_free);
+    }
+    return rc > 1 ? -EREMOTEIO : MIN(rc, 0);
+}
+
+int
+nodes_milter(enum nodes_milter what, const GPtrArray *nodes, const char *config, gboolean dry_run,
+             gboolean quiet, char **error_r)
+{
+    const char *const argv[] = {"postern",
+                                "cluster",
+                                "node",
+                                "milter",
+                                verbs[what],
+                                dry_run ? "--dry-run" : "--yes",
+                                config == NULL ? NULL : "--config",
+                                config,
+                                NULL};
+    int first = 0;
+    for (guint i = 0; i < nodes->len && (first == 0 || what == NODES_DISABLE); i++) {
+        g_autofree char *error = NULL;
+        int rc = milter_one(g_ptr_array_index(nodes, i), argv, quiet, &error);
+        if (rc < 0 && first == 0) {
+            first = rc;
+            *error_r = g_steal_pointer(&error);
         }
     }
-    return 0;
+    return first;
 }

@@ -217,9 +217,12 @@ take_report(json_t *node, const struct remote_job *job)
 {
     json_error_t wrong;
     json_t *report = job->result == 0 ? json_loads(job->output, 0, &wrong) : NULL;
-    if (report != NULL) {
+    if (json_is_object(report)) {
         json_object_set_new(node, "report", report);
-    } else if (job->result == 0) {
+        return;
+    }
+    json_decref(report);
+    if (job->result == 0) {
         json_object_set_new(node, "error", json_string("its report cannot be read"));
     } else {
         json_object_set_new(node, "error", json_string(job->error));

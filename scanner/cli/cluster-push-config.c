@@ -290,7 +290,8 @@ print_target(const struct push *push, const struct target *target)
         printf("  from the next start of engine and posternd there:");
         json_array_foreach(restart, i, name)
         {
-            printf("%s %s", i > 0 ? "," : "", json_string_value(name));
+            g_autofree char *safe = text_escape(json_string_value(name), 60);
+            printf("%s %s", i > 0 ? "," : "", safe);
         }
         putchar('\n');
     }

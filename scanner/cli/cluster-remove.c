@@ -14,6 +14,7 @@
 #include "nodecheck.h"
 #include "remote.h"
 #include "text.h"
+#include "turn.h"
 
 #define BACKUP_DIR "/var/lib/postern/backup"
 #define TRIES 3
@@ -26,6 +27,8 @@ struct removal {
     gboolean no_ssh;
     gboolean no_milter;
     gboolean asked;
+    char *config; /* of --config, NULL = the default */
+    int turn;     /* turn_take() */
     /* of one try */
     struct model *model;
     struct plan *plan;
@@ -54,6 +57,7 @@ static void
 list_nodes(struct removal *removal)
 {
     const struct model *model = removal->model;
+    g_autofree char *line = nodes_milter_line(NODES_DISABLE, removal->config);
     for (guint i = 0; i < model->nodes->len && !removal->no_milter; i++) {
         const struct model_node *node = g_ptr_array_index(model->nodes, i);
         if (!node->member) {
@@ -61,14 +65,10 @@ list_nodes(struct removal *removal)
         }
         if (!removal->no_ssh || g_strcmp0(node->name, remote_local_node()) == 0) {
             g_ptr_array_add(removal->nodes, g_strdup(node->name));
-            g_ptr_array_add(removal->extra, g_strdup_printf("on %s, first: postern cluster node "
-                                                            "milter disable",
-                                                            node->name));
+            g_ptr_array_add(removal->extra, g_strdup_printf("on %s, first: %s", node->name, line));
         } else {
             g_ptr_array_add(removal->extra,
-                            g_strdup_printf("you, on %s, BEFORE you go on: postern cluster node "
-                                            "milter disable",
-                                            node->name));
+                            g_strdup_printf("you, on %s, BEFORE you go on: %s", node->name, line));
         }
     }
 }
@@ -86,9 +86,14 @@ look(struct removal *removal)
     if (removal->model->scanner.primitive == NULL) {
         return CLI_OK;
     }
+    if (!removal->dry_run && removal->turn < 0 &&
+        (removal->turn = turn_take(TURN_PATH, "remove", &error)) < 0) {
+        return cli_fail("%s", error);
+    }
     removal->plan = plan_of_existing(removal->model);
     refuse_unsettled(removal->refusals, removal->model);
     refuse_busy(removal->refusals, removal->model);
+    refuse_ties(removal->refusals, removal->model);
     if (removal->model->scanner.warm != NULL) {
         refuse(removal->refusals, removal->model->scanner.primitive,
                "delete both resources with pcs or crmsh, after `postern cluster node milter "
@@ -140,14 +145,14 @@ carry_out(struct removal *removal)
             printf("Copy of the cluster's configuration: %s\n", path);
         }
         json_object_set_new(removal->result, "backup", json_string(path));
-        rc = nodes_milter(NODES_DISABLE, removal->nodes, FALSE, quiet, &error);
+        rc = nodes_milter(NODES_DISABLE, removal->nodes, removal->config, FALSE, quiet, &error);
     }
     if (rc == 0) {
         rc = carry_remove(&carry, &error);
     }
     g_free(carry.epoch);
     if (rc < 0) {
-        cli_fail("%s", error);
+        cli_fail("%s; what is done stays, `postern cluster remove` goes on from there", error);
         done(removal, "failed");
         return rc == -ESTALE ? -ESTALE : CLI_ERROR;
     }
@@ -227,7 +232,7 @@ run(struct removal *removal)
 int
 cluster_remove(struct cli *cli, int argc, char **argv)
 {
-    struct removal removal = {.cli = cli};
+    struct removal removal = {.cli = cli, .turn = -1};
     int rc = CLI_ERROR;
     const GOptionEntry options[] = {
         {"group", 'g', 0, G_OPTION_ARG_STRING, &removal.group,
@@ -240,8 +245,12 @@ cluster_remove(struct cli *cli, int argc, char **argv)
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (cli_options(cli, options, "", "Takes the scanner out of the mail group.", &argc, &argv)) {
+        g_autofree char *config = cli_config_path(cli);
+        removal.config = config == NULL ? NULL : g_canonicalize_filename(config, NULL);
         rc = run(&removal);
     }
+    turn_end(removal.turn);
+    g_free(removal.config);
     g_free(removal.group);
     return rc;
 }

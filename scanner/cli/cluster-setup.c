@@ -16,6 +16,7 @@
 #include "remote.h"
 #include "terminal.h"
 #include "text.h"
+#include "turn.h"
 
 #define BACKUP_DIR "/var/lib/postern/backup"
 /* Somebody else changes the configuration while we look at it. */
@@ -31,6 +32,8 @@ struct setup {
     gboolean no_ssh;
     gboolean no_milter;
     int timeout;
+    char *config; /* of --config, NULL = the default */
+    int turn;     /* turn_take() */
     /* of one try */
     struct model *model;
     struct plan *plan;
@@ -80,15 +83,13 @@ list_extra(struct setup *setup)
 {
     const char *dir = nodecheck_state_dir(setup->reports);
     if (setup->make_state_dir) {
+        g_autofree char *line = nodes_state_dir_line(dir);
         g_ptr_array_add(setup->extra,
-                        g_strdup_printf("on %s, first: install -d -o postern -g postern -m 0700 %s",
-                                        setup->model->active, dir));
+                        g_strdup_printf("on %s, first: %s", setup->model->active, line));
     }
     if (setup->has_postfix && !setup->no_milter) {
-        g_autoptr(GPtrArray) lines = g_ptr_array_new_with_free_func(g_free);
-        nodes_milter_lines(NODES_ENABLE, lines);
-        g_ptr_array_add(setup->extra, g_strdup_printf("on every node, last: %s",
-                                                      (const char *)g_ptr_array_index(lines, 0)));
+        g_autofree char *line = nodes_milter_line(NODES_ENABLE, setup->config);
+        g_ptr_array_add(setup->extra, g_strdup_printf("on every node, last: %s", line));
     }
 }
 
@@ -96,15 +97,14 @@ static int
 make_plan(struct setup *setup)
 {
     g_autofree char *error = NULL;
-    g_autofree char *config = cli_config_path(setup->cli);
     const struct model *model = setup->model;
     const char *dir = nodecheck_state_dir(setup->reports);
     const char *name = setup->name != NULL ? setup->name : "postern";
     if (model->group == NULL || model->active == NULL || dir == NULL) {
         return 0; /* refused already */
     }
-    setup->plan =
-        plan_new(model, name, config, dir, nodecheck_queue_directory(setup->reports), &error);
+    setup->plan = plan_new(model, name, setup->config, dir,
+                           nodecheck_queue_directory(setup->reports, model->active), &error);
     if (setup->plan == NULL) {
         refuse(setup->refusals, "plan", NULL, "%s", error);
         return 0;
@@ -130,7 +130,12 @@ look(struct setup *setup)
     refuse_unsettled(setup->refusals, setup->model);
     refuse_busy(setup->refusals, setup->model);
     refuse_unfit(setup->refusals, setup->model, setup->group);
-    setup->reports = nodecheck_gather(setup->model, setup->no_ssh, setup->refusals);
+    if (!setup->dry_run && setup->turn < 0 &&
+        (setup->turn = turn_take(TURN_PATH, "setup", &error)) < 0) {
+        return cli_fail("%s", error);
+    }
+    setup->reports = nodecheck_gather(setup->model, setup->config, setup->no_ssh, setup->refusals);
+    nodecheck_busy(setup->reports, setup->refusals);
     nodecheck(setup->reports, setup->model, setup->refusals);
     const struct settings *settings = cli_settings(setup->cli);
     if (settings != NULL && setup->model->scanner.primitive == NULL) {
@@ -176,13 +181,16 @@ milter_on(struct setup *setup, const GPtrArray *nodes, char **error_r)
     if (says(setup)) {
         puts("Postfix asks the scanner:");
     }
-    int rc = setup->yes ? 0 : nodes_milter(NODES_ENABLE, nodes, TRUE, !says(setup), error_r);
+    int rc = setup->yes
+                 ? 0
+                 : nodes_milter(NODES_ENABLE, nodes, setup->config, TRUE, !says(setup), error_r);
     if (rc == 0 && !setup->yes && !confirm(setup, "Change Postfix on these nodes?")) {
         puts("Postfix is left as it is: mail is not scanned until you run `postern cluster setup` "
              "again.");
         return 0;
     }
-    return rc < 0 ? rc : nodes_milter(NODES_ENABLE, nodes, FALSE, !says(setup), error_r);
+    return rc < 0 ? rc
+                  : nodes_milter(NODES_ENABLE, nodes, setup->config, FALSE, !says(setup), error_r);
 }
 
 static GPtrArray *
@@ -204,7 +212,10 @@ print_the_rest(const struct setup *setup)
     for (guint i = 0; i < setup->model->nodes->len; i++) {
         const struct model_node *node = g_ptr_array_index(setup->model->nodes, i);
         if (node->member && json_object_get(setup->reports, node->name) == NULL && says(setup)) {
-            printf("On %s, now: postern cluster node milter enable\n", node->name);
+            g_autofree char *line = nodes_milter_line(NODES_ENABLE, setup->config);
+            g_autofree char *text = g_strdup_printf("On %s, now: %s", node->name, line);
+            g_autofree char *safe = text_escape(text, 2000);
+            puts(safe);
         }
     }
 }
@@ -226,6 +237,18 @@ finish_milters(struct setup *setup, char **error_r)
 }
 
 static int
+refused(struct setup *setup)
+{
+    guint n = refusals_count(setup->refusals);
+    done(setup, "refused");
+    if (says(setup)) {
+        (void)fflush(stdout);
+        fprintf(stderr, "postern: nothing is changed: %u reason(s) above\n", n);
+    }
+    return CLI_FOUND;
+}
+
+static int
 already(struct setup *setup)
 {
     g_autofree char *error = NULL;
@@ -236,6 +259,9 @@ already(struct setup *setup)
     if (says(setup)) {
         printf("%s is in the cluster, and mail group %s follows it.\n", name, setup->model->group);
         view_refusals(setup->refusals);
+    }
+    if (!all && refusals_count(setup->refusals) > 0) {
+        return refused(setup);
     }
     if (!all && !setup->dry_run) {
         int rc = finish_milters(setup, &error);
@@ -257,9 +283,11 @@ undo(struct setup *setup, struct carry *carry, const GPtrArray *nodes, gboolean 
     g_autofree char *error = NULL;
     const char *dir = nodecheck_state_dir(setup->reports);
     fputs("postern: what was begun is taken back\n", stderr);
-    if (milters && nodes_milter(NODES_DISABLE, nodes, FALSE, TRUE, &error) < 0) {
-        cli_fail("%s; run `postern cluster node milter disable` on every node", error);
-        g_clear_pointer(&error, g_free);
+    if (milters && nodes_milter(NODES_DISABLE, nodes, setup->config, FALSE, TRUE, &error) < 0) {
+        cli_fail("%s; the scanner stays, or mail would be refused there: when that node is well, "
+                 "`postern cluster setup` goes on and `postern cluster remove` takes it back",
+                 error);
+        return;
     }
     if (carry_undo(carry, &error) < 0) {
         cli_fail("it could not be taken back: %s; run `postern cluster remove`", error);
@@ -312,13 +340,21 @@ carry_all(struct setup *setup, struct carry *carry, char **error_r)
     if (rc == 0) {
         rc = carry_setup(carry, error_r);
     }
+    if (rc == 0 && carry_interrupted()) {
+        *error_r = g_strdup("interrupted");
+        rc = -EINTR;
+    }
     if (rc == 0 && setup->has_postfix && !setup->no_milter) {
         milters = TRUE;
         rc = milter_on(setup, nodes, error_r);
     }
     if (rc < 0) {
         cli_fail("%s", *error_r);
+    }
+    if (rc < 0 && carry->written) {
         undo(setup, carry, nodes, milters);
+    } else if (rc < 0 && setup->make_state_dir) {
+        nodes_drop_state_dir(setup->plan->active, nodecheck_state_dir(setup->reports));
     }
     return rc;
 }
@@ -379,27 +415,17 @@ clean_up(struct setup *setup)
         printf("%s is left from a setup that did not end; it is taken away first.\n", plan->name);
     }
     if (setup->dry_run) {
+        done(setup, "dry run");
         return CLI_OK;
     }
     if (!confirm(setup, "Take it away?")) {
+        done(setup, "declined");
         return CLI_FOUND;
     }
     carry_hold_signals();
     int rc = carry_undo(&carry, &error);
     g_free(carry.epoch);
     return rc < 0 ? cli_fail("%s", error) : -ESTALE;
-}
-
-static int
-refused(struct setup *setup)
-{
-    guint n = refusals_count(setup->refusals);
-    done(setup, "refused");
-    if (says(setup)) {
-        (void)fflush(stdout);
-        fprintf(stderr, "postern: nothing is changed: %u reason(s) above\n", n);
-    }
-    return CLI_FOUND;
 }
 
 /* CLI_..., or -ESTALE: once more. */
@@ -488,7 +514,7 @@ mode_is_known(const struct setup *setup)
 int
 cluster_setup(struct cli *cli, int argc, char **argv)
 {
-    struct setup setup = {.cli = cli};
+    struct setup setup = {.cli = cli, .turn = -1};
     int rc = CLI_ERROR;
     const GOptionEntry options[] = {
         {"group", 'g', 0, G_OPTION_ARG_STRING, &setup.group,
@@ -501,17 +527,22 @@ cluster_setup(struct cli *cli, int argc, char **argv)
         {"no-milter", 0, 0, G_OPTION_ARG_NONE, &setup.no_milter, "Leave Postfix as it is", NULL},
         {"timeout", 0, 0, G_OPTION_ARG_INT, &setup.timeout,
          "How long the signatures may take to load (by what was measured)", "SECONDS"},
-        {"mode", 0, 0, G_OPTION_ARG_STRING, &setup.mode, "promotable", "MODE"},
+        {"mode", 0, 0, G_OPTION_ARG_STRING, &setup.mode, "promotable; primitive is set up by hand",
+         "MODE"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (cli_options(cli, options, "", "Puts the scanner into the running mail group.", &argc,
                     &argv)) {
+        g_autofree char *config = cli_config_path(cli);
+        setup.config = config == NULL ? NULL : g_canonicalize_filename(config, NULL);
         if (setup.timeout < 0) {
             cli_fail("--timeout is a number of seconds");
         } else if (mode_is_known(&setup)) {
             rc = run(&setup);
         }
     }
+    turn_end(setup.turn);
+    g_free(setup.config);
     g_free(setup.group);
     g_free(setup.name);
     g_free(setup.mode);

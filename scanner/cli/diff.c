@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "diff.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -75,6 +79,28 @@ diff_text(const char *label, const char *old, const char *fresh)
     return text;
 }
 
+/* Until there is an answer, or a signal that is blocked now: any other ends the program. */
+static gboolean
+wait_answer(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC);
+    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    while (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno == EINTR) {
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (fds[0].revents != 0) {
+        fputc('\n', stderr);
+    }
+    return fds[0].revents == 0;
+}
+
 gboolean
 diff_confirm(const char *question)
 {
@@ -85,5 +111,6 @@ diff_confirm(const char *question)
     }
     (void)fflush(stdout);
     fprintf(stderr, "%s [y/N] ", question);
-    return fgets(answer, sizeof answer, stdin) != NULL && (*answer == 'y' || *answer == 'Y');
+    return wait_answer() && fgets(answer, sizeof answer, stdin) != NULL &&
+           (*answer == 'y' || *answer == 'Y');
 }

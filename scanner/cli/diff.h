@@ -11,6 +11,7 @@
 char *diff_text(const char *label, const char *old, const char *fresh);
 
 /* Asks QUESTION on the terminal. FALSE for anything but yes; with nobody to ask, after a message.
+ * An interruption that the caller holds back (SIGINT, SIGTERM, SIGHUP blocked) is a no, and stays.
  */
 gboolean diff_confirm(const char *question);
 

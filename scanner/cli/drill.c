@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "ready.h"
+#include "tool.h"
 
 #define LOOK_MS 300
 #define DRAIN_MS 30000
@@ -121,7 +122,7 @@ order_text(const struct drill *d, enum drill_order order)
     return NULL;
 }
 
-/* Ctrl-C reaches the tools too, and kills the one in hand: so there is a second try. */
+/* The cluster manager may have no answer for a moment: so there is a second try. */
 static void
 carry_out(struct drill *d, enum drill_order order)
 {
@@ -237,6 +238,7 @@ drill_run(const struct drill_job *job, struct drill_result *result_r, char **err
     (void)pthread_sigmask(SIG_BLOCK, &set, &before);
     /* A terminal that hangs up takes the progress with it, and no more. */
     (void)signal(SIGPIPE, SIG_IGN);
+    tool_shield();
     int rc = begin(&d, error_r);
     if (rc == 0) {
         loop(&d);

@@ -91,24 +91,50 @@ records_of(const struct mta_store *store, const char *records)
     return g_build_filename(records == NULL ? MTA_RECORDS : records, "milter", name, NULL);
 }
 
+#define LOCK_TRIES 100
+#define LOCK_PAUSE_US 100000
+
+/* One that was removed while it was waited for is nobody's: -ESTALE. */
+static int
+lock_file(int fd)
+{
+    struct stat is;
+    int rc = flock(fd, LOCK_EX | LOCK_NB);
+    for (int i = 0; rc < 0 && errno == EWOULDBLOCK && i < LOCK_TRIES; i++) {
+        g_usleep(LOCK_PAUSE_US);
+        rc = flock(fd, LOCK_EX | LOCK_NB);
+    }
+    if (rc < 0 || fstat(fd, &is) < 0) {
+        return -errno;
+    }
+    return is.st_nlink == 0 ? -ESTALE : 0;
+}
+
 static int
 lock_records(struct mta_store *store, char **error_r)
 {
     g_autofree char *path = g_build_filename(store->records, "lock", NULL);
-    int rc = durable_private_dir(store->records);
-    if (rc < 0) {
-        *error_r = g_strdup_printf("%s: %s", store->records, g_strerror(-rc));
-        return rc;
+    int rc = -ESTALE;
+    for (int i = 0; rc == -ESTALE && i < LOCK_TRIES; i++) {
+        /* Who goes takes the directory along. */
+        rc = durable_private_dir(store->records);
+        if (rc < 0) {
+            break;
+        }
+        store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        rc = store->lock < 0 ? (errno == ENOENT ? -ESTALE : -errno) : lock_file(store->lock);
+        if (rc < 0 && store->lock >= 0) {
+            close(store->lock);
+            store->lock = -1;
+        }
     }
-    store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (store->lock < 0 || flock(store->lock, LOCK_EX | LOCK_NB) < 0) {
-        rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
-        *error_r = rc == -EBUSY
-                       ? g_strdup_printf("%s: another postern is changing it now", store->dir)
-                       : g_strdup_printf("%s: %s", path, g_strerror(errno));
-        return rc;
+    if (rc == -EWOULDBLOCK) {
+        rc = -EBUSY;
+        *error_r = g_strdup_printf("%s: another postern is changing it now", store->dir);
+    } else if (rc < 0) {
+        *error_r = g_strdup_printf("%s: %s", path, g_strerror(-rc));
     }
-    return 0;
+    return rc;
 }
 
 int
@@ -147,12 +173,13 @@ mta_store_close(struct mta_store *store)
         return;
     }
     if (store->lock >= 0) {
-        close(store->lock);
-        /* Nothing but the lock was made: leave no trace. */
+        /* Nothing but the lock was made: leave no trace, as long as it is ours. */
         g_autofree char *record = g_build_filename(store->records, RECORD, NULL);
-        if (access(record, F_OK) < 0) {
+        struct stat is;
+        if (access(record, F_OK) < 0 && fstat(store->lock, &is) == 0 && is.st_nlink > 0) {
             mta_store_forget(store);
         }
+        close(store->lock);
     }
     for (int i = 0; i < N_WHICH; i++) {
         g_free(store->paths[i]);

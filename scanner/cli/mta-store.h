@@ -32,7 +32,8 @@ struct mta_record {
 /*
  * Finds the files of the instance whose configuration is in DIR, follows links, and locks the
  * record. RECORDS: where records are kept; NULL = as above. Returns 0, or -errno with *ERROR_R:
- * -ENOENT the configuration is not on this node now, -EBUSY somebody else is at it.
+ * -ENOENT the configuration is not on this node now, -EBUSY somebody else is at it
+ * and does not come to an end within 10 s (one that was interrupted ends what it does).
  */
 int mta_store_open(const char *dir, const char *records, struct mta_store **ret, char **error_r);
 void mta_store_close(struct mta_store *store);

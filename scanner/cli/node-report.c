@@ -15,6 +15,7 @@
 #include "remote.h"
 #include "format.h"
 #include "settings.h"
+#include "turn.h"
 
 #define REPORT_VERSION 1
 #define AGENT "/usr/lib/ocf/resource.d/postern/scanner"
@@ -273,6 +274,8 @@ node_report(const char *path)
         access(AGENT, X_OK) == 0, "clock", (double)g_get_real_time() / (double)G_USEC_PER_SEC,
         "state_formats", FORMAT_OLDEST, FORMAT_NEWEST);
     g_assert(report != NULL);
+    g_autofree char *holder = turn_holder(TURN_PATH);
+    json_object_set_new(report, "changing", text_or_null(holder));
     settings_report(report, path);
     signatures_report(report, settings);
     postfix_report(report, settings);

@@ -26,6 +26,8 @@
  *   postfix_error    null, or why the array is empty
  *   clock            Unix seconds, a real number
  *   state_formats    [oldest, newest] form of the state that this version can serve
+ *   changing         who changes the cluster from here at this moment ("setup, process 4711"), or
+ *                    null
  *   engine, service  what the engine and posternd say of themselves, or null
  *   quarantine       {"entries", "bytes"}: of the node that serves, else null
  */

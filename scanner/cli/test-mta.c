@@ -5,9 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "mta.h"
+#include "mta-store.h"
 #include "mta-undo.h"
 
 static char milter_socket[] = "unix:/run/postern/milter/milter.sock";
@@ -223,6 +225,45 @@ test_undo_master(void **state)
     assert_string_equal(g_ptr_array_index(open, 0), "release/unix");
 }
 
+static void *
+close_later(void *store)
+{
+    g_usleep(300000);
+    mta_store_close(store);
+    return NULL;
+}
+
+/* Who comes second waits for the first, and has a lock that is there. */
+static void
+test_store_lock(void **state)
+{
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *main_cf = g_build_filename(dir, "main.cf", NULL);
+    g_autofree char *master_cf = g_build_filename(dir, "master.cf", NULL);
+    g_autofree char *records = g_build_filename(dir, "records", NULL);
+    g_autofree char *error = NULL;
+    struct mta_store *first = NULL;
+    struct mta_store *second = NULL;
+    (void)state;
+    assert_true(g_file_set_contents(main_cf, "a = b\n", -1, NULL));
+    assert_true(g_file_set_contents(master_cf, "", -1, NULL));
+    assert_int_equal(mta_store_open(dir, records, &first, &error), 0);
+    GThread *thread = g_thread_new("close", close_later, first);
+    assert_int_equal(mta_store_open(dir, records, &second, &error), 0);
+    g_thread_join(thread);
+    g_autofree char *lock = g_build_filename(mta_store_records(second), "lock", NULL);
+    assert_int_equal(access(lock, F_OK), 0);
+    g_autofree char *folder = g_path_get_dirname(lock);
+    mta_store_close(second);
+    assert_int_not_equal(access(folder, F_OK), 0);
+    g_autofree char *above = g_path_get_dirname(folder);
+    (void)rmdir(above);
+    (void)rmdir(records);
+    (void)unlink(main_cf);
+    (void)unlink(master_cf);
+    (void)rmdir(dir);
+}
+
 int
 main(void)
 {
@@ -230,7 +271,7 @@ main(void)
         cmocka_unit_test(test_add),         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_compact),     cmocka_unit_test(test_address),
         cmocka_unit_test(test_state),       cmocka_unit_test(test_undo),
-        cmocka_unit_test(test_undo_master),
+        cmocka_unit_test(test_undo_master), cmocka_unit_test(test_store_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
