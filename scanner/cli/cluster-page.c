@@ -231,9 +231,10 @@ take_report(json_t *node, const struct remote_job *job)
 
 /* Nodes that the cluster has lost are not asked: they would only cost the time to find out. */
 static void
-ask_nodes(json_t *page)
+ask_nodes(json_t *page, const char *config)
 {
-    static const char *const argv[] = {"postern", "cluster", "node", "report", NULL};
+    const char *const argv[] = {
+        "postern", "cluster", "node", "report", config == NULL ? NULL : "--config", config, NULL};
     json_t *nodes = json_object_get(page, "nodes");
     size_t n = json_array_size(nodes);
     g_autofree struct remote_job *jobs = g_new0(struct remote_job, n);
@@ -255,7 +256,7 @@ ask_nodes(json_t *page)
 }
 
 json_t *
-cluster_page(const struct settings *settings)
+cluster_page(const struct settings *settings, const char *config)
 {
     json_t *page =
         json_pack("{s:i, s:s, s:I, s:n, s:n, s:n, s:[], s:[], s:[], s:[], s:[]}", "version",
@@ -263,7 +264,7 @@ cluster_page(const struct settings *settings)
                   (json_int_t)(g_get_real_time() / G_USEC_PER_SEC), "resource", "cluster",
                   "cluster_error", "nodes", "failures", "fencing", "differences", "findings");
     ask_cluster(page);
-    ask_nodes(page);
+    ask_nodes(page, config);
     json_object_set_new(page, "until", json_integer(g_get_real_time() / G_USEC_PER_SEC));
     cluster_judge(page, settings);
     return page;

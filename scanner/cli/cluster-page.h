@@ -30,8 +30,9 @@
 
 #include "settings.h"
 
-/* A new reference. */
-json_t *cluster_page(const struct settings *settings);
+/* CONFIG: the configuration file that the nodes report by; NULL = the usual one. A new reference.
+ */
+json_t *cluster_page(const struct settings *settings, const char *config);
 
 /* The member of nodes that serves; NULL. Borrowed. */
 const json_t *cluster_page_active(const json_t *page);

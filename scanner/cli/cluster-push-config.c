@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "ask.h"
+#include "cluster-carry.h"
 #include "diff.h"
 #include "node-list.h"
 #include "node-report.h"
@@ -241,6 +242,7 @@ push_run(struct push *push, gboolean yes, gboolean dry_run)
         step(push, "rollback", was_staged, on_rolled_back);
         return bad ? CLI_ERROR : dry_run ? CLI_OK : CLI_FOUND;
     }
+    carry_hold_signals();
     step(push, "commit", is_changed, on_committed);
     if (any_error(push)) {
         step(push, "rollback", was_staged, on_rolled_back);

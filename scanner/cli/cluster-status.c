@@ -381,7 +381,9 @@ page_exit(const json_t *page)
 static int
 show(struct cli *cli, gboolean clear)
 {
-    json_t *page = cluster_page(cli_settings(cli));
+    g_autofree char *named = cli_config_path(cli);
+    g_autofree char *config = named == NULL ? NULL : g_canonicalize_filename(named, NULL);
+    json_t *page = cluster_page(cli_settings(cli), config);
     int rc = page_exit(page);
     if (clear) {
         fputs("\033[H\033[2J", stdout);
