@@ -5,14 +5,13 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
 
 from lablib import account, cluster, faults, mail
-from lablib.base import poll, wait_for
+from lablib.base import wait_for
 from lablib.node import Node
+from lablib.sender import Sender
 
-MAILLOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "mailload")
 # An attempt every 1/RATE s tells when mail is accepted again; retries are slow, so that a long
 # outage does not end in a storm of them.
 RATE, RETRY, WORKERS = 10, 2, 200
@@ -20,52 +19,16 @@ FLOWING = 20                        # mails before the fault, and after it
 DRAIN = 240
 
 
-class Flow:
-    """A running mailload and its log."""
-
-    def __init__(self, lab, log, seed, infected):
-        self.log = log
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM"] + lab.client_command([
-                MAILLOAD, "--rate", str(RATE), "--retry", str(RETRY), "--workers", str(WORKERS),
-                "--duration", "1800", "--drain", str(DRAIN), "--seed", str(seed),
-                "--infected-share", str(infected), "--log", log]),
-            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.read = 0
-        self.known = []
-
-    def attempts(self):
-        """All so far. Each line of the log is read once: the bench must not be a load itself."""
-        if os.path.exists(self.log):
-            with open(self.log, "rb") as f:
-                f.seek(self.read)
-                text = f.read()
-            whole = text[:text.rfind(b"\n") + 1]
-            self.read += len(whole)
-            self.known += [e for e in map(json.loads, whole.splitlines()) if "took" in e]
-        return self.known
+class Flow(Sender):
+    """The mail of a measurement."""
 
     def served(self):
         """Moments at which a verdict was given: a clean mail taken or an infected one refused."""
         return sorted(e["time"] + e["took"] for e in self.attempts() if is_served(e))
 
     def flows(self, since, limit=600):
-        poll(lambda: os.path.exists(self.log), 30)
         wait_for(f"{FLOWING} mails are served",
                  lambda: sum(t > since for t in self.served()) >= FLOWING, limit, 0.2)
-
-    def finish(self):
-        self.process.send_signal(signal.SIGUSR1)
-        self.process.wait(DRAIN + 60)
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
 
 
 def is_served(entry):
@@ -78,7 +41,8 @@ def is_served(entry):
 def flow(lab, log, seed, infected):
     if os.path.exists(log):
         os.unlink(log)
-    running = Flow(lab, log, seed, infected)
+    running = Flow(lab, log, DRAIN, "--rate", RATE, "--retry", RETRY, "--workers", WORKERS,
+                   "--duration", 1800, "--seed", seed, "--infected-share", infected)
     try:
         yield running
     finally:

@@ -4,19 +4,18 @@
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 
 from lablib import account, cluster, faults, mail, postern
-from lablib.base import LabError, poll, read, wait_for
+from lablib.base import LabError, read, wait_for
 from lablib.node import Node
 from lablib.rig import Lab
+from lablib.sender import Sender
 from lablib.watch import BLIND, Watch
 
 LAB_TOOL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "lab")
-MAILLOAD = os.path.join(os.path.dirname(LAB_TOOL), "mailload")
 UP_LIMIT, DRAIN = 600, 180
 PE_LAST = "/var/lib/pacemaker/pengine/pe-input.last"
 
@@ -59,14 +58,8 @@ class Cluster:
         return self.lab.nodes
 
 
-class Load:
-    """A running mailload and its log."""
-
-    def __init__(self, process, log):
-        self.process, self.log = process, log
-
-    def attempts(self):
-        return [e for e in account.entries(self.log) if "took" in e]
+class Load(Sender):
+    """The mail of a story."""
 
     def accepted(self):
         """Times of the 250s for whole mails, sorted."""
@@ -94,19 +87,6 @@ class Load:
         times = [t for t in self.accepted() if t > since - 1]
         gaps = [(b - a, b) for a, b in zip([since, *times], times)]
         return max(gaps)[1] - since if gaps else float("inf")
-
-    def finish(self):
-        self.process.send_signal(signal.SIGUSR1)
-        self.process.wait(DRAIN + 60)
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
 
 
 class Story:
@@ -184,14 +164,9 @@ class Story:
         if not self.home.wanted["scanner"]:
             infected = 0
         log = f"{self.folder}/mail.log"
-        process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM"] + self.lab.client_command([
-                MAILLOAD, "--rate", str(rate), "--duration", "900", "--drain", str(DRAIN),
-                "--seed", str(self.seed), "--infected-share", str(infected), "--log", log]),
-            stdin=subprocess.DEVNULL)
-        self.load_ = Load(process, log)
+        self.load_ = Load(self.lab, log, DRAIN, "--rate", rate, "--duration", 900,
+                          "--seed", self.seed, "--infected-share", infected)
         try:
-            poll(lambda: os.path.exists(log), 30)
             self.load_.flows()
             yield self.load_
             self.load_.finish()
