@@ -20,6 +20,7 @@ struct agent {
     enum role_mode mode;
     sd_bus *bus;               /* NULL: not asked for yet, or this machine runs no systemd */
     struct settings *settings; /* NULL until service_settings() */
+    bool programs_checked;     /* not again when the action is done once more */
 };
 
 typedef int action_run(struct agent *agent);

@@ -168,10 +168,14 @@ service_programs(struct agent *agent)
 {
     g_autofree char *error = NULL;
     const char *config = ocf_param(&agent->ocf, PARAM_CONFIG);
+    if (agent->programs_checked) {
+        return PCMK_OCF_OK;
+    }
     int rc = programs_check(config != NULL ? config : SETTINGS_PATH, &error);
     if (rc == 0) {
         rc = programs_check_versions(&error);
     }
+    agent->programs_checked = rc == 0;
     return rc == 0 ? PCMK_OCF_OK
                    : ocf_fail(&agent->ocf,
                               rc == -EPERM ? PCMK_OCF_INSUFFICIENT_PRIV : PCMK_OCF_NOT_INSTALLED,
@@ -201,12 +205,12 @@ engine_renew(struct agent *agent)
 int
 service_engine_up(struct agent *agent)
 {
-    int rc = service_require(agent);
+    int rc = service_programs(agent);
+    if (rc == PCMK_OCF_OK) {
+        rc = service_require(agent); /* a connection that waits may be dead when it is used */
+    }
     if (rc == PCMK_OCF_OK && agent->bus == NULL) {
         rc = prepare_directories(agent);
-    }
-    if (rc == PCMK_OCF_OK) {
-        rc = service_programs(agent);
     }
     if (rc == PCMK_OCF_OK) {
         rc = record_enter(agent);

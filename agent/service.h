@@ -22,7 +22,7 @@ int service_settings(struct agent *agent);
 int service_require(struct agent *agent);
 
 /* What root starts, and what it starts it with: there, root's, of one version. Starts each program
- * once. PCMK_OCF_NOT_INSTALLED or PCMK_OCF_INSUFFICIENT_PRIV. */
+ * once, however often it is called. PCMK_OCF_NOT_INSTALLED or PCMK_OCF_INSUFFICIENT_PRIV. */
 int service_programs(struct agent *agent);
 
 /* Engine and postern-notify, for this resource; it does not wait for the signatures. */
