@@ -9,7 +9,7 @@ import sys
 import time
 
 from lablib import account, cluster, faults, mail, postern
-from lablib.base import LabError, read, wait_for
+from lablib.base import read, wait_for
 from lablib.node import Node
 from lablib.rig import Lab
 from lablib.sender import Sender
@@ -102,7 +102,7 @@ class Story:
 
     def begin(self):
         cluster.wait_group(self.lab)
-        self.fences = self.fence_keys()
+        self.begun = time.time()
         self.watch = Watch(self.lab)
         self.watch.__enter__()
 
@@ -271,16 +271,10 @@ class Story:
 
     def shots(self):
         """Nodes that were fenced since the story began, sorted, once for each shot."""
-        return sorted(target for target, _ in self.fence_keys() - self.fences)
+        return sorted(node for node, when in cluster.shots(self.lab) if when > self.begun - 1)
 
     def fenced(self, node, limit=180):
-        wait_for(f"{node} is fenced", lambda: node in self.try_shots(), limit, 0.3)
-
-    def try_shots(self):
-        try:
-            return self.shots()
-        except LabError:
-            return []               # nobody answers just now
+        wait_for(f"{node} is fenced", lambda: node in self.shots(), limit, 0.3)
 
     def tell(self, text):
         """For the report."""
@@ -290,10 +284,6 @@ class Story:
         """For the report: how long it was until mail was accepted again."""
         self.lines.append(f"first 250 after {max(0, load.outage(begun)):.1f} s on "
                           f"{self.active()}")
-
-    def fence_keys(self):
-        return {(e["target"], e["completed"]) for e in cluster.view(self.lab).fencing()
-                if e.get("status") == "success"}
 
     def audit(self, fenced=(), failed=(), may_fence=()):
         """What must be true at the end of each scenario.

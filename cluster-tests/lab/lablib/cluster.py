@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Questions to Pacemaker, and the configuration of the lab's cluster."""
 
+import contextlib
+import datetime
 import time
 import xml.etree.ElementTree as ET
 
@@ -38,6 +40,9 @@ DOVECOT = """primitive dovecot ocf:heartbeat:dovecot \\
 DEFAULTS = """property stonith-enabled=true
 rsc_defaults resource-stickiness=100 migration-threshold=3 failure-timeout=10min
 """
+
+# No node can boot and be shot again within it.
+SAME_SHOT = 2
 
 
 def configuration(lab):
@@ -111,10 +116,10 @@ class View:
         """Failed actions as dictionaries (op_key, node, exitreason, ...)."""
         return [dict(f.attrib) for f in self.tree.iterfind("./failures/failure")]
 
-    def fencing(self):
-        """Fence history, oldest first."""
-        events = [dict(f.attrib) for f in self.tree.iterfind(".//fence_event")]
-        return sorted(events, key=lambda event: event.get("completed", "9"))
+    def shots(self):
+        """(node, when, in seconds) of each fencing that the asked node has heard of."""
+        return [(f.get("target"), datetime.datetime.fromisoformat(f.get("completed")).timestamp())
+                for f in self.tree.iterfind(".//fence_event") if f.get("status") == "success"]
 
 
 def view(lab, prefer=None):
@@ -141,6 +146,25 @@ def ask(node):
         raise LabError(f"crm_mon on {node.name} ended with {done.returncode}: "
                        f"{last_line(done.stderr or done.stdout)}.")
     return View(done.stdout, node.name)
+
+
+def shots(lab):
+    """(node, when) of all fencing, whoever has heard of it: one that has just booted has not,
+    for up to half a minute."""
+    told = []
+    for name in lab.nodes:
+        with contextlib.suppress(LabError):
+            told += ask(Node(lab, name)).shots()
+    return each_once(told)
+
+
+def each_once(told):
+    """Each node notes the moment of the news: one shot may have two."""
+    found = []
+    for node, when in sorted(told):
+        if not found or found[-1][0] != node or when - found[-1][1] > SAME_SHOT:
+            found.append((node, when))
+    return found
 
 
 def try_view(lab, prefer=None):
