@@ -282,8 +282,8 @@ class Story:
 
     def tells(self, load, begun):
         """For the report: how long it was until mail was accepted again."""
-        self.lines.append(f"first 250 after {max(0, load.outage(begun)):.1f} s on "
-                          f"{self.active()}")
+        self.lines.append(f"first 250 after {max(0, load.outage(begun)):.1f} s on {self.active()}"
+                          if load.refused(begun) else "nothing was refused")
 
     def audit(self, fenced=(), failed=(), may_fence=()):
         """What must be true at the end of each scenario.

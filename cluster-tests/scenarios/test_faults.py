@@ -81,6 +81,7 @@ def test_fault(story, fault):
         story.serves(expected)
         load.flows(since=begun)
         story.all_back()
+    assert fault.on == "active" or not load.refused(begun), "a passive node's fault was noticed"
     story.tells(load, begun)
     story.audit(fenced=[victim] if fault.fenced == "always" else [],
                 may_fence=[victim] if fault.fenced == "maybe" else [], failed=fault.failed)

@@ -49,6 +49,7 @@ def test_one_node_is_gone(story, fault, on):
         if fault == "partition":
             faults.heal(story.lab)
         story.all_back()
+    assert on == "active" or not load.refused(begun), "the passive node's loss was noticed"
     story.tells(load, begun)
     story.audit(fenced=[victim])
 
