@@ -247,6 +247,22 @@ def test_posternd_that_cannot_live_is_a_failure(node):
     assert node.agent("promote").rc == OK
 
 
+def test_no_failure_before_the_first_probe(node):
+    """The cluster does not know the resource here: it would recover it for ever."""
+    recheck = "/usr/libexec/postern/postern-recheck"
+    promoted(node)
+    node.behave(refuse="no room")
+    node.sh(f"mv {recheck} {recheck}.real")
+    try:
+        node.write(recheck, '#!/bin/sh\necho "${0##*/} $*" >> /run/told\nexit 3\n')
+        node.sh(f"chmod 755 {recheck}; rm -f /run/told; kill -9 {node.pid_of('posternd')}")
+        until("it was asked", lambda: "postern-recheck" in node.sh("cat /run/told || true"))
+        assert node.agent("monitor", interval=7000).rc == ERROR
+        assert "crm_resource -F" not in node.sh("cat /run/told")
+    finally:
+        node.sh(f"mv -f {recheck}.real {recheck}")
+
+
 def test_promote_says_why_posternd_refuses(node):
     started(node)
     node.behave(refuse="another process holds the lease")

@@ -12,7 +12,8 @@
  *
  * A program of its own: it links Pacemaker's libraries, which postern-notify is not to carry all
  * the time, and may hang with the daemons that it asks, where it is killed.
- * Exit codes: 0 asked for; 1 there is no such operation now, or the daemons do not answer.
+ * Exit codes: 0 asked for; 1 there is no such operation now, or the daemons do not answer;
+ * RECHECK_UNKNOWN.
  */
 #include "config.h"
 
@@ -24,6 +25,8 @@
 #include <libxml/tree.h>
 #include <crm/cib.h>
 #include <crm/lrmd.h>
+
+#include "recheck.h"
 
 #define NAME "postern-recheck"
 #define MONITOR "monitor"
@@ -76,8 +79,23 @@ attribute(xmlNode *node, const char *name)
     return copy;
 }
 
+/* 0 and the first element that PATH finds in the CIB, -ENXIO if there is none, or what keeps from
+ * asking; what the answer of the CIB holds lives to the end. */
+static int
+cib_find(const char *path, xmlNode **found)
+{
+    cib_t *cib = cib_new();
+    int rc = cib != NULL ? cib->cmds->signon(cib, NAME, cib_query) : -ENOMEM;
+    if (rc == 0) {
+        rc = cib->cmds->query(cib, path, found, cib_xpath | cib_sync_call);
+        (void)cib->cmds->signoff(cib);
+    }
+    cib_delete(cib);
+    return rc == 0 && *found == NULL ? -ENXIO : rc;
+}
+
 /* The transition key of the operation (not that of a failure that nobody has cleaned up: then there
- * were two); what the answer of the CIB holds lives to the end. */
+ * were two). */
 static bool
 key_find(struct recheck *recheck)
 {
@@ -87,15 +105,23 @@ key_find(struct recheck *recheck)
                         " and not(contains(@id, '_last_failure_'))]",
                         recheck->node, recheck->resource, recheck->interval_ms);
     xmlNode *found = NULL;
-    cib_t *cib = cib_new();
-    int rc = cib != NULL ? cib->cmds->signon(cib, NAME, cib_query) : -ENOMEM;
-    if (rc == 0) {
-        rc = cib->cmds->query(cib, path, &found, cib_xpath | cib_sync_call);
-        (void)cib->cmds->signoff(cib);
-    }
-    cib_delete(cib);
-    recheck->key = rc == 0 && found != NULL ? attribute(found, "transition-key") : NULL;
+    recheck->key = cib_find(path, &found) == 0 ? attribute(found, "transition-key") : NULL;
     return recheck->key != NULL;
+}
+
+/* Why there is no recurring monitor. */
+static int
+without_monitor(const struct recheck *recheck)
+{
+    g_autofree char *path = g_strdup_printf("//node_state[@uname='%s' and @join='member']"
+                                            "//lrm_resource[@id='%s']/lrm_rsc_op",
+                                            recheck->node, recheck->resource);
+    xmlNode *found = NULL;
+    if (cib_find(path, &found) == -ENXIO) {
+        (void)complain(recheck->resource, "the cluster has yet to ask what runs here");
+        return RECHECK_UNKNOWN;
+    }
+    return complain(recheck->resource, "it has no recurring monitor now");
 }
 
 static int
@@ -107,7 +133,7 @@ run(struct recheck *recheck)
         return complain("pacemaker-execd cannot be reached", g_strerror(abs(rc)));
     }
     if (!operation_find(lrmd, recheck)) {
-        return complain(recheck->resource, "it has no recurring monitor now");
+        return without_monitor(recheck);
     }
     if (!key_find(recheck)) {
         return complain(recheck->resource, "the CIB does not know its monitor");

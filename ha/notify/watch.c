@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "recheck.h"
 #include "role.h"
 #include "score.h"
 #include "tool.h"
@@ -39,7 +40,8 @@ struct watch {
 
 /*
  * Tells the cluster that RESOURCE has failed here, which its own monitor would find too, but later:
- * so that one is run now, and says why. Where there is none, the cluster is told without a reason.
+ * so that one is run now, and says why. Where there is none, the cluster is told without a reason;
+ * but not before it has asked what runs here: see RECHECK_UNKNOWN.
  */
 static void
 report_failure(const char *resource, const char *node)
@@ -48,7 +50,12 @@ report_failure(const char *resource, const char *node)
     const char *recheck[] = {RECHECK, resource, node, NULL};
     const char *fail[] = {TOOL_CRM_RESOURCE, "-F", "-r", resource, "-N", node, NULL};
     log_err("%s: %s has failed for good; telling the cluster", resource, SCORE_DAEMON_UNIT);
-    if (tool_run(recheck, REPORT_TIMEOUT_MS, &error) == 0) {
+    int rc = tool_output(recheck, NULL, NULL, REPORT_TIMEOUT_MS, NULL, &error);
+    if (rc == 0) {
+        return;
+    }
+    if (rc == RECHECK_UNKNOWN) {
+        log_notice("%s: %s", resource, error);
         return;
     }
     log_notice("%s: %s", resource, error);
