@@ -10,6 +10,8 @@
 #include "tool.h"
 
 #define VIEW_MS 30000
+/* The preset of ocf:heartbeat:postfix. */
+#define POSTFIX_DIR "/etc/postfix"
 #define SCANNER "//primitive[@provider='postern'][@type='scanner']"
 
 static const struct {
@@ -106,6 +108,7 @@ model_free(struct model *model)
     g_ptr_array_unref(model->groups);
     g_free(model->group);
     g_ptr_array_unref(model->members);
+    g_ptr_array_unref(model->postfix_dirs);
     g_free(model->active);
     g_free(model->scanner.primitive);
     g_free(model->scanner.clone);
@@ -254,6 +257,24 @@ read_member(struct model *model, xmlNode *xml)
     g_ptr_array_add(model->members, member);
 }
 
+/* Once one resource names its directory the host's list of instances says nothing any more. */
+static void
+read_postfix_dirs(struct model *model)
+{
+    gboolean named = FALSE;
+    for (guint i = 0; i < model->members->len; i++) {
+        const struct model_member *member = g_ptr_array_index(model->members, i);
+        if (member->kind == MODEL_POSTFIX) {
+            char *dir = cib_nvpair(member->xml, "instance_attributes", "config_dir");
+            named = named || dir != NULL;
+            g_ptr_array_add(model->postfix_dirs, dir != NULL ? dir : g_strdup(POSTFIX_DIR));
+        }
+    }
+    if (!named) {
+        g_ptr_array_set_size(model->postfix_dirs, 0);
+    }
+}
+
 static void
 read_group(struct model *model)
 {
@@ -271,6 +292,7 @@ read_group(struct model *model)
             g_clear_pointer(&model->active, g_free);
         }
     }
+    read_postfix_dirs(model);
 }
 
 static void
@@ -344,6 +366,7 @@ model_new(xmlDoc *doc, const char *group, struct model **model_r, char **error_r
     model->failures = g_ptr_array_new_with_free_func(failure_free);
     model->groups = g_ptr_array_new_with_free_func(g_free);
     model->members = g_ptr_array_new_with_free_func(member_free);
+    model->postfix_dirs = g_ptr_array_new_with_free_func(g_free);
     model->scanner.started = g_ptr_array_new_with_free_func(g_free);
     int rc = view_read(doc, &model->view, error_r);
     if (rc < 0) {

@@ -74,6 +74,9 @@ struct model {
     char *group;         /* the chosen one; NULL when there is none or too many */
     GPtrArray *members;  /* struct model_member * of the group, in order */
     char *active;        /* the node on which all of the group runs; NULL */
+    /* The configuration directories of the group's Postfix (config_dir; of char *); empty: no
+     * resource names one, so those of the host count (postmulti). */
+    GPtrArray *postfix_dirs;
     struct model_scanner scanner;
 };
 

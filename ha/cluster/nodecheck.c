@@ -39,8 +39,8 @@ json_t *
 nodecheck_gather(const struct model *model, const char *config, gboolean only_local,
                  GPtrArray *refusals)
 {
-    const char *const argv[] = {
-        "postern", "cluster", "node", "report", config == NULL ? NULL : "--config", config, NULL};
+    static const char *const argv[] = {"postern", "cluster", "node", "report", NULL};
+    g_autoptr(GPtrArray) words = remote_words(argv, config, model->postfix_dirs);
     json_t *reports = json_object();
     g_autofree struct remote_job *jobs = g_new0(struct remote_job, model->nodes->len);
     size_t n = 0;
@@ -48,8 +48,9 @@ nodecheck_gather(const struct model *model, const char *config, gboolean only_lo
         const struct model_node *node = g_ptr_array_index(model->nodes, i);
         gboolean is_local = strcmp(node->name, remote_local_node()) == 0;
         if (node->member && node->online && (is_local || !only_local)) {
-            jobs[n++] =
-                (struct remote_job){.node = node->name, .argv = argv, .timeout_s = REPORT_S};
+            jobs[n++] = (struct remote_job){.node = node->name,
+                                            .argv = (const char *const *)words->pdata,
+                                            .timeout_s = REPORT_S};
         }
     }
     remote_run_all(jobs, n);
@@ -288,6 +289,33 @@ nodecheck_busy(const json_t *reports, GPtrArray *refusals)
         if (who != NULL && strcmp(node, remote_local_node()) != 0) {
             refuse(refusals, node, "wait for its end, then come again",
                    "the cluster is changed from there at this moment: %s", who);
+        }
+    }
+}
+
+static gboolean
+postfix_is_shared(const json_t *reports, const struct model *model)
+{
+    const json_t *instances =
+        model->active == NULL ? NULL : at(json_object_get(reports, model->active), "postfix");
+    const char *main_cf = text_at(json_array_get(instances, 0), "main_cf");
+    return main_cf != NULL && model_filesystem(model, main_cf) != NULL;
+}
+
+void
+nodecheck_postfix(const json_t *reports, const struct model *model, const GPtrArray *nodes,
+                  GPtrArray *refusals)
+{
+    gboolean is_shared = postfix_is_shared(reports, model);
+    for (guint i = 0; i < nodes->len && !is_shared; i++) {
+        const char *node = g_ptr_array_index(nodes, i);
+        const json_t *report = json_object_get(reports, node);
+        if (report != NULL && json_array_size(at(report, "postfix")) == 0) {
+            const char *why = text_at(report, "postfix_error");
+            refuse(refusals, node,
+                   "install it there as on the other nodes, or forbid the mail group that node",
+                   "the mail group may run there, and its Postfix cannot be looked at: %s",
+                   why != NULL ? why : "there is none");
         }
     }
 }

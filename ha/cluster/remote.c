@@ -83,6 +83,24 @@ remote_command_text(const char *const argv[])
     return g_string_free(text, FALSE);
 }
 
+GPtrArray *
+remote_words(const char *const argv[], const char *config, const GPtrArray *more)
+{
+    GPtrArray *words = g_ptr_array_new();
+    for (; *argv != NULL; argv++) {
+        g_ptr_array_add(words, (void *)(uintptr_t)*argv);
+    }
+    if (config != NULL) {
+        g_ptr_array_add(words, (void *)(uintptr_t) "--config");
+        g_ptr_array_add(words, (void *)(uintptr_t)config);
+    }
+    for (guint i = 0; more != NULL && i < more->len; i++) {
+        g_ptr_array_add(words, g_ptr_array_index(more, i));
+    }
+    g_ptr_array_add(words, NULL);
+    return words;
+}
+
 /* What the administrator's ssh needs to find keys and the agent that has them. */
 static char **
 ssh_environment(void)

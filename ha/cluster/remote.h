@@ -55,6 +55,10 @@ void remote_job_clear(struct remote_job *job);
  * once. */
 const char *remote_local_node(void);
 
+/* ARGV, then --config CONFIG unless that is NULL, then MORE (char *; may be NULL), with a NULL at
+ * the end; all borrowed. g_ptr_array_unref() */
+GPtrArray *remote_words(const char *const argv[], const char *config, const GPtrArray *more);
+
 /* ARGV as a person would type it into a shell on NODE; g_free(). */
 char *remote_command_text(const char *const argv[]);
 

@@ -67,9 +67,10 @@ node_add(struct upgrade *upgrade, const char *name)
 static int
 single_host(struct cli *cli, struct upgrade *upgrade)
 {
+    char *none[] = {NULL};
     g_autofree char *path = cli_config_path(cli);
     node_add(upgrade, g_get_host_name());
-    ((struct node *)g_ptr_array_index(upgrade->nodes, 0))->report = node_report(path);
+    ((struct node *)g_ptr_array_index(upgrade->nodes, 0))->report = node_report(path, none);
     upgrade->is_single = TRUE;
     return 0;
 }

@@ -19,6 +19,8 @@
 #include "terminal.h"
 #include "text.h"
 
+#define MAIN_CF "/etc/postfix/main.cf"
+
 struct milter {
     struct cli *cli;
     GPtrArray *listen; /* of char *, borrowed, with a NULL at its end; the one to use first */
@@ -362,8 +364,8 @@ task_load(struct task *task)
     if (rc == -ENOENT) {
         json_object_set_new(task->result, "state", json_string("absent"));
         note(task, task->dir, FALSE,
-             "is not on this node now; where it is on the shared storage, the node that has it "
-             "does this");
+             "is not on this node now: Postfix is not installed, or its main.cf is on the shared "
+             "storage and the node that has it does this");
         g_clear_pointer(&task->error, g_free);
         return FALSE;
     }
@@ -472,6 +474,11 @@ directories(char *const *named, int n, char **error_r)
         g_ptr_array_add(all, g_canonicalize_filename(named[i], NULL));
     }
     if (n > 0) {
+        return all;
+    }
+    if (access(MAIN_CF, F_OK) < 0 && errno == ENOENT) {
+        /* Without Postfix, or it is on the shared storage: the task says so. */
+        g_ptr_array_add(all, g_path_get_dirname(MAIN_CF));
         return all;
     }
     GPtrArray *instances = postfix_instances(NULL, error_r);

@@ -10,11 +10,12 @@
 static int
 report(struct cli *cli, int argc, char **argv)
 {
-    if (!cli_options(cli, NULL, "", "Prints what this node has and does, as JSON.", &argc, &argv)) {
+    if (!cli_options(cli, NULL, "[CONFIG_DIRECTORY...]",
+                     "Prints what this node has and does, as JSON.", &argc, &argv)) {
         return CLI_ERROR;
     }
     g_autofree char *path = cli_config_path(cli);
-    json_t *all = node_report(path);
+    json_t *all = node_report(path, argv + 1);
     json_dumpf(all, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(all);

@@ -106,12 +106,11 @@ nodes_signature_memory(const char *dir)
 static const char *const verbs[] = {[NODES_ENABLE] = "enable", [NODES_DISABLE] = "disable"};
 
 char *
-nodes_milter_line(enum nodes_milter what, const char *config)
+nodes_milter_line(enum nodes_milter what, const char *config, const GPtrArray *dirs)
 {
-    const char *const argv[] = {"postern", "cluster",   "node",
-                                "milter",  verbs[what], config == NULL ? NULL : "--config",
-                                config,    NULL};
-    return remote_command_text(argv);
+    const char *const argv[] = {"postern", "cluster", "node", "milter", verbs[what], NULL};
+    g_autoptr(GPtrArray) words = remote_words(argv, config, dirs);
+    return remote_command_text((const char *const *)words->pdata);
 }
 
 static void
@@ -142,22 +141,17 @@ milter_one(const char *node, const char *const argv[], gboolean quiet, char **er
 }
 
 int
-nodes_milter(enum nodes_milter what, const GPtrArray *nodes, const char *config, gboolean dry_run,
-             gboolean quiet, char **error_r)
+nodes_milter(enum nodes_milter what, const GPtrArray *nodes, const char *config,
+             const GPtrArray *dirs, gboolean dry_run, gboolean quiet, char **error_r)
 {
-    const char *const argv[] = {"postern",
-                                "cluster",
-                                "node",
-                                "milter",
-                                verbs[what],
-                                dry_run ? "--dry-run" : "--yes",
-                                config == NULL ? NULL : "--config",
-                                config,
-                                NULL};
+    const char *const argv[] = {
+        "postern", "cluster", "node", "milter", verbs[what], dry_run ? "--dry-run" : "--yes", NULL};
+    g_autoptr(GPtrArray) words = remote_words(argv, config, dirs);
     int first = 0;
     for (guint i = 0; i < nodes->len && (first == 0 || what == NODES_DISABLE); i++) {
         g_autofree char *error = NULL;
-        int rc = milter_one(g_ptr_array_index(nodes, i), argv, quiet, &error);
+        int rc = milter_one(g_ptr_array_index(nodes, i), (const char *const *)words->pdata, quiet,
+                            &error);
         if (rc < 0 && first == 0) {
             first = rc;
             *error_r = g_steal_pointer(&error);

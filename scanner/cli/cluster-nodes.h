@@ -33,16 +33,16 @@ void nodes_drop_state_dir(const char *node, const char *dir);
 guint64 nodes_signature_memory(const char *dir);
 
 enum nodes_milter { NODES_ENABLE, NODES_DISABLE };
-/* `postern cluster node milter ...` as a person types it on each node; CONFIG: --config, or NULL.
- * g_free() */
-char *nodes_milter_line(enum nodes_milter what, const char *config);
+/* `postern cluster node milter ...` as a person types it on each node; CONFIG: --config, or NULL;
+ * DIRS: the instances of Postfix, empty = all of the node. g_free() */
+char *nodes_milter_line(enum nodes_milter what, const char *config, const GPtrArray *dirs);
 /*
  * Runs it on each of NODES (char *), one after another, and says what each did unless QUIET.
  * DRY_RUN only shows. Returns 0, or -errno with one sentence about the first that failed. With
  * ENABLE the nodes behind that one are left alone; DISABLE is tried on all.
  */
 int nodes_milter(enum nodes_milter what, const GPtrArray *nodes, const char *config,
-                 gboolean dry_run, gboolean quiet, char **error_r);
+                 const GPtrArray *dirs, gboolean dry_run, gboolean quiet, char **error_r);
 /* The command that makes state_dir, for a shell; g_free(). */
 char *nodes_state_dir_line(const char *dir);
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "cluster-page.h"
 
+#include <errno.h>
 #include <string.h>
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
 
 #include "ask.h"
 #include "cluster-judge.h"
+#include "model.h"
 #include "remote.h"
 #include "score.h"
 #include "tool.h"
@@ -233,8 +235,13 @@ take_report(json_t *node, const struct remote_job *job)
 static void
 ask_nodes(json_t *page, const char *config)
 {
-    const char *const argv[] = {
-        "postern", "cluster", "node", "report", config == NULL ? NULL : "--config", config, NULL};
+    static const char *const argv[] = {"postern", "cluster", "node", "report", NULL};
+    g_autofree char *error = NULL;
+    g_autoptr(model_t) model = NULL;
+    int rc = json_array_size(json_object_get(page, "nodes")) == 0
+                 ? -ENOTCONN
+                 : model_read(NULL, &model, &error);
+    g_autoptr(GPtrArray) words = remote_words(argv, config, rc < 0 ? NULL : model->postfix_dirs);
     json_t *nodes = json_object_get(page, "nodes");
     size_t n = json_array_size(nodes);
     g_autofree struct remote_job *jobs = g_new0(struct remote_job, n);
@@ -243,8 +250,9 @@ ask_nodes(json_t *page, const char *config)
     for (size_t i = 0; i < n; i++) {
         json_t *node = json_array_get(nodes, i);
         if (json_is_true(json_object_get(node, "online"))) {
-            jobs[used] = (struct remote_job){
-                .node = ask_text(node, "name"), .argv = argv, .timeout_s = REPORT_S};
+            jobs[used] = (struct remote_job){.node = ask_text(node, "name"),
+                                             .argv = (const char *const *)words->pdata,
+                                             .timeout_s = REPORT_S};
             asked[used++] = node;
         }
     }

@@ -57,7 +57,8 @@ static void
 list_nodes(struct removal *removal)
 {
     const struct model *model = removal->model;
-    g_autofree char *line = nodes_milter_line(NODES_DISABLE, removal->config);
+    g_autofree char *line =
+        nodes_milter_line(NODES_DISABLE, removal->config, removal->model->postfix_dirs);
     for (guint i = 0; i < model->nodes->len && !removal->no_milter; i++) {
         const struct model_node *node = g_ptr_array_index(model->nodes, i);
         if (!node->member) {
@@ -145,7 +146,8 @@ carry_out(struct removal *removal)
             printf("Copy of the cluster's configuration: %s\n", path);
         }
         json_object_set_new(removal->result, "backup", json_string(path));
-        rc = nodes_milter(NODES_DISABLE, removal->nodes, removal->config, FALSE, quiet, &error);
+        rc = nodes_milter(NODES_DISABLE, removal->nodes, removal->config,
+                          removal->model->postfix_dirs, FALSE, quiet, &error);
     }
     if (rc == 0) {
         rc = carry_remove(&carry, &error);

@@ -88,7 +88,8 @@ list_extra(struct setup *setup)
                         g_strdup_printf("on %s, first: %s", setup->model->active, line));
     }
     if (setup->has_postfix && !setup->no_milter) {
-        g_autofree char *line = nodes_milter_line(NODES_ENABLE, setup->config);
+        g_autofree char *line =
+            nodes_milter_line(NODES_ENABLE, setup->config, setup->model->postfix_dirs);
         g_ptr_array_add(setup->extra, g_strdup_printf("on every node, last: %s", line));
     }
 }
@@ -110,6 +111,9 @@ make_plan(struct setup *setup)
         return 0;
     }
     setup->plan->timeouts = plan_timeouts(nodecheck_load_seconds(setup->reports));
+    if (setup->has_postfix && !setup->no_milter) {
+        nodecheck_postfix(setup->reports, model, setup->plan->allowed, setup->refusals);
+    }
     nodes_check_state_dir(model->active, dir, &setup->make_state_dir, setup->refusals);
     if (rehearse_setup(model, setup->plan, &setup->rehearsal, setup->refusals, &error) < 0) {
         return cli_fail("%s", error);
@@ -181,16 +185,17 @@ milter_on(struct setup *setup, const GPtrArray *nodes, char **error_r)
     if (says(setup)) {
         puts("Postfix asks the scanner:");
     }
-    int rc = setup->yes
-                 ? 0
-                 : nodes_milter(NODES_ENABLE, nodes, setup->config, TRUE, !says(setup), error_r);
+    int rc = setup->yes ? 0
+                        : nodes_milter(NODES_ENABLE, nodes, setup->config,
+                                       setup->model->postfix_dirs, TRUE, !says(setup), error_r);
     if (rc == 0 && !setup->yes && !confirm(setup, "Change Postfix on these nodes?")) {
         puts("Postfix is left as it is: mail is not scanned until you run `postern cluster setup` "
              "again.");
         return 0;
     }
     return rc < 0 ? rc
-                  : nodes_milter(NODES_ENABLE, nodes, setup->config, FALSE, !says(setup), error_r);
+                  : nodes_milter(NODES_ENABLE, nodes, setup->config, setup->model->postfix_dirs,
+                                 FALSE, !says(setup), error_r);
 }
 
 static GPtrArray *
@@ -212,7 +217,8 @@ print_the_rest(const struct setup *setup)
     for (guint i = 0; i < setup->model->nodes->len; i++) {
         const struct model_node *node = g_ptr_array_index(setup->model->nodes, i);
         if (node->member && json_object_get(setup->reports, node->name) == NULL && says(setup)) {
-            g_autofree char *line = nodes_milter_line(NODES_ENABLE, setup->config);
+            g_autofree char *line =
+                nodes_milter_line(NODES_ENABLE, setup->config, setup->model->postfix_dirs);
             g_autofree char *text = g_strdup_printf("On %s, now: %s", node->name, line);
             g_autofree char *safe = text_escape(text, 2000);
             puts(safe);
@@ -283,7 +289,8 @@ undo(struct setup *setup, struct carry *carry, const GPtrArray *nodes, gboolean 
     g_autofree char *error = NULL;
     const char *dir = nodecheck_state_dir(setup->reports);
     fputs("postern: what was begun is taken back\n", stderr);
-    if (milters && nodes_milter(NODES_DISABLE, nodes, setup->config, FALSE, TRUE, &error) < 0) {
+    if (milters && nodes_milter(NODES_DISABLE, nodes, setup->config, setup->model->postfix_dirs,
+                                FALSE, TRUE, &error) < 0) {
         cli_fail("%s; the scanner stays, or mail would be refused there: when that node is well, "
                  "`postern cluster setup` goes on and `postern cluster remove` takes it back",
                  error);

@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -198,25 +199,44 @@ units_report(void)
 static json_t *
 instance_report(const struct postfix *p, const struct settings *settings)
 {
+    g_autofree char *name = g_build_filename(p->dir, "main.cf", NULL);
+    char *real = realpath(name, NULL);
+    json_t *main_cf = text_or_null(real);
+    free(real);
     return json_pack(
-        "{s:s, s:s, s:s, s:b, s:s, s:s, s:s, s:i, s:s}", "name", p->name, "config_directory",
-        p->dir, "queue_directory", postfix_get(p, NULL, "queue_directory"), "chroot",
-        mta_is_chrooted(p), "smtpd_milters", postfix_get(p, NULL, "smtpd_milters"),
+        "{s:s, s:s, s:o, s:s, s:b, s:s, s:s, s:s, s:i, s:s}", "name", p->name, "config_directory",
+        p->dir, "main_cf", main_cf, "queue_directory", postfix_get(p, NULL, "queue_directory"),
+        "chroot", mta_is_chrooted(p), "smtpd_milters", postfix_get(p, NULL, "smtpd_milters"),
         "non_smtpd_milters", postfix_get(p, NULL, "non_smtpd_milters"), "milter_default_action",
         postfix_get(p, NULL, "milter_default_action"), "master_pid", (int)postfix_master_pid(p),
         "milter", mta_state_word(mta_state(p, settings->milter_listen)));
 }
 
 static void
-postfix_report(json_t *report, const struct settings *settings)
+postfix_add(json_t *all, const char *dir, const struct settings *settings, char **error_r)
 {
     g_autofree char *error = NULL;
-    GPtrArray *instances = postfix_instances(NULL, &error);
-    json_t *all = json_array();
+    GPtrArray *instances = postfix_instances(dir, &error);
     for (guint i = 0; instances != NULL && i < instances->len; i++) {
         json_array_append_new(all, instance_report(g_ptr_array_index(instances, i), settings));
     }
+    if (instances == NULL && *error_r == NULL) {
+        *error_r = g_steal_pointer(&error);
+    }
     g_clear_pointer(&instances, g_ptr_array_unref);
+}
+
+static void
+postfix_report(json_t *report, const struct settings *settings, char *const *dirs)
+{
+    g_autofree char *error = NULL;
+    json_t *all = json_array();
+    if (*dirs == NULL) {
+        postfix_add(all, NULL, settings, &error);
+    }
+    for (; *dirs != NULL; dirs++) {
+        postfix_add(all, *dirs, settings, &error);
+    }
     json_object_set_new(report, "postfix", all);
     json_object_set_new(report, "postfix_error", text_or_null(error));
 }
@@ -254,7 +274,7 @@ services_report(json_t *report, const struct settings *settings)
 }
 
 json_t *
-node_report(const char *path)
+node_report(const char *path, char *const *dirs)
 {
     static const char *const pacemaker[] = {"pacemakerd", "--version", NULL};
     static const char *const systemd[] = {"systemctl", "--version", NULL};
@@ -278,7 +298,7 @@ node_report(const char *path)
     json_object_set_new(report, "changing", text_or_null(holder));
     settings_report(report, path);
     signatures_report(report, settings);
-    postfix_report(report, settings);
+    postfix_report(report, settings, dirs);
     services_report(report, settings);
     return report;
 }

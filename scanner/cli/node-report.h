@@ -19,11 +19,12 @@
  *   load_seconds     the last load that was measured here; null: none
  *   units            {NAME: {"present", "active", "enabled"}}
  *   agent            the resource agent is installed
- *   postfix          an array, of each enabled instance {"name", "config_directory",
+ *   postfix          an array, of each instance that counts and is here {"name", "config_directory",
+ *                    "main_cf" (with all links followed),
  *                    "queue_directory", "chroot" (of its smtpd), "smtpd_milters",
  *                    "non_smtpd_milters", "milter_default_action", "master_pid" (0: does not run
  *                    here), "milter" ("enabled", "partly", "off")}
- *   postfix_error    null, or why the array is empty
+ *   postfix_error    null, or why one or all are missing in the array
  *   clock            Unix seconds, a real number
  *   state_formats    [oldest, newest] form of the state that this version can serve
  *   changing         who changes the cluster from here at this moment ("setup, process 4711"), or
@@ -34,8 +35,9 @@
 
 #include <jansson.h>
 
-/* PATH: the configuration; NULL = the usual one. A new reference. */
-json_t *node_report(const char *path);
+/* PATH: the configuration; NULL = the usual one. DIRS: the configuration directories of the Postfix
+ * that counts (ends with NULL); without one all enabled instances of the node. A new reference. */
+json_t *node_report(const char *path, char *const *dirs);
 
 /* SHA-256 of what is in PATH in hexadecimal; NULL when it cannot be read. g_free(). */
 char *node_file_hash(const char *path);
