@@ -178,6 +178,47 @@ def test_killed(story):
     story.audit()
 
 
+def test_two_at_a_time(story):
+    """A setup on the other node refuses while one runs, and takes nothing of it away."""
+    before = configuration(story)
+    process = begun(story)
+    second = put_in(story, "--yes", node="n2", check=False)
+    said = process.communicate(timeout=400)[0]
+    assert process.returncode == 0 and "starting over" not in said, said
+    if second.returncode != 0:  # else the first had come to its end
+        assert second.returncode == 1 and "changed from there" in second.stdout, second.stdout
+    assert postern.where(story.lab) == story.active()
+    take_out(story)
+    clean(story, before)
+    story.audit()
+
+
+def test_a_postfix_of_its_own(story):
+    """The group's Postfix has its files on the shared storage: these get the milter."""
+    node, directory = story.active(), "/srv/mail/etc-postfix"
+    story.run(node, "cp", "-a", "/etc/postfix", directory)
+    for name in story.home.names:
+        story.run(name, "postconf", "-e", f"alternate_config_directories={directory}")
+    story.crm("resource", "param", "postfix", "set", "config_dir", directory)
+    cluster.wait_idle(story.lab)
+    kept = files(story)
+    before = story.run(node, "md5sum", f"{directory}/main.cf", f"{directory}/master.cf")
+    put_in(story, "--yes")
+    assert "unix:/postern/milter.sock" in story.run(
+        node, "postconf", "-c", directory, "smtpd_milters")
+    assert files(story) == kept
+    with story.load(rate=5) as load:
+        load.flows()
+    take_out(story)
+    assert story.run(node, "md5sum", f"{directory}/main.cf", f"{directory}/master.cf") == before
+    story.crm("resource", "param", "postfix", "delete", "config_dir")
+    for name in story.home.names:
+        story.run(name, "postconf", "-X", "alternate_config_directories")
+    cluster.wait_idle(story.lab)
+    story.run(node, "rm", "-r", directory)
+    story.audit()
+
+
 def test_changed_meanwhile(story):
     """Somebody else changes the configuration while it loads: once more from the start."""
     process = begun(story)

@@ -22,9 +22,9 @@ void nodecheck_busy(const json_t *reports, GPtrArray *refusals);
 /* Compares REPORTS with each other and with what a node needs. */
 void nodecheck(const json_t *reports, const struct model *model, GPtrArray *refusals);
 
-/* Every one of NODES (char *), on which the mail may run, has to have the group's Postfix, so that it
- * learns of the scanner too; but where its main.cf is on the group's storage the node that has the
- * storage is enough. */
+/* Every one of NODES (char *), on which the mail may run, has to have the group's Postfix, so that
+ * it learns of the scanner too; but where its main.cf is on the group's storage the node that has
+ * the storage is enough. */
 void nodecheck_postfix(const json_t *reports, const struct model *model, const GPtrArray *nodes,
                        GPtrArray *refusals);
 

@@ -19,8 +19,8 @@
  *   load_seconds     the last load that was measured here; null: none
  *   units            {NAME: {"present", "active", "enabled"}}
  *   agent            the resource agent is installed
- *   postfix          an array, of each instance that counts and is here {"name", "config_directory",
- *                    "main_cf" (with all links followed),
+ *   postfix          an array, of each instance that counts and is here {"name",
+ *                    "config_directory", "main_cf" (with all links followed),
  *                    "queue_directory", "chroot" (of its smtpd), "smtpd_milters",
  *                    "non_smtpd_milters", "milter_default_action", "master_pid" (0: does not run
  *                    here), "milter" ("enabled", "partly", "off")}
