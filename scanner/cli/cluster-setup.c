@@ -94,6 +94,20 @@ list_extra(struct setup *setup)
     }
 }
 
+/* --no-ssh holds for the node that has the storage, too. */
+static void
+check_state_dir(struct setup *setup, const char *dir)
+{
+    const char *active = setup->model->active;
+    if (!setup->no_ssh || g_strcmp0(active, remote_local_node()) == 0) {
+        nodes_check_state_dir(active, dir, &setup->make_state_dir, setup->refusals);
+        return;
+    }
+    g_autofree char *line = nodes_state_dir_line(dir);
+    g_autofree char *todo = g_strdup_printf("on %s, before you go on: %s", active, line);
+    remark(setup->refusals, active, todo, "state_dir is not looked at without ssh");
+}
+
 static int
 make_plan(struct setup *setup)
 {
@@ -114,7 +128,7 @@ make_plan(struct setup *setup)
     if (setup->has_postfix && !setup->no_milter) {
         nodecheck_postfix(setup->reports, model, setup->plan->allowed, setup->refusals);
     }
-    nodes_check_state_dir(model->active, dir, &setup->make_state_dir, setup->refusals);
+    check_state_dir(setup, dir);
     if (rehearse_setup(model, setup->plan, &setup->rehearsal, setup->refusals, &error) < 0) {
         return cli_fail("%s", error);
     }
