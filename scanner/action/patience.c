@@ -43,13 +43,18 @@ static void *
 watch(void *data)
 {
     struct patience *patience = data;
-    gint64 before = used_ns(patience);
+    gint64 used = used_ns(patience);
+    gint64 moved = g_get_monotonic_time();
     while (look_later(patience)) {
-        gint64 now = used_ns(patience);
-        if (now != before) {
+        gint64 now = g_get_monotonic_time();
+        gint64 before = used;
+        used = used_ns(patience);
+        if (used != before) {
+            moved = now;
+        }
+        if (now - moved < PATIENCE_SILENT_S * G_TIME_SPAN_SECOND) {
             (void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" G_GINT64_FORMAT, (gint64)MORE_US);
         }
-        before = now;
     }
     return NULL;
 }

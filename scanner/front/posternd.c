@@ -248,13 +248,20 @@ event_new(struct posternd *self, char **error_r)
     if (rc >= 0) {
         rc = sd_event_add_signal(self->event, NULL, SIGHUP, on_reload, self);
     }
-    if (rc >= 0) {
-        rc = sd_event_set_watchdog(self->event, true);
-    }
     if (rc < 0) {
         *error_r = g_strdup_printf("the event loop failed: %s", strerror(-rc));
     }
     return rc;
+}
+
+/* systemd counts from the first sign of life on, whether the start has ended or not: so the first
+ * comes when the loop begins to turn. */
+static void
+ready_tell(struct posternd *self)
+{
+    (void)sd_event_set_watchdog(self->event, true);
+    (void)sd_notify(0, "READY=1");
+    log_notice("posternd " PACKAGE_VERSION " serves");
 }
 
 /* The cluster manager has started it, so it alone may stop it. */
@@ -465,8 +472,7 @@ serve(struct posternd *self)
         log_err("%s", error);
         (void)sd_notifyf(0, "STATUS=%s", error);
     } else {
-        (void)sd_notify(0, "READY=1");
-        log_notice("posternd " PACKAGE_VERSION " serves");
+        ready_tell(self);
         code = sd_event_loop(self->event);
     }
     close_all(self);
