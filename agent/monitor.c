@@ -58,7 +58,8 @@ engine_alone(struct agent *agent, const struct service_status *status)
 static bool
 stuck(struct agent *agent, const struct service_status *status)
 {
-    return status->stage == ROLE_SERVING && status->daemon == UNIT_RESPAWNING &&
+    return status->stage == ROLE_SERVING &&
+           (status->daemon == UNIT_RESPAWNING || status->daemon == UNIT_LEAVING) &&
            unit_away(agent->bus, SCORE_DAEMON_UNIT) > AWAY_MAX_US;
 }
 

@@ -47,8 +47,8 @@ enum unit_condition {
 /* Returns 0 with *RET, or -errno with *ERROR_R. */
 int unit_condition(sd_bus *bus, const char *name, enum unit_condition *ret, char **error_r);
 
-/* Microseconds since NAME, which is UNIT_RESPAWNING, was active last; 0 when it never was since
- * it was started, or systemd does not tell. */
+/* Microseconds since NAME, which is UNIT_RESPAWNING or UNIT_LEAVING, was active last; 0 when it
+ * never was since it was started, or systemd does not tell. */
 gint64 unit_away(sd_bus *bus, const char *name);
 
 /* How NAME ended last, in systemd's word and its own (sd_notify's STATUS=), to be put behind a
