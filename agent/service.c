@@ -182,24 +182,32 @@ service_programs(struct agent *agent)
                               "%s", error);
 }
 
+static int
+unit_renew(struct agent *agent, const char *name, bool may_end)
+{
+    g_autofree char *error = NULL;
+    if (programs_check_running(agent->bus, name, &error) == 0) {
+        return PCMK_OCF_OK;
+    }
+    log_warning("%s: %s%s", agent->ocf.resource, error, may_end ? "; done by this start" : "");
+    return may_end ? unit_down(agent, name) : PCMK_OCF_OK;
+}
+
 /* What was left running by somebody else, before an upgrade, would not be what is installed. It is
- * not ended under another resource. */
+ * ended neither under another resource nor under mail. */
 static int
 engine_renew(struct agent *agent)
 {
-    g_autofree char *error = NULL;
     g_autoptr(roles_t) roles = NULL;
-    if (programs_check_running(agent->bus, SCORE_ENGINE_UNIT, &error) == 0) {
-        return PCMK_OCF_OK;
-    }
-    log_warning("%s: %s", agent->ocf.resource, error);
     int rc = record_open(agent, &roles);
     g_autofree struct role **all = rc == PCMK_OCF_OK ? roles_all(roles) : NULL;
-    if (all == NULL || (all[0] != NULL && all[1] != NULL)) {
+    if (all == NULL) {
         return rc;
     }
+    bool may_end = all[0] == NULL || (all[1] == NULL && all[0]->stage == ROLE_STANDBY);
     g_clear_pointer(&roles, roles_close);
-    return unit_down(agent, SCORE_ENGINE_UNIT);
+    rc = unit_renew(agent, SCORE_ENGINE_UNIT, may_end);
+    return rc == PCMK_OCF_OK ? unit_renew(agent, SCORE_NOTIFY_UNIT, may_end) : rc;
 }
 
 int
