@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from conftest import MOUNT, QUEUE, STATE
+from node import MOUNT, QUEUE, STATE, UNITS, stand_in, unpack
 from steps import (DEGRADED_PROMOTED, ERROR, INVALID, NOT_INSTALLED, NOT_RUNNING, OK, PRIVILEGE,
                    PROMOTED, promoted, started, until)
 
@@ -38,7 +38,6 @@ def test_depth_of_an_engine_that_is_started_again(node):
     node.sh("rm /run/systemd/system/postern-engine.service.d/99-late.conf; systemctl daemon-reload")
 
 
-@pytest.mark.long
 def test_depth_ends_in_time(node):
     """A posternd that does not answer must not take the agent with it."""
     node.behave(mute=True)
@@ -118,20 +117,37 @@ def test_monitor_changes_nothing_that_is_known(node):
     assert attributes() == before
 
 
-def told(node):
-    return "telling the cluster" in node.sh("journalctl -u postern-notify -t postern-notify -b "
-                                            f"--since @{node.begin}")
+@pytest.mark.long
+def test_disk_that_is_silent_at_the_promotion(node):
+    """The real posternd, which waits for it, is alive. To kill it gains nothing."""
+    started(node)
+    unpack("./usr/libexec/postern/posternd")
+    try:
+        node.sh(f"fsfreeze -f {MOUNT}; systemd-run -q --unit=thaw sh -c "
+                f"'sleep 18; fsfreeze -u {MOUNT}'")
+        begin = time.monotonic()
+        done = node.agent("promote", timeout=60)
+        assert (done.rc, node.unit("posternd", "NRestarts")) == (OK, "0"), \
+            done.err + node.sh("journalctl -b --no-pager -n 60")
+        assert time.monotonic() - begin > 12
+        assert node.agent("monitor", interval=7000).rc == PROMOTED
+        assert node.agent("demote").rc == OK
+    finally:
+        until("it is thawed", lambda: node.unit("thaw") in ("inactive", "failed"), 30)
+        assert node.agent("stop").rc == OK
+        stand_in(node, "posternd")
+        node.sh(f"rm -rf {STATE}/*")
 
 
 def test_posternd_that_others_end(node):
     """A clean end is no crash to systemd, but nobody serves."""
     promoted(node)
-    node.begin = node.sh("date +%s")
+    begin = node.sh("date +%s")
     node.sh("kill $(systemctl show -P MainPID posternd)")
     until("it has ended", lambda: node.unit("posternd") == "inactive")
     done = node.agent("monitor", interval=7000)
     assert (done.rc, "ended by somebody else" in done.reason) == (ERROR, True)
-    until("postern-notify tells the cluster", lambda: told(node))
+    until("postern-notify tells the cluster", lambda: node.told(begin))
     assert node.agent("demote").rc == OK
     assert node.agent("promote").rc == OK
 
@@ -173,8 +189,7 @@ def test_another_version_is_named(node):
 def test_a_program_that_gives_no_answer_in_time_is_no_other_version(node):
     """A node at its boot is busy: this must not keep the cluster from it for ever."""
     node.behave(mute=60)
-    for action in ("validate-all", "start"):
-        assert node.agent(action, timeout=60).rc == OK
+    assert node.agent("start", timeout=60).rc == OK
 
 
 def test_a_program_that_was_replaced_is_named(node):
@@ -186,6 +201,35 @@ def test_a_program_that_was_replaced_is_named(node):
     assert (done.rc, "older than the installed" in done.reason) == (NOT_INSTALLED, True)
     node.sh("systemctl restart postern-notify")
     assert node.agent("validate-all").rc == OK
+
+
+def test_start_leaves_no_older_program_alone(node):
+    """What somebody started before an upgrade is replaced; under mail, or a second resource, not."""
+    def replace():
+        python = node.sh("readlink -f /usr/bin/python3")
+        for path in (python, f"{LIBEXEC}/postern-notify"):
+            node.sh(f"cp {path} {path}.new; mv {path}.new {path}")
+        assert node.agent("validate-all").rc == NOT_INSTALLED
+
+    def pids():
+        return [node.unit(name, "MainPID") for name in ("postern-engine", "postern-notify")]
+
+    node.sh("systemctl start postern-engine postern-notify")
+    before = pids()
+    replace()
+    promoted(node)
+    now = pids()
+    assert not set(now) & set(before)
+    assert node.agent("validate-all").rc == OK
+    replace()
+    assert node.agent("start").rc == OK
+    assert pids() == now
+    assert node.agent("demote").rc == OK
+    assert node.agent("start", "warm", promotable=False, part="engine").rc == OK
+    assert pids() == now
+    assert node.agent("stop", "warm", promotable=False).rc == OK
+    assert node.agent("start").rc == OK
+    assert not set(pids()) & set(now)
 
 
 def test_failed_migration_says_why(node):
@@ -220,6 +264,6 @@ def test_full_run_while_pacemaker_stops(node):
         until("Pacemaker has ended", lambda: node.unit("pacemaker") in ("inactive", "failed"), 60)
         node.sh("rm -r /run/go-on /run/systemd/system/pacemaker.service.d; systemctl daemon-reload;"
                 "systemctl start pacemaker")
-    for name in ("postern-engine", "posternd", "postern-notify"):
+    for name in UNITS:
         assert node.unit(name) == "inactive"
         assert "pacemaker.service" not in node.unit(name, "Before").split()

@@ -1,189 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The real agent on a machine that was not booted with systemd: namespaces of its own over the
-host's files, an init that only reaps, stand-ins for engine and posternd, and for Pacemaker's tools.
-
-POSTERN_STAGE=DIR  as for the other tests of the agent
-"""
+"""The real agent on a machine that was not booted with systemd (plain.py): what is only there."""
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
-import time
 
 import pytest
 
-from conftest import HERE, MOUNT, QUEUE, STATE, Done, Node
-from steps import ERROR, NOT_INSTALLED, NOT_RUNNING, OK, PROMOTED, until
-from test_agent import freezer
-
-PROGRAMS = ("postern-engine", "posternd", "postern-notify")
-SETUP = """
-set -e
-mount --make-rprivate /
-mount -t tmpfs tmpfs "$1"
-mkdir "$1/up" "$1/work" "$1/root"
-mount -t overlay node -o lowerdir=/,upperdir="$1/up",workdir="$1/work" "$1/root"
-cd "$1/root"
-mount -t proc proc proc
-mount --rbind /sys sys
-mount --rbind /dev dev
-mount -t tmpfs tmpfs run
-mkdir -p srv/mail tmp
-mount -t tmpfs tmpfs srv/mail
-tar -C "$2" -cf - . | tar -xpf - --keep-directory-symlink --no-overwrite-dir --no-same-owner
-mkdir -p old
-pivot_root . old
-umount -l old
-exec /usr/bin/python3 -c '
-import os, time
-os.setsid()
-print("up", flush=True)
-while True:
-    try:
-        os.waitpid(-1, 0)
-    except ChildProcessError:
-        time.sleep(0.05)
-'
-"""
-# attrd_updater -n NAME -U VALUE | -D, crm_resource -F: what the cluster would be told.
-TOOL = """#!/bin/sh
-echo "${0##*/} $*" >> /run/told
-[ "$1" = -n ] || exit 0
-mkdir -p /run/attributes
-case $3 in
--U) echo "$4" > "/run/attributes/$2" ;;
--D) rm -f "/run/attributes/$2" ;;
-esac
-"""
-
-
-class PlainNode(Node):
-    """Namespaces without systemd."""
-
-    def __init__(self, pid):
-        self.pid = pid
-
-    def run(self, *cmd, stdin=None, timeout=90):
-        enter = ["nsenter", "-t", str(self.pid), "-m", "-p", "-u", "-i", "-r", "-w"]
-        return Done(subprocess.run([*enter, *cmd], input=stdin, text=True, capture_output=True,
-                                   timeout=timeout, check=False))
-
-    def attribute(self, name):
-        done = self.run("cat", f"/run/attributes/{name}")
-        return done.out if done.rc == 0 else None
-
-    def record(self, program, field):
-        text = self.run("cat", f"/run/postern/cluster/{program}.service.process").out
-        fields = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
-        return fields.get(field)
-
-    def pid_of(self, program):
-        pid = self.record(program, "main")
-        assert pid not in (None, "0"), f"{program} does not run"
-        return pid
-
-    def status(self, program):
-        text = self.sh(f"cat /proc/{self.pid_of(program)}/status")
-        return {k: v.strip() for k, v in (line.split(":", 1) for line in text.splitlines())}
-
-    def running(self):
-        text = self.sh("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' || true")
-        return [line for line in text.splitlines() if "/usr/libexec/postern/" in line]
-
-
-def install_stand_ins(node):
-    with open(f"{HERE}/stand-in", encoding="utf-8") as f:
-        stand_in = f.read()
-    files = {f"/usr/libexec/postern/{name}": stand_in
-             for name in ("postern-engine", "postern-zygote", "posternd")}
-    files |= {f"/usr/sbin/{name}": TOOL for name in ("attrd_updater", "crm_resource")}
-    for path, text in files.items():
-        node.sh(f"rm -f {path}")
-        node.write(path, text)
-        node.sh(f"chmod 755 {path}")
-
-
-def install(node):
-    install_stand_ins(node)
-    node.sh(f"mkdir -p /etc/postern; systemd-sysusers 2>&1; install -d {QUEUE}; "
-            f"install -d -o postern -g postern -m 0700 {STATE}")
-    node.write("/etc/postern/postern.conf", f'state_dir = "{STATE}"\n')
-
-
-@pytest.fixture(scope="module")
-def plain():
-    stage = os.environ.get("POSTERN_STAGE")
-    if not stage or os.geteuid() != 0:
-        pytest.skip("needs root, and POSTERN_STAGE=DIR from 'make install DESTDIR=DIR'")
-    folder = tempfile.mkdtemp(prefix="postern-plain-")
-    init = subprocess.Popen(["unshare", "-m", "-p", "-u", "-i", "--fork", "--kill-child=KILL",
-                             "/bin/sh", "-c", SETUP, "sh", folder, stage],
-                            stdout=subprocess.PIPE, text=True)
-    try:
-        assert init.stdout.readline() == "up\n"
-        child = subprocess.run(["pgrep", "-P", str(init.pid)], text=True, capture_output=True,
-                               check=True).stdout.split()[0]
-        node = PlainNode(int(child))
-        install(node)
-        yield node
-    finally:
-        init.kill()
-        init.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+from plain import install_stand_ins
+from steps import ERROR, NOT_RUNNING, OK, PROMOTED, freezer, promoted, started, until
 
 
 @pytest.fixture
-def node(plain):
-    plain.behave()
-    plain.sh("rm -rf /run/told /run/attributes")
-    yield plain
-    plain.behave()
-    for resource in ("scanner", "second"):
-        assert plain.agent("stop", resource, promotable=False).rc == OK
-    assert plain.running() == []
-
-
-def started(node):
-    done = node.agent("start")
-    assert done.rc == OK, done.err
-    until("the engine is ready", lambda: node.attribute("master-scanner") == "100000")
-
-
-def promoted(node, **params):
-    started(node)
-    done = node.agent("promote", **params)
-    assert done.rc == OK, done.err
-
-
-def test_life(node):
-    """Every action twice: the second finds it done; nothing is left at the end."""
-    assert node.agent("monitor").rc == NOT_RUNNING
-    done = node.agent("validate-all")
-    assert done.rc == OK, done.err
-    assert node.agent("stop").rc == OK
-    assert node.agent("demote").rc == NOT_RUNNING
-    for _ in range(2):
-        done = node.agent("start")
-        assert done.rc == OK, done.err
-        assert node.agent("monitor").rc == OK
-    for _ in range(2):
-        done = node.agent("promote", queue_directory=QUEUE)
-        assert done.rc == OK, done.err
-        assert node.agent("monitor", interval=7000).rc == PROMOTED
-    assert f"{QUEUE}/postern" in node.mounts()
-    for _ in range(2):
-        assert node.agent("demote", queue_directory=QUEUE).rc == OK
-        assert node.agent("monitor").rc == OK
-    assert f"{QUEUE}/postern" not in node.mounts()
-    for _ in range(2):
-        assert node.agent("stop").rc == OK
-        assert node.agent("monitor").rc == NOT_RUNNING
-    assert node.running() == []
-    assert node.attribute("master-scanner") == "10"
-    assert node.attribute("#health-postern") is None
-    assert node.sh("ls /run/postern/cluster | grep service || true") == ""
+def node(plain_node):
+    return plain_node
 
 
 def test_directories_are_made_after_a_boot(node):
@@ -214,39 +45,6 @@ def test_rights_are_those_of_the_units(node):
     assert node.status("posternd")["NSsid"] != node.status("postern-engine")["NSsid"]
 
 
-def test_readiness_is_told_at_once(node):
-    node.behave(load=2)
-    assert node.agent("start").rc == OK
-    assert node.attribute("master-scanner") == "10"
-    until("it is ready", lambda: node.attribute("master-scanner") == "100000", 6)
-    assert node.attribute("postern-state") == "ready (gen-1)"
-
-
-def test_killed_posternd_is_no_failure(node):
-    promoted(node)
-    engine, daemon = node.pid_of("postern-engine"), node.pid_of("posternd")
-    node.sh(f"kill -9 {daemon}")
-    assert node.agent("monitor", interval=7000).rc == PROMOTED
-    until("it is back", lambda: node.record("posternd", "condition") == "up"
-          and node.record("posternd", "main") != daemon)
-    assert node.agent("monitor", interval=7000).rc == PROMOTED
-    assert node.pid_of("postern-engine") == engine
-
-
-def test_posternd_that_cannot_live_is_a_failure(node):
-    promoted(node)
-    node.behave(refuse="no room")
-    node.sh(f"kill -9 {node.pid_of('posternd')}")
-    until("it is given up", lambda: node.record("posternd", "condition") == "failed")
-    done = node.agent("monitor", interval=7000)
-    assert (done.rc, "posternd.service" in done.reason) == (ERROR, True)
-    until("postern-notify tells the cluster", lambda: "crm_resource -F" in node.sh("cat /run/told"))
-    assert node.agent("demote").rc == OK
-    assert node.agent("monitor").rc == OK
-    node.behave()
-    assert node.agent("promote").rc == OK
-
-
 def test_no_failure_before_the_first_probe(node):
     """The cluster does not know the resource here: it would recover it for ever."""
     recheck = "/usr/libexec/postern/postern-recheck"
@@ -263,30 +61,12 @@ def test_no_failure_before_the_first_probe(node):
         node.sh(f"mv -f {recheck}.real {recheck}")
 
 
-def test_promote_says_why_posternd_refuses(node):
-    started(node)
-    node.behave(refuse="another process holds the lease")
-    done = node.agent("promote")
-    assert (done.rc, "another process holds the lease" in done.reason) == (ERROR, True)
-    assert not any("posternd" in line for line in node.running())
-    assert node.agent("demote").rc == OK
-
-
 def test_engine_that_hangs_is_replaced(node):
     started(node)
     engine = node.pid_of("postern-engine")
     node.sh(f"kill -STOP {engine}")
     until("it is replaced", lambda: node.record("postern-engine", "main") not in (engine, "0"), 40)
     until("the new one is ready", lambda: node.attribute("master-scanner") == "100000")
-
-
-def test_deaf_posternd_is_killed(node):
-    node.behave(deaf=True)
-    promoted(node)
-    begin = time.monotonic()
-    assert node.agent("demote", timeout=40).rc == OK
-    assert time.monotonic() - begin > 3    # it had the time that the unit gives it
-    assert not any("posternd" in line for line in node.running())
 
 
 def test_dead_supervisor(node):
@@ -335,42 +115,6 @@ def test_units_of_a_container_or_a_user_are_not_ours(node):
             node.run("sh", "-c", f"cd {top} && rmdir -p {os.path.relpath(group, top)}")
 
 
-def outer_pid(node, inner):
-    space = os.readlink(f"/proc/{node.pid}/ns/pid")
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/status", encoding="utf-8") as f:
-                numbers = next(line for line in f if line.startswith("NSpid:")).split()
-            if os.readlink(f"/proc/{pid}/ns/pid") == space and numbers[-1] == inner:
-                return pid
-        except (OSError, StopIteration):
-            continue
-    raise AssertionError(f"no process {inner}")
-
-
-def test_what_cannot_be_killed_is_an_error_in_time(node):
-    promoted(node)
-    group = freezer("postern-plain-test")
-    pid = outer_pid(node, node.pid_of("posternd"))
-    with open(f"{group}/cgroup.procs", "w", encoding="ascii") as f:
-        f.write(pid)
-    with open(f"{group}/freezer.state", "w", encoding="ascii") as f:
-        f.write("FROZEN")
-    try:
-        begin = time.monotonic()
-        done = node.agent("demote", timeout=15)
-        assert time.monotonic() - begin < 15
-        assert (done.rc, "cannot be killed" in done.reason) == (ERROR, True), done.err
-        assert node.agent("monitor").rc == ERROR
-        assert node.agent("stop", timeout=5).rc == ERROR
-    finally:
-        with open(f"{group}/freezer.state", "w", encoding="ascii") as f:
-            f.write("THAWED")
-    assert node.agent("stop").rc == OK
-    until("it is gone", lambda: not os.path.exists(f"/proc/{pid}"))
-    os.rmdir(group)
-
-
 def test_the_real_programs(node):
     """They get from the supervisor what they get from systemd: rights, readiness, signs of life."""
     pack = subprocess.run(["tar", "-C", os.environ["POSTERN_STAGE"], "-cf", "-",
@@ -402,30 +146,3 @@ def test_the_real_programs(node):
         install_stand_ins(node)
 
 
-def test_named_config(node):
-    node.write("/etc/postern/other.conf", f'state_dir = "{STATE}"\n')
-    assert node.agent("start", config="/etc/postern/other.conf").rc == OK
-    assert "--config /etc/postern/other.conf" in node.sh(
-        f"tr '\\0' ' ' < /proc/{node.pid_of('postern-engine')}/cmdline")
-
-
-def test_full_run(node):
-    """What cannot be written down keeps nothing from ending."""
-    promoted(node)
-    node.sh("mount -o remount,size=$(du -sk /run | cut -f1)k /run")
-    try:
-        assert node.agent("demote").rc == OK
-        assert node.agent("stop").rc == OK
-        assert node.running() == []
-    finally:
-        node.sh("mount -o remount,size=50% /run")
-
-
-def test_what_is_missing_is_named(node):
-    node.sh("mv /usr/libexec/postern/posternd /usr/libexec/postern/posternd.away")
-    try:
-        done = node.agent("validate-all")
-        assert (done.rc, "posternd" in done.reason) == (NOT_INSTALLED, True)
-    finally:
-        node.sh("mv /usr/libexec/postern/posternd.away /usr/libexec/postern/posternd")
-    assert MOUNT in node.mounts()
