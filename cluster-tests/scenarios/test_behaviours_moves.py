@@ -118,7 +118,7 @@ def test_h_reboot(story):
         story.serves(new)
         load.flows(since=begun)
         story.tell(f"first 250 after {load.outage(begun):.1f} s")
-        wait_for("it boots again", lambda: Node(story.lab, old).init_pid() not in (None, init), 180)
+        wait_for("it boots again", lambda: Node(story.lab, old).init_pid() not in (None, init), 300)
         story.all_back()
         stopped_in_time(story, old, begun)
         stays(story, new, story.group_pids(new))
@@ -132,7 +132,7 @@ def test_h_reboot_of_the_passive(story):
     with story.load() as load:
         begun = story.fault("reboot", passive)
         wait_for("it boots again", lambda: Node(story.lab, passive).init_pid() not in (
-            None, init), 180)
+            None, init), 300)
         story.all_back()
         stays(story, active, pids)
         assert not load.refused(begun), load.refused(begun)[:3]
