@@ -109,12 +109,12 @@ key_find(struct recheck *recheck)
     return recheck->key != NULL;
 }
 
-/* Why there is no recurring monitor. */
+/* Why there is no recurring monitor; a probe under way (op-status -1) is no record yet. */
 static int
 without_monitor(const struct recheck *recheck)
 {
     g_autofree char *path = g_strdup_printf("//node_state[@uname='%s' and @join='member']"
-                                            "//lrm_resource[@id='%s']/lrm_rsc_op",
+                                            "//lrm_resource[@id='%s']/lrm_rsc_op[@op-status >= 0]",
                                             recheck->node, recheck->resource);
     xmlNode *found = NULL;
     if (cib_find(path, &found) == -ENXIO) {
