@@ -207,8 +207,6 @@ def test_a_postfix_of_its_own(story):
     assert "unix:/postern/milter.sock" in story.run(
         node, "postconf", "-c", directory, "smtpd_milters")
     assert files(story) == kept
-    with story.load(rate=5) as load:
-        load.flows()
     take_out(story)
     assert story.run(node, "md5sum", f"{directory}/main.cf", f"{directory}/master.cf") == before
     story.crm("resource", "param", "postfix", "delete", "config_dir")
