@@ -254,7 +254,7 @@ def test_the_configuration_is_valid(make):
 
 
 def test_recovery_in_place_keeps_the_group(make):
-    """Between stop and start the scanner's score stays; without one the group would stop as well."""
+    """Between stop and start the scanner keeps a score; without one the group would stop, too."""
     cluster = make()
     cluster.node_attribute("n2", "standby", "on")
     cluster.settle()
