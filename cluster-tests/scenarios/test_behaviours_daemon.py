@@ -110,7 +110,7 @@ def recovered(story, node):
 def test_local_recovery(story):
     """With the peer away the scanner is mended where it is: Postfix and Dovecot run on."""
     node = story.active()
-    pids = story.group_pids(node)
+    daemon, pids = story.main_pid(node, POSTERND), story.group_pids(node)
     with story.load() as load:
         story.crm("node", "standby", story.other(node))
         cluster.wait_idle(story.lab)
@@ -119,6 +119,7 @@ def test_local_recovery(story):
         load.flows(since=begun)
         story.serves(node)
         story.tell(f"first 250 after {load.outage(begun):.1f} s")
+        assert story.main_pid(node, POSTERND) not in (daemon, "0"), "nothing was recovered"
         assert story.group_pids(node) == pids
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Postern as a primitive that migrates, on a directory that all nodes mount."""
 
+import time
+
 import pytest
 
 import harm
-from lablib import faults
+from lablib import cluster, faults
 
 LAB = {"mode": "primitive"}
 
@@ -40,9 +42,26 @@ def test_loss_during_migration(story, stage, on, victim):
         story.crm("resource", "clear", "mail")
         story.serves(names["old" if victim == "new" else "new"])
         load.flows(since=begun)
+        story.tells(load, begun)
         story.all_back()
-    story.tells(load, begun)
     story.audit(fenced=[names[victim]])
+
+
+def test_local_recovery(story):
+    """With the peer away the scanner is mended where it is: Postfix and Dovecot run on."""
+    node = story.active()
+    daemon, pids = story.main_pid(node, "posternd.service"), story.group_pids(node)
+    with story.load() as load:
+        story.crm("node", "standby", story.other(node))
+        cluster.wait_idle(story.lab)
+        begun = time.time()
+        story.run(node, "crm_resource", "-F", "-r", "postern", "-N", node)
+        load.flows(since=begun)
+        story.serves(node)
+        story.tells(load, begun)
+        assert story.main_pid(node, "posternd.service") not in (daemon, "0")
+        assert story.group_pids(node) == pids
+    story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
 
 
 @pytest.mark.parametrize("fault, fenced", [
@@ -56,9 +75,9 @@ def test_fault(story, fault, fenced):
             story.fenced(old)
         story.serves(story.other(old) if fenced else None)
         load.flows(since=begun)
+        story.tells(load, begun)
         story.all_back()
         faults.heal(story.lab)
         story.serves()
-    story.tells(load, begun)
     story.audit(fenced=[old] if fenced else [], failed=[("postern", "monitor"),
                                                         ("postern-warm", "monitor")])

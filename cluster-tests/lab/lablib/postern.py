@@ -190,7 +190,7 @@ pcs -f new resource create postern ocf:postern:scanner \\
 pcs -f new constraint order start shared-clone then start postern
 pcs -f new constraint colocation add postern with shared-clone INFINITY
 pcs -f new constraint colocation add postern with mail INFINITY
-pcs -f new constraint order start postern then start postfix
+pcs -f new constraint order start postern then start postfix kind=Optional
 pcs -f new constraint order start postern-warm-clone then start postern kind=Optional
 pcs -f new constraint colocation add postern with postern-warm-clone 1000
 """)
