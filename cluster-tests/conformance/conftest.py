@@ -15,12 +15,13 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # The node of the agent's own tests: one lab node with stand-ins for engine and posternd.
-spec = importlib.util.spec_from_file_location(
-    "agent_node", os.path.join(HERE, "../../agent/tests/conftest.py"))
+AGENT_TESTS = os.path.join(HERE, "../../agent/tests")
+sys.path.insert(0, AGENT_TESTS)
+spec = importlib.util.spec_from_file_location("agent_node", f"{AGENT_TESTS}/conftest.py")
 agent_node = importlib.util.module_from_spec(spec)
 sys.modules["agent_node"] = agent_node
 spec.loader.exec_module(agent_node)
-bare, node = agent_node.bare, agent_node.node
+bare, node = agent_node.bare, agent_node.lab_node
 
 
 @pytest.fixture(scope="session")
