@@ -18,10 +18,11 @@ class Sender:
         self.log, self.drain = log, drain
         self.read = 0
         self.known = []
-        self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM"] + lab.client_command(
-                [MAILLOAD, "--drain", str(drain), "--log", log, *map(str, options)]),
-            stdin=subprocess.DEVNULL)
+        with open(f"{log}.said", "wb") as said:
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM"] + lab.client_command(
+                    [MAILLOAD, "--drain", str(drain), "--log", log, *map(str, options)]),
+                stdin=subprocess.DEVNULL, stderr=said)
         poll(lambda: os.path.exists(log), 30)
 
     def attempts(self):
