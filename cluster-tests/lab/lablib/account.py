@@ -15,6 +15,7 @@ import sys
 
 from . import mail, postern
 from .base import LabError, UsageError, poll, read
+from .logs import journal
 from .node import Node
 from .rig import Lab
 
@@ -42,19 +43,19 @@ class Mail:
     def infected(self):
         return self.kind.startswith("infected")
 
-    def surplus(self, deaths):
+    def surplus(self, ends):
         """Copies that nothing explains.
 
         A copy under a queue id of its own needs an attempt: one with a 250 or one
         that ended open. A second copy under the same queue id is Postfix's, which
-        delivers again what a dying node may have delivered: it needs a death.
+        delivers again what it may have delivered when it ended: it needs such an end.
         """
         by_queue = {}
         for queue_id, when in sorted(self.delivered, key=lambda copy: copy[1]):
             by_queue.setdefault(queue_id, []).append(when)
         extra = max(0, len(by_queue) - self.accepted - self.open_ended)
         for times in by_queue.values():
-            extra += sum(not any(a - 1 <= death <= b for death in deaths)
+            extra += sum(not any(a - 1 <= end <= b for end in ends)
                          for a, b in zip(times, times[1:]))
         return extra
 
@@ -218,7 +219,7 @@ def collect(lab, mails):
 ROWS = (
     ("sent", False, "different mails the client sent"),
     ("delivered once", False, ""),
-    ("delivered twice or more", False, "explained: the client saw no answer, or a node died"),
+    ("delivered twice or more", False, "explained: the client saw no answer, or Postfix ended"),
     ("quarantined", False, "with a readable copy"),
     ("rejected", False, "5xx to the sender"),
     ("still with the sender", False, "never got a 250"),
@@ -248,12 +249,12 @@ def place(item):
     return "LOST" if item.accepted else "still with the sender"
 
 
-def wrongs(item, deaths):
+def wrongs(item, ends):
     """Rows of things that must not be."""
     where = place(item)
     if item.infected and (item.delivered or [q for q in item.queued if q != "hold"]):
         yield "INFECTED DELIVERED"
-    if item.surplus(deaths):
+    if item.surplus(ends):
         yield "DELIVERED WITHOUT CAUSE"
     if item.damaged or item.unreadable:
         yield "DAMAGED"
@@ -263,14 +264,14 @@ def wrongs(item, deaths):
         yield "CLEAN REFUSED"
 
 
-def table(mails, deaths=(), hollow=()):
-    """{row: [ids]} of all rows; deaths: when nodes lost their power; hollow: as collect()."""
+def table(mails, ends=(), hollow=()):
+    """{row: [ids]} of all rows; ends: when a Postfix ended; hollow: as collect()."""
     rows = {name: [] for name, _, _ in ROWS}
     rows["LISTED WITHOUT COPY"] += hollow
     for item in mails.values():
         rows["sent"].append(item.ident)
         rows[place(item)].append(item.ident)
-        for wrong in wrongs(item, deaths):
+        for wrong in wrongs(item, ends):
             rows[wrong].append(item.ident)
     return rows
 
@@ -289,12 +290,23 @@ def account(lab, log, settle=30):
     if active and settle:
         poll(lambda: mail.settled(lab, active[0], 0), settle, 0.5)
     strangers, hollow = collect(lab, mails)
-    return table(mails, deaths(lab), hollow), strangers
+    return table(mails, deaths(lab) + stops(lab), hollow), strangers
 
 
 def deaths(lab):
+    """When nodes lost their power."""
     lines = read(lab.path("logs", "power-off"), "").splitlines()
     return [float(line.split()[0]) for line in lines]
+
+
+def stops(lab):
+    """When a Postfix was stopped: master(8) ends its delivery agents in mid-work."""
+    found = []
+    for name in lab.nodes:
+        said = journal(lab.path(name, "root"), "-o", "short-unix", "-t", "postfix/master")
+        found += [float(line.split()[0]) for line in said.splitlines()
+                  if "terminating on signal" in line]
+    return found
 
 
 def text(rows, strangers):

@@ -29,7 +29,8 @@ def collect(lab, folder):
     for name in lab.nodes:
         root = lab.path(name, "root")
         os.makedirs(f"{folder}/{name}", exist_ok=True)
-        journal(f"{root}/var/log/journal", f"{folder}/{name}/journal.txt")
+        with open(f"{folder}/{name}/journal.txt", "w", encoding="utf-8") as f:
+            f.write(said(root))
         for part in IN_NODE:
             if os.path.exists(f"{root}/{part}"):
                 copy(f"{root}/{part}", f"{folder}/{name}/{os.path.basename(part)}")
@@ -47,14 +48,16 @@ def copy(source, target):
         pass                        # a file that vanished while it was copied
 
 
-def journal(folder, target):
-    """A node killed in the middle of a write leaves a file that still reads."""
-    machines = glob.glob(f"{folder}/*")
+def said(root):
     try:
-        text = run(["journalctl", "--no-pager", "-o", "short-precise", "-q"]
-                   + [f"--directory={m}" for m in machines[:1]],
-                   check=False, timeout=60).stdout
+        return journal(root, "-o", "short-precise")
     except LabError as e:
-        text = f"{e}\n"
-    with open(target, "w", encoding="utf-8") as f:
-        f.write(text)
+        return f"{e}\n"            # the other logs are still worth having
+
+
+def journal(root, *options):
+    """What a node's journal has; one killed in the middle of a write still reads."""
+    for machine in glob.glob(f"{root}/var/log/journal/*"):
+        return run(["journalctl", "--no-pager", "-q", f"--directory={machine}", *options],
+                   check=False, timeout=60).stdout
+    return ""

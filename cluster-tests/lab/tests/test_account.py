@@ -64,7 +64,7 @@ class World:
         self.root = root
         self.log = root / "mail.log"
         self.lines = []
-        self.deaths = []
+        self.ends = []
         self.texts = {}
         for folder in (f".{mail.MAILDIR}/inbox/new", f".{mail.MAILDIR}/inbox/cur",
                        "state/quarantine"):
@@ -115,7 +115,7 @@ class World:
         account.find_delivered(str(self.root), mails, self.strangers)
         hollow = account.find_quarantined(self.node, str(self.root), "/state", mails,
                                           self.strangers)
-        rows = account.table(mails, self.deaths, hollow)
+        rows = account.table(mails, self.ends, hollow)
         full = {name for name, ids in rows.items() if ids and name != "sent"}
         return full, account.good(rows)
 
@@ -160,12 +160,12 @@ def test_twice_with_a_cause_in_the_client(world, first):
 
 
 def test_twice_with_a_cause_in_the_cluster(world):
-    """Postfix delivers again what a dying node may have delivered."""
+    """Postfix delivers again what it may have delivered when it ended."""
     clean(world).has("a-1", when=MOMENT).has("a-1", when=MOMENT + 20)
     assert world.rows() == ({"delivered twice or more", "DELIVERED WITHOUT CAUSE"}, False)
-    world.deaths = [MOMENT + 100]
-    assert not world.rows()[1], "a death after both explains nothing"
-    world.deaths = [MOMENT + 10]
+    world.ends = [MOMENT + 100]
+    assert not world.rows()[1], "an end after both explains nothing"
+    world.ends = [MOMENT + 10]
     assert world.rows() == ({"delivered twice or more"}, True)
 
 

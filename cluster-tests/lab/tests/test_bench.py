@@ -52,6 +52,7 @@ def test_service_that_comes_and_goes():
 
 def test_a_log_is_read_once(tmp_path):
     log = tmp_path / "log"
+    log.touch()                         # a Sender waits for it
     flow = types.SimpleNamespace(log=str(log), read=0, known=[])
     assert cells.Flow.attempts(flow) == []
     first = json.dumps(attempt(1, 250)) + "\n" + json.dumps({"id": "x", "begin": True}) + "\n"
