@@ -210,9 +210,9 @@ def test_a_postfix_of_its_own(story):
     take_out(story)
     assert story.run(node, "md5sum", f"{directory}/main.cf", f"{directory}/master.cf") == before
     story.crm("resource", "param", "postfix", "delete", "config_dir")
+    cluster.wait_idle(story.lab)    # Postfix needs it once more to stop
     for name in story.home.names:
         story.run(name, "postconf", "-X", "alternate_config_directories")
-    cluster.wait_idle(story.lab)
     story.run(node, "rm", "-r", directory)
     story.audit()
 

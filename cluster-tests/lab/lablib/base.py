@@ -2,8 +2,10 @@
 """Errors, bounded waits, running commands, progress lines."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -30,18 +32,43 @@ def run(cmd, timeout=60, check=True, stdin=None, env=None, name=None):
     """
     name = name or " ".join(map(str, cmd))
     try:
-        done = subprocess.run(list(map(str, cmd)), input=stdin, text=True,
-                              stdin=subprocess.DEVNULL if stdin is None else None,
-                              capture_output=True, timeout=timeout,
-                              errors="replace", env=env or CLEAN_ENV)
-    except subprocess.TimeoutExpired:
-        raise LabError(f"'{name}' gave no answer within {timeout} s.") from None
+        with tempfile.TemporaryFile("w+") as text:
+            text.write(stdin or "")
+            text.seek(0)
+            process = subprocess.Popen(list(map(str, cmd)), text=True, errors="replace",
+                                       stdin=text, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, env=env or CLEAN_ENV)
     except OSError as e:
         raise LabError(f"'{name}' cannot be run: {e.strerror}.") from None
+    with process:
+        try:
+            out, err = answer(process, timeout)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"'{name}' gave no answer within {timeout} s.") from None
+        finally:
+            process.kill()              # nothing if it has ended
+    done = subprocess.CompletedProcess(cmd, process.returncode, out, err)
     if check and done.returncode != 0:
         said = last_line(done.stderr or done.stdout)
         raise LabError(f"'{name}' failed with code {done.returncode}: {said}.")
     return done
+
+
+def answer(process, timeout):
+    """communicate(), but no process stays stopped.
+
+    A node that shuts down first stops all its processes, and nsenter(1) stops itself when its
+    child is stopped: nobody else would wake it, and the node waits minutes for a dead child
+    that nsenter does not reap.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            return process.communicate(timeout=min(1, max(0, end - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise
+            process.send_signal(signal.SIGCONT)
 
 
 def poll(check, timeout, interval=0.1):
