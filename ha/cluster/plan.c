@@ -192,6 +192,12 @@ plan_of_existing(const struct model *model)
     plan->clone = g_strdup(scanner->clone != NULL ? scanner->clone : scanner->primitive);
     plan->group = g_strdup(model->group);
     plan->active = g_strdup(model->active);
+    for (guint i = 0; i < model->nodes->len; i++) {
+        const struct model_node *node = g_ptr_array_index(model->nodes, i);
+        if (node->member) {
+            g_ptr_array_add(plan->allowed, g_strdup(node->name));
+        }
+    }
     return plan;
 }
 

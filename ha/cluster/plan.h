@@ -66,7 +66,8 @@ struct plan_step {
 extern const struct plan_step plan_setup_steps[PLAN_SETUP_STEPS];
 extern const struct plan_step plan_remove_steps[PLAN_REMOVE_STEPS];
 
-/* A plan to remove what MODEL has of the scanner. */
+/* A plan to remove what MODEL has of the scanner; allowed: all members of the cluster, since it may
+ * have run on any of them. */
 struct plan *plan_of_existing(const struct model *model);
 
 #endif

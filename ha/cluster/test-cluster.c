@@ -328,6 +328,7 @@ test_there_and_back(void **state)
         assert_true(joined->scanner.mail_follows);
         assert_false(joined->scanner.is_held);
         g_autoptr(plan_t) found = plan_of_existing(joined);
+        assert_int_equal(found->allowed->len, 2); /* whose scores are forgotten */
         for (size_t n = 0; n < PLAN_REMOVE_STEPS; n++) {
             plan_remove_steps[n].edit(cib, found);
         }
