@@ -235,6 +235,24 @@ find_groups(struct model *model)
     }
 }
 
+/* The one that the scanner is for: it follows it, or has it in it. NULL = none; borrowed. */
+static const char *
+find_own_group(const struct model *model)
+{
+    for (guint i = 0; i < model->groups->len; i++) {
+        const char *group = g_ptr_array_index(model->groups, i);
+        if (cib_is_id(group) &&
+            (cib_find(model->doc,
+                      "//rsc_colocation[@rsc='%s'][@with-rsc=//resources/*[." SCANNER "]/@id]"
+                      "[@with-rsc-role='Promoted' or @with-rsc-role='Master']",
+                      group) != NULL ||
+             cib_find(model->doc, "//resources//group[@id='%s'][." SCANNER "]", group) != NULL)) {
+            return group;
+        }
+    }
+    return NULL;
+}
+
 static void
 read_member(struct model *model, xmlNode *xml)
 {
@@ -383,6 +401,8 @@ model_new(xmlDoc *doc, const char *group, struct model **model_r, char **error_r
     find_groups(model);
     if (group == NULL && model->groups->len == 1) {
         group = g_ptr_array_index(model->groups, 0);
+    } else if (group == NULL) {
+        group = find_own_group(model);
     }
     if (group != NULL && cib_is_id(group) &&
         cib_find(doc, "//resources//group[@id='%s']", group) != NULL) {

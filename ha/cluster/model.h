@@ -81,9 +81,9 @@ struct model {
 };
 
 /*
- * Takes DOC and works out the rest. GROUP: the name of the mail group, NULL = found. That there is
- * no such group, or several, is no error here but group = NULL. Returns 0, or -errno with one
- * sentence in *ERROR_R.
+ * Takes DOC and works out the rest. GROUP: the name of the mail group, NULL = found; of several it
+ * is the one that follows the scanner. That there is no such group, or several, is no error here
+ * but group = NULL. Returns 0, or -errno with one sentence in *ERROR_R.
  */
 int model_new(xmlDoc *doc, const char *group, struct model **model_r, char **error_r);
 void model_free(struct model *model);

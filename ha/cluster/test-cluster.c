@@ -474,6 +474,28 @@ test_postfix_dirs(void **state)
     assert_string_equal(g_ptr_array_index(own->postfix_dirs, 0), "/srv/mail/etc");
 }
 
+/* Of several groups the scanner's own is meant: remove, too, has to find its Postfix. */
+static void
+test_own_group(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) before = model_of("two-groups", "mail");
+    g_autoptr(plan_t) plan = plan_for(before);
+    struct model *model = NULL;
+    g_autofree char *error = NULL;
+    xmlDoc *doc = load("two-groups");
+    own_postfix(doc);
+    for (size_t i = 0; i < PLAN_SETUP_STEPS; i++) {
+        plan_setup_steps[i].edit(doc, plan);
+    }
+    assert_int_equal(model_new(doc, NULL, &model, &error), 0);
+    assert_string_equal(model->group, "mail");
+    assert_true(model->scanner.mail_follows);
+    assert_int_equal(model->postfix_dirs->len, 1);
+    model_free(model);
+}
+
 static void
 test_ties(void **state)
 {
@@ -503,6 +525,7 @@ main(void)
         cmocka_unit_test(test_verified),  cmocka_unit_test(test_names),
         cmocka_unit_test(test_words),     cmocka_unit_test(test_timeouts),
         cmocka_unit_test(test_ties),      cmocka_unit_test(test_postfix_dirs),
+        cmocka_unit_test(test_own_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,7 +137,7 @@ carry_out(struct removal *removal)
     gboolean quiet = removal->cli->json;
     struct carry carry = {.plan = removal->plan,
                           .epoch = g_strdup(removal->model->epoch),
-                          .group = removal->group,
+                          .group = removal->plan->group, /* also when nothing follows it */
                           .quiet = quiet};
     g_autofree char *path = commit_backup(removal->model->doc, BACKUP_DIR, &error);
     int rc = path == NULL ? -EIO : 0;
