@@ -349,6 +349,9 @@ read_clone(struct model *model, xmlNode *clone)
                                          "//rsc_colocation[@rsc='%s'][@with-rsc='%s']"
                                          "[@with-rsc-role='Promoted' or @with-rsc-role='Master']",
                                          model->group, scanner->clone) != NULL;
+    scanner->is_followed =
+        cib_find(model->doc, "//rsc_colocation[@with-rsc='%s' or .//resource_ref[@id='%s']]",
+                 scanner->clone, scanner->clone) != NULL;
 }
 
 static void

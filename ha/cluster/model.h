@@ -57,6 +57,7 @@ struct model_scanner {
     char *warm; /* clone of a part=engine beside it; NULL */
     /* of the promotable form */
     gboolean mail_follows; /* the group is colocated with the promoted role */
+    gboolean is_followed;  /* something is colocated with it, be it another group */
     gboolean is_held;      /* target-role keeps it from being promoted */
     char *promoted;        /* the node; NULL */
     GPtrArray *started;    /* names of nodes (char *) where an instance runs in either role */

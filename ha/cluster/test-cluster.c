@@ -493,6 +493,11 @@ test_own_group(void **state)
     assert_string_equal(model->group, "mail");
     assert_true(model->scanner.mail_follows);
     assert_int_equal(model->postfix_dirs->len, 1);
+    struct model *other = NULL;
+    assert_int_equal(model_new(xmlCopyDoc(doc, 1), "mail2", &other, &error), 0);
+    assert_false(other->scanner.mail_follows);
+    assert_true(other->scanner.is_followed); /* so it is not what a killed setup has left */
+    model_free(other);
     model_free(model);
 }
 

@@ -175,7 +175,7 @@ existing(const struct setup *setup)
     if (scanner->promotable && scanner->mail_follows && !scanner->is_held) {
         return 1;
     }
-    return scanner->promotable && !scanner->mail_follows ? 0 : -1;
+    return scanner->promotable && !scanner->is_followed ? 0 : -1;
 }
 
 static int
