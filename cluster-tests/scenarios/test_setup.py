@@ -33,8 +33,9 @@ def put_in(story, *args, node="n1", check=True):
                                      timeout=400)
 
 
-def take_out(story, *args):
-    return Node(story.lab, "n1").run("postern", "cluster", "remove", "--yes", *args, timeout=400)
+def take_out(story, *args, node="n1", check=True):
+    return Node(story.lab, node).run("postern", "cluster", "remove", "--yes", *args, check=check,
+                                     timeout=400)
 
 
 def plan(story, command="setup"):
@@ -182,6 +183,8 @@ def test_two_at_a_time(story):
     """A setup on the other node refuses while one runs, and takes nothing of it away."""
     before = configuration(story)
     process = begun(story)
+    third = take_out(story, node="n2", check=False)
+    assert third.returncode == 1 and "changed from there" in third.stdout, third.stdout
     second = put_in(story, "--yes", node="n2", check=False)
     said = process.communicate(timeout=400)[0]
     assert process.returncode == 0 and "starting over" not in said, said

@@ -74,6 +74,16 @@ list_nodes(struct removal *removal)
     }
 }
 
+/* Who cannot be asked is found when its milter is to be disabled. */
+static void
+ask_busy(struct removal *removal)
+{
+    g_autoptr(GPtrArray) unasked = refusals_new();
+    json_t *reports = nodecheck_gather(removal->model, removal->config, removal->no_ssh, unasked);
+    nodecheck_busy(reports, removal->refusals);
+    json_decref(reports);
+}
+
 static int
 look(struct removal *removal)
 {
@@ -94,6 +104,7 @@ look(struct removal *removal)
     removal->plan = plan_of_existing(removal->model);
     refuse_unsettled(removal->refusals, removal->model);
     refuse_busy(removal->refusals, removal->model);
+    ask_busy(removal);
     refuse_ties(removal->refusals, removal->model);
     if (removal->model->scanner.warm != NULL) {
         refuse(removal->refusals, removal->model->scanner.primitive,
