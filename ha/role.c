@@ -65,6 +65,7 @@ role_read(GKeyFile *file, const char *group)
     role->since = g_key_file_get_int64(file, group, "since", NULL);
     role->keep = g_key_file_get_boolean(file, group, "keep", NULL);
     role->fell = g_key_file_get_int64(file, group, "fell", NULL);
+    role->again = g_key_file_get_int64(file, group, "again", NULL);
     role->require_ready = g_key_file_get_boolean(file, group, "require_ready", NULL);
     role->lost = g_key_file_get_boolean(file, group, "lost", NULL);
     role->engine_dir = g_key_file_get_string(file, group, "engine_dir", NULL);
@@ -99,6 +100,7 @@ role_write(GKeyFile *file, const struct role *role)
     g_key_file_set_int64(file, group, "since", role->since);
     g_key_file_set_boolean(file, group, "keep", role->keep);
     g_key_file_set_int64(file, group, "fell", role->fell);
+    g_key_file_set_int64(file, group, "again", role->again);
     g_key_file_set_boolean(file, group, "require_ready", role->require_ready);
     g_key_file_set_boolean(file, group, "lost", role->lost);
     g_key_file_set_int64(file, group, "score", role->score);
@@ -206,6 +208,7 @@ role_set_stage(struct role *role, enum role_stage stage)
     role->since = role_now();
     if (stage == ROLE_TAKING) {
         role->fell = 0;
+        role->again = 0;
     }
 }
 

@@ -37,6 +37,7 @@ struct role {
     gint64 since;       /* of the stage, in seconds of role_now() */
     bool keep;          /* the score is held high although the engine still loads (score.h) */
     gint64 fell;        /* role_now(), when the promoted node lost its engine; 0 = forgotten */
+    gint64 again;       /* role_now(), when that was ready again; 0 = not yet */
     bool require_ready; /* not promoted while it loads and another node is ready (score.h) */
     bool lost;          /* posternd has failed for good and the cluster was told */
     char *engine_dir;

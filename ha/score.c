@@ -173,17 +173,27 @@ score_not_ready(const struct role *role, const struct score_state *state, unsign
     return (struct score){.promotion = SCORE_PLOST, .fell = role->fell > 0 ? role->fell : now};
 }
 
+/* Until when a loss counts: a move may begin as long as the engine is not ready, and lasts on after
+ * the demotion. */
+static gint64
+held_until(const struct role *role, gint64 now)
+{
+    gint64 from = role->stage == ROLE_STANDBY ? role->since : role->again > 0 ? role->again : now;
+    return role->fell > 0 ? from + SCORE_HOLD : 0;
+}
+
 struct score
 score_compute(const struct role *role, const struct score_state *state, unsigned keep_s, gint64 now)
 {
-    gint64 hold_s = role->fell > 0 ? role->fell + SCORE_HOLD - now : 0;
+    gint64 hold_s = MAX(held_until(role, now) - now, 0);
     struct score held = {.fell = hold_s > 0 ? role->fell : 0};
     if (state->engine != SCORE_ENGINE_READY) {
         held.promotion = SCORE_LOAD;
         return role->stage == ROLE_STANDBY ? held : score_not_ready(role, state, keep_s, now);
     }
     held.promotion = hold_s > 0 ? SCORE_PLOST : SCORE_READY;
-    held.recheck_s = MAX(hold_s, 0);
+    held.again = hold_s == 0 ? 0 : role->again > 0 ? role->again : now;
+    held.recheck_s = hold_s;
     return held;
 }
 
@@ -389,6 +399,7 @@ score_publish(struct roles *roles, sd_bus *bus, bool force, gint64 *ret_recheck_
         g_autofree char *text = score_text(&state, load_s);
         (*role)->keep = score.keep;
         (*role)->fell = score.fell;
+        (*role)->again = score.again;
         rc = role_publish(*role, score.promotion, text, &state, force, error_r);
         if (score.recheck_s > 0) {
             *ret_recheck_s = score.recheck_s;

@@ -10,11 +10,11 @@
  * promoted node keeps READY while its engine loads for the first time after the promotion, else
  * a cold boot of the whole cluster would move the mail to whoever loads fastest; it falls to
  * PLOST when the engine was ready and died, cannot load, or takes longer than the keep time.
- * PLOST is above LOAD, so mail stays where it is until some node is ready. For HOLD
- * seconds after the loss it stays at that even when its engine is ready again, and even when it was
- * demoted meanwhile: a small set of signatures loads in less time than the mail group needs to
- * move, and a group that turns round half way refuses mail twice as long. As long as no other node
- * is ready nothing moves, and nothing is held: who is ready first serves.
+ * PLOST is above LOAD, so mail stays where it is until some node is ready. It stays at that for
+ * HOLD seconds after its engine is ready again, or after it was demoted meanwhile: the mail group
+ * may be on its way, to a node that was ready from the beginning or that became so just now, and a
+ * group that turns round half way refuses mail twice as long. As long as no other node is ready
+ * nothing moves, and nothing is held: who is ready first serves.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.
@@ -82,6 +82,7 @@ struct score {
     int promotion;
     bool keep;        /* to be remembered in the role */
     gint64 fell;      /* to be remembered in the role */
+    gint64 again;     /* to be remembered in the role */
     gint64 recheck_s; /* seconds after which the score changes by itself; 0 = it does not */
 };
 

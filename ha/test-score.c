@@ -45,28 +45,43 @@ static const struct row rows[] = {
     {"leaving, loading", ROLE_LEAVING, false, 0, SCORE_ENGINE_LOADING, SCORE_PLOST, false, 0},
 };
 
-/* A loss counts for HOLD seconds, whatever the engine and the stage are by then. */
+/* A loss counts for HOLD seconds from where on the group may still be on its way. */
 static const struct {
     const char *what;
     enum role_stage stage;
-    gint64 ago; /* of the loss; -1: none was seen yet */
+    gint64 ago;  /* of the loss; -1: none was seen yet */
+    gint64 from; /* so long ago it was ready again, or on the passive node demoted; -1: not yet */
     enum score_engine engine;
     int promotion;
     gint64 fell_ago; /* afterwards; -1: forgotten */
     gint64 recheck;
 } held_rows[] = {
-    {"lost now", ROLE_SERVING, -1, SCORE_ENGINE_DEAD, SCORE_PLOST, 0, 0},
-    {"ready again", ROLE_SERVING, 1, SCORE_ENGINE_READY, SCORE_PLOST, 1, SCORE_HOLD - 1},
-    {"lost twice", ROLE_SERVING, 2, SCORE_ENGINE_LOADING, SCORE_PLOST, 2, 0},
-    {"moves away", ROLE_LEAVING, 3, SCORE_ENGINE_READY, SCORE_PLOST, 3, SCORE_HOLD - 3},
-    {"has moved", ROLE_STANDBY, 4, SCORE_ENGINE_READY, SCORE_PLOST, 4, SCORE_HOLD - 4},
-    {"has moved, loads", ROLE_STANDBY, 4, SCORE_ENGINE_LOADING, SCORE_LOAD, 4, 0},
-    {"last second", ROLE_SERVING, 14, SCORE_ENGINE_READY, SCORE_PLOST, 14, 1},
-    {"nobody took over", ROLE_SERVING, SCORE_HOLD, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
-    {"loads for long", ROLE_SERVING, 99, SCORE_ENGINE_LOADING, SCORE_PLOST, 99, 0},
-    {"loaded for long", ROLE_SERVING, 99, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
-    {"passive, loads for long", ROLE_STANDBY, 99, SCORE_ENGINE_LOADING, SCORE_LOAD, -1, 0},
+    {"lost now", ROLE_SERVING, -1, -1, SCORE_ENGINE_DEAD, SCORE_PLOST, 0, 0},
+    {"ready again", ROLE_SERVING, 1, -1, SCORE_ENGINE_READY, SCORE_PLOST, 1, SCORE_HOLD},
+    {"still held", ROLE_SERVING, 5, 4, SCORE_ENGINE_READY, SCORE_PLOST, 5, SCORE_HOLD - 4},
+    {"lost twice", ROLE_SERVING, 2, 1, SCORE_ENGINE_LOADING, SCORE_PLOST, 2, 0},
+    {"moves away", ROLE_LEAVING, 3, 1, SCORE_ENGINE_READY, SCORE_PLOST, 3, SCORE_HOLD - 1},
+    {"has moved", ROLE_STANDBY, 4, 3, SCORE_ENGINE_READY, SCORE_PLOST, 4, SCORE_HOLD - 3},
+    {"has moved, loads", ROLE_STANDBY, 4, 3, SCORE_ENGINE_LOADING, SCORE_LOAD, 4, 0},
+    {"last second", ROLE_SERVING, 16, 14, SCORE_ENGINE_READY, SCORE_PLOST, 16, 1},
+    {"nobody took over", ROLE_SERVING, 20, SCORE_HOLD, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
+    {"loads for long", ROLE_SERVING, 99, -1, SCORE_ENGINE_LOADING, SCORE_PLOST, 99, 0},
+    {"loaded for long", ROLE_SERVING, 99, -1, SCORE_ENGINE_READY, SCORE_PLOST, 99, SCORE_HOLD},
+    {"moved late", ROLE_STANDBY, 99, 2, SCORE_ENGINE_READY, SCORE_PLOST, 99, SCORE_HOLD - 2},
+    {"moved long ago", ROLE_STANDBY, 99, 90, SCORE_ENGINE_READY, SCORE_READY, -1, 0},
+    {"passive, loads for long", ROLE_STANDBY, 99, 90, SCORE_ENGINE_LOADING, SCORE_LOAD, -1, 0},
 };
+
+static struct role
+held_role(size_t i, gint64 now)
+{
+    gint64 from = held_rows[i].from < 0 ? 0 : now - held_rows[i].from;
+    bool is_passive = held_rows[i].stage == ROLE_STANDBY;
+    return (struct role){.stage = held_rows[i].stage,
+                         .since = is_passive ? from : 1,
+                         .again = is_passive ? 0 : from,
+                         .fell = held_rows[i].ago < 0 ? 0 : now - held_rows[i].ago};
+}
 
 static void
 test_score_held(void **state)
@@ -74,9 +89,7 @@ test_score_held(void **state)
     const gint64 now = 1000;
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(held_rows); i++) {
-        struct role role = {.stage = held_rows[i].stage,
-                            .since = 1,
-                            .fell = held_rows[i].ago < 0 ? 0 : now - held_rows[i].ago};
+        struct role role = held_role(i, now);
         struct score_state engine = {.engine = held_rows[i].engine};
         struct score got = score_compute(&role, &engine, KEEP, now);
         gint64 fell = held_rows[i].fell_ago < 0 ? 0 : now - held_rows[i].fell_ago;
@@ -88,6 +101,24 @@ test_score_held(void **state)
     }
 }
 
+/* The clock runs from the first look that finds it ready; a second loss stops it. */
+static void
+test_score_held_in_time(void **state)
+{
+    struct role role = {.stage = ROLE_SERVING, .since = 1, .fell = 100};
+    const struct score_state ready = {.engine = SCORE_ENGINE_READY};
+    const struct score_state loading = {.engine = SCORE_ENGINE_LOADING};
+    (void)state;
+    for (gint64 now = 120; now < 120 + SCORE_HOLD; now++) {
+        struct score got = score_compute(&role, &ready, KEEP, now);
+        assert_int_equal(got.promotion, SCORE_PLOST);
+        role.fell = got.fell;
+        role.again = got.again;
+    }
+    assert_int_equal(score_compute(&role, &ready, KEEP, 120 + SCORE_HOLD).promotion, SCORE_READY);
+    assert_int_equal(score_compute(&role, &loading, KEEP, 130).again, 0);
+}
+
 /* Where nobody could have taken over the loss is forgotten at once; all else is as it was. */
 static void
 test_score_held_for_a_peer(void **state)
@@ -95,8 +126,7 @@ test_score_held_for_a_peer(void **state)
     const gint64 now = 1000;
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(held_rows); i++) {
-        struct role role = {.stage = held_rows[i].stage,
-                            .fell = held_rows[i].ago < 0 ? 0 : now - held_rows[i].ago};
+        struct role role = held_role(i, now);
         struct score_state engine = {.engine = held_rows[i].engine};
         const struct score plain = score_compute(&role, &engine, KEEP, now);
         bool held = engine.engine == SCORE_ENGINE_READY && plain.promotion == SCORE_PLOST;
@@ -104,6 +134,7 @@ test_score_held_for_a_peer(void **state)
         score_hold(true, &got);
         assert_int_equal(got.promotion, plain.promotion);
         assert_int_equal(got.fell, plain.fell);
+        assert_int_equal(got.again, plain.again);
         assert_int_equal(got.recheck_s, held ? 1 : plain.recheck_s);
         got = plain;
         score_hold(false, &got);
@@ -321,12 +352,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_score_table),           cmocka_unit_test(test_score_held),
-        cmocka_unit_test(test_score_held_for_a_peer), cmocka_unit_test(test_fell_and_stage),
-        cmocka_unit_test(test_require_ready),         cmocka_unit_test(test_peers),
-        cmocka_unit_test(test_keep_seconds),          cmocka_unit_test(test_state_valid),
-        cmocka_unit_test(test_state_hostile),         cmocka_unit_test(test_state_generation),
-        cmocka_unit_test(test_state_health),          cmocka_unit_test(test_text),
+        cmocka_unit_test(test_score_table),
+        cmocka_unit_test(test_score_held),
+        cmocka_unit_test(test_score_held_in_time),
+        cmocka_unit_test(test_score_held_for_a_peer),
+        cmocka_unit_test(test_fell_and_stage),
+        cmocka_unit_test(test_require_ready),
+        cmocka_unit_test(test_peers),
+        cmocka_unit_test(test_keep_seconds),
+        cmocka_unit_test(test_state_valid),
+        cmocka_unit_test(test_state_hostile),
+        cmocka_unit_test(test_state_generation),
+        cmocka_unit_test(test_state_health),
+        cmocka_unit_test(test_text),
     };
     (void)g_setenv("TZ", "UTC", TRUE);
     return cmocka_run_group_tests(tests, NULL, NULL);
