@@ -142,6 +142,7 @@ def test_milter_enabled_nowhere_but_here(story):
     told = page(story, active)
     assert told["verdict"] == "degraded"
     assert any("mail passes unscanned" in what for what in findings(told, other))
+    assert any("milter enable /etc/postfix`" in (f.get("todo") or "") for f in told["findings"])
     story.run(other, "postern", "cluster", "node", "milter", "enable", "--yes")
     healthy(story, active)
     assert story.run(other, "postconf", "-h", "smtpd_milters", "non_smtpd_milters") \

@@ -7,6 +7,7 @@
 #include "ask.h"
 #include "cluster-page.h"
 #include "doctor.h"
+#include "remote.h"
 #include "score.h"
 
 #define CLOCK_SECONDS 5
@@ -201,7 +202,11 @@ judge_instance(json_t *page, const char *name, const json_t *instance, gboolean 
     gboolean runs = json_integer_value(json_object_get(instance, "master_pid")) != 0;
     gboolean counts = is_used(page, directory) || (active && runs);
     if (counts && g_strcmp0(milter, "enabled") != 0) {
-        find(page, "problem", name, "`postern cluster node milter enable` there",
+        const char *const argv[] = {"postern", "cluster", "node", "milter",
+                                    "enable",  directory, NULL};
+        g_autofree char *line = remote_command_text(argv);
+        g_autofree char *todo = g_strdup_printf("`%s` there", line);
+        find(page, "problem", name, todo,
              "Postfix in %s has Postern as a milter %s: mail passes unscanned when it runs there",
              directory, g_strcmp0(milter, "partly") == 0 ? "for some mail only" : "for none");
     } else if (counts && g_strcmp0(action, "accept") == 0 &&
