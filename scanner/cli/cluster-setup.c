@@ -203,6 +203,10 @@ milter_on(struct setup *setup, const GPtrArray *nodes, char **error_r)
                         : nodes_milter(NODES_ENABLE, nodes, setup->config,
                                        setup->model->postfix_dirs, TRUE, !says(setup), error_r);
     if (rc == 0 && !setup->yes && !confirm(setup, "Change Postfix on these nodes?")) {
+        if (carry_interrupted()) {
+            *error_r = g_strdup("interrupted");
+            return -EINTR;
+        }
         puts("Postfix is left as it is: mail is not scanned until you run `postern cluster setup` "
              "again.");
         return 0;
