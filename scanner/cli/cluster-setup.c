@@ -32,8 +32,9 @@ struct setup {
     gboolean no_ssh;
     gboolean no_milter;
     int timeout;
-    char *config; /* of --config, NULL = the default */
-    int turn;     /* turn_take() */
+    char *config;     /* of --config, NULL = the default */
+    int turn;         /* turn_take() */
+    gboolean is_left; /* what was begun could not be taken back */
     /* of one try */
     struct model *model;
     struct plan *plan;
@@ -312,9 +313,11 @@ undo(struct setup *setup, struct carry *carry, const GPtrArray *nodes, gboolean 
         cli_fail("%s; the scanner stays, or mail would be refused there: when that node is well, "
                  "`postern cluster setup` goes on and `postern cluster remove` takes it back",
                  error);
+        setup->is_left = TRUE;
         return;
     }
     if (carry_undo(carry, &error) < 0) {
+        setup->is_left = TRUE;
         cli_fail("it could not be taken back: %s; run `postern cluster remove`", error);
     } else {
         fputs("postern: the cluster's configuration is as it was\n", stderr);
@@ -425,8 +428,8 @@ carry_out(struct setup *setup)
         done(setup, "changed");
         return CLI_OK;
     }
-    done(setup, "undone");
-    return rc == -ESTALE ? -ESTALE : CLI_ERROR;
+    done(setup, setup->is_left ? "failed" : "undone");
+    return rc == -ESTALE && !setup->is_left ? -ESTALE : CLI_ERROR;
 }
 
 /* A setup that was killed has left something that nothing depends on. */
