@@ -472,6 +472,11 @@ refuse_stickiness(GPtrArray *refusals, const struct model *model)
                "2 x the stickiness of the group's members and its location preferences is %ld, "
                "which outvotes the scanner's readiness (%d)",
                inertia, SCORE_READY - SCORE_PLOST);
+    } else if (inertia == 0) {
+        remark(
+            refusals, "resource-stickiness", "set it to 1 to 1000 in rsc_defaults",
+            "0 for the whole mail group: mail moves for nothing when two nodes are alike, as when "
+            "the scanner is recovered in place while the other node's still loads");
     }
 }
 

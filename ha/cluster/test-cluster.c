@@ -461,6 +461,34 @@ own_postfix(xmlDoc *doc)
     cib_add(set, "nvpair", "id", "own-dir", "name", "config_dir", "value", "/srv/mail/etc", NULL);
 }
 
+static void
+stick_to_nothing(xmlDoc *doc)
+{
+    xmlNode *nvpair = cib_find(doc, "//nvpair[@name='resource-stickiness']");
+    xmlSetProp(nvpair, (const xmlChar *)"value", (const xmlChar *)"0");
+}
+
+static gboolean
+warns_of_stickiness(const struct model *model)
+{
+    g_autoptr(GPtrArray) refusals = refusals_new();
+    refuse_unfit(refusals, model, NULL);
+    assert_int_equal(refusals_count(refusals), 0);
+    return find(refusals, "resource-stickiness", TRUE) != NULL;
+}
+
+/* Pacemaker's default: allowed, and said. */
+static void
+test_no_stickiness(void **state)
+{
+    (void)state;
+    need_tools();
+    g_autoptr(model_t) usual = model_of("two", NULL);
+    g_autoptr(model_t) loose = model_with(stick_to_nothing);
+    assert_false(warns_of_stickiness(usual));
+    assert_true(warns_of_stickiness(loose));
+}
+
 /* A Postfix that has its configuration elsewhere is the one that counts. */
 static void
 test_postfix_dirs(void **state)
@@ -530,7 +558,7 @@ main(void)
         cmocka_unit_test(test_verified),  cmocka_unit_test(test_names),
         cmocka_unit_test(test_words),     cmocka_unit_test(test_timeouts),
         cmocka_unit_test(test_ties),      cmocka_unit_test(test_postfix_dirs),
-        cmocka_unit_test(test_own_group),
+        cmocka_unit_test(test_own_group), cmocka_unit_test(test_no_stickiness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
