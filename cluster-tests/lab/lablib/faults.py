@@ -149,12 +149,19 @@ def worker(node):
 
 
 def children(node, parent):
+    """Oldest first, also where the pids have begun anew."""
     found = []
     for pid in cgroup.pids(node.lab.name, node.name):
         status = read(f"/proc/{pid}/status", "")
         if f"\nPPid:\t{parent}\n" in status:
-            found.append(pid)
-    return sorted(found)
+            found.append((started(pid), pid))
+    return [pid for _, pid in sorted(found)]
+
+
+def started(pid):
+    """In clock ticks since boot; 0 for who has ended. proc(5): the name may have ')' in it."""
+    fields = read(f"/proc/{pid}/stat", "").rpartition(")")[2].split()
+    return int(fields[19]) if fields else 0
 
 
 # Undoing
