@@ -11,6 +11,7 @@
 #include "tool.h"
 
 #define TOOL_MS 30000
+#define BUSY_US (10 * G_USEC_PER_SEC)
 
 static void
 refusal_free(void *p)
@@ -202,22 +203,37 @@ refuse_ties(GPtrArray *refusals, const struct model *model)
     }
 }
 
-static void
-refuse_controller(GPtrArray *refusals, const struct model *model)
+static char *
+controller_state(const struct model *model, char **error_r)
 {
     const char *const argv[] = {TOOL_CRMADMIN, "--status", model->dc, "--output-as=xml", NULL};
     g_autofree char *text = NULL;
-    g_autofree char *error = NULL;
-    if (tool_output(argv, NULL, NULL, TOOL_MS, &text, &error) != 0) {
-        refuse(refusals, model->dc, "wait, then come again", "the controller does not answer: %s",
-               error);
-        return;
+    if (tool_output(argv, NULL, NULL, TOOL_MS, &text, error_r) != 0) {
+        return NULL;
     }
     g_autoptr(cib_doc_t) answer = cib_parse_xml(text);
-    g_autofree char *state = answer == NULL ? NULL : cib_value(answer, "//crmd/@state");
-    if (g_strcmp0(state, "S_IDLE") != 0) {
+    char *state = answer == NULL ? NULL : cib_value(answer, "//crmd/@state");
+    return state != NULL ? state : g_strdup("no state");
+}
+
+/* It is busy for a moment after each change, also with nothing to do. */
+static void
+refuse_controller(GPtrArray *refusals, const struct model *model)
+{
+    gint64 end = g_get_monotonic_time() + BUSY_US;
+    g_autofree char *error = NULL;
+    g_autofree char *state = controller_state(model, &error);
+    while (state != NULL && strcmp(state, "S_IDLE") != 0 && g_get_monotonic_time() < end) {
+        g_usleep(BUSY_US / 50);
+        g_free(state);
+        state = controller_state(model, &error);
+    }
+    if (state == NULL) {
+        refuse(refusals, model->dc, "wait, then come again", "the controller does not answer: %s",
+               error);
+    } else if (strcmp(state, "S_IDLE") != 0) {
         refuse(refusals, model->dc, "wait until `crm_resource --wait` returns, then come again",
-               "the controller is busy (%s), not idle", state != NULL ? state : "no state");
+               "the controller is busy (%s), not idle", state);
     }
 }
 

@@ -32,7 +32,8 @@ guint refusals_count(const GPtrArray *refusals);
 void refuse_unsettled(GPtrArray *refusals, const struct model *model);
 /* What people have made of the scanner beside setup and would be left in the air by remove. */
 void refuse_ties(GPtrArray *refusals, const struct model *model);
-/* The same of the running cluster: the controller is busy, or there is none; crm_verify. */
+/* The same of the running cluster: the controller is still busy after ten seconds, or there is
+ * none; crm_verify. */
 void refuse_busy(GPtrArray *refusals, const struct model *model);
 
 /* What setup cannot handle: no fencing or a node without, no or several mail groups, kinds of

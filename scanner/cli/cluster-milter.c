@@ -16,10 +16,12 @@
 #include "postfix.h"
 #include "program.h"
 #include "reach.h"
+#include "sessions.h"
 #include "terminal.h"
 #include "text.h"
 
 #define MAIN_CF "/etc/postfix/main.cf"
+#define SESSIONS_US (10 * G_USEC_PER_SEC)
 
 struct milter {
     struct cli *cli;
@@ -311,7 +313,14 @@ disable(struct task *task, const struct postfix *p)
         note(task, task->dir, FALSE,
              "there is no record of an enable here: only what names Postern is taken out");
     }
-    return good && carry_out(task, p, NULL);
+    good = good && carry_out(task, p, NULL);
+    /* Who disables it is likely to end posternd next. */
+    if (good && json_is_true(json_object_get(task->result, "reloaded")) &&
+        sessions_wait(cli_settings(task->milter->cli)->control_socket, SESSIONS_US) > 0) {
+        note(task, task->dir, FALSE,
+             "SMTP sessions that began before still ask Postern; they get 451 when it ends");
+    }
+    return good;
 }
 
 static gboolean

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import smtplib
 import subprocess
 import time
 
@@ -341,3 +342,49 @@ def test_report_of_a_bare_host(host):
     report = json.loads(done.stdout)
     assert report["version"] == 1 and report["config"]["error"] is None
     assert report["memory"]["total"] > 0 and report["state_formats"][0] >= 1
+
+@pytest.fixture
+def served(postern, folder, request):
+    """A Postfix that asks Postern, and an SMTP session with it that has begun."""
+    one = postfix.Postfix(folder / f"{request.node.name}", f"unix:{postern.dir}/milter.sock")
+    one.start()
+    client = smtplib.SMTP("127.0.0.1", one.port, "client.test", timeout=120)
+    client.ehlo()
+    yield one, client
+    client.close()
+    one.stop()
+
+
+def connections(postern):
+    return sum(door["connections"] for door in postern.json("status")["posternd"]["milter"])
+
+
+def disable(postern, one):
+    """Begun; Postfix has been told."""
+    process = subprocess.Popen(
+        [instance.BUILD / "postern", "--config", postern.dir / "postern.conf", "cluster", "node",
+         "milter", "disable", "--yes", "--json", "--records", one.dir / "records",
+         one.dir / "conf"], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    log = one.dir / "mail.log"
+    instance.wait_for(lambda: log.exists() and "reload -- version" in log.read_text(), "a reload")
+    return process
+
+
+def test_a_session_that_has_begun_is_let_end(postern, served):
+    """Who disables the milter is about to end posternd, and would refuse the mail under way."""
+    one, client = served
+    assert connections(postern) == 1
+    process = disable(postern, one)
+    assert client.sendmail("a@client.test", ["user@lab.test"], b"Subject: x\r\n\r\nx\r\n") == {}
+    assert process.poll() is None
+    client.quit()
+    said = json.loads(process.communicate(timeout=120)[0])
+    assert not any("451" in note["what"] for note in said[0]["notes"])
+    assert connections(postern) == 0
+
+
+@pytest.mark.long
+def test_a_session_without_end_is_named(postern, served):
+    one, _ = served
+    said = json.loads(disable(postern, one).communicate(timeout=120)[0])
+    assert any("451" in note["what"] for note in said[0]["notes"])
