@@ -16,6 +16,7 @@
 
 /* From the margin between the deadline and the cluster's timeout. */
 #define CLEANUP_US (2 * G_TIME_SPAN_SECOND)
+#define DROPPED_US G_TIME_SPAN_SECOND
 
 int
 service_bus(struct agent *agent, char **error_r)
@@ -432,15 +433,35 @@ service_alive(enum unit_condition condition)
     return condition == UNIT_UP || condition == UNIT_RESPAWNING || condition == UNIT_LEAVING;
 }
 
+static int
+read_units(struct agent *agent, struct service_status *ret, char **error_r)
+{
+    int rc = unit_condition(agent->bus, SCORE_ENGINE_UNIT, &ret->engine, error_r);
+    return rc < 0 ? rc : unit_condition(agent->bus, SCORE_DAEMON_UNIT, &ret->daemon, error_r);
+}
+
+/* systemd that executes itself anew (an upgrade) drops who is asking; who gets no answer from one
+ * that hangs does not ask twice. */
+static int
+ask_units(struct agent *agent, struct service_status *ret, char **error_r)
+{
+    gint64 end = g_get_monotonic_time() + DROPPED_US;
+    int rc = read_units(agent, ret, error_r);
+    while (rc < 0 && agent->bus != NULL && g_get_monotonic_time() < end) {
+        g_clear_pointer(error_r, g_free);
+        g_clear_pointer(&agent->bus, unit_bus_close);
+        rc = service_bus(agent, error_r) != PCMK_OCF_OK ? -ENOTCONN
+                                                        : read_units(agent, ret, error_r);
+    }
+    return rc;
+}
+
 int
 service_status(struct agent *agent, struct service_status *ret)
 {
     g_autofree char *error = NULL;
     g_autoptr(roles_t) roles = NULL;
-    int rc = unit_condition(agent->bus, SCORE_ENGINE_UNIT, &ret->engine, &error);
-    if (rc == 0) {
-        rc = unit_condition(agent->bus, SCORE_DAEMON_UNIT, &ret->daemon, &error);
-    }
+    int rc = ask_units(agent, ret, &error);
     if (rc < 0) {
         return ocf_fail(&agent->ocf, PCMK_OCF_UNKNOWN_ERROR, "%s", error);
     }
