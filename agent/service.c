@@ -448,6 +448,7 @@ ask_units(struct agent *agent, struct service_status *ret, char **error_r)
     gint64 end = g_get_monotonic_time() + DROPPED_US;
     int rc = read_units(agent, ret, error_r);
     while (rc < 0 && agent->bus != NULL && g_get_monotonic_time() < end) {
+        g_usleep(DROPPED_US / 20);
         g_clear_pointer(error_r, g_free);
         g_clear_pointer(&agent->bus, unit_bus_close);
         rc = service_bus(agent, error_r) != PCMK_OCF_OK ? -ENOTCONN

@@ -13,10 +13,14 @@
 static const char *const mode_names[] = {"promotable", "primitive", "engine"};
 static const char *const stage_names[] = {"standby", "taking", "serving", "leaving"};
 
+/* No resource's name can begin with a dot. */
+#define STOPPED ".stopped"
+
 struct roles {
     char *path;
     int lock;
     GPtrArray *list;
+    bool served; /* one of those that were removed had been promoted */
 };
 
 gint64
@@ -64,6 +68,7 @@ role_read(GKeyFile *file, const char *group)
     role->stage = (enum role_stage)read_name(file, group, "stage", stage_names, 4);
     role->since = g_key_file_get_int64(file, group, "since", NULL);
     role->keep = g_key_file_get_boolean(file, group, "keep", NULL);
+    role->served = g_key_file_get_boolean(file, group, "served", NULL);
     role->fell = g_key_file_get_int64(file, group, "fell", NULL);
     role->again = g_key_file_get_int64(file, group, "again", NULL);
     role->require_ready = g_key_file_get_boolean(file, group, "require_ready", NULL);
@@ -99,6 +104,7 @@ role_write(GKeyFile *file, const struct role *role)
     g_key_file_set_string(file, group, "stage", stage_names[role->stage]);
     g_key_file_set_int64(file, group, "since", role->since);
     g_key_file_set_boolean(file, group, "keep", role->keep);
+    g_key_file_set_boolean(file, group, "served", role->served);
     g_key_file_set_int64(file, group, "fell", role->fell);
     g_key_file_set_int64(file, group, "again", role->again);
     g_key_file_set_boolean(file, group, "require_ready", role->require_ready);
@@ -125,7 +131,11 @@ roles_load(struct roles *roles)
     }
     g_auto(GStrv) groups = g_key_file_get_groups(file, NULL);
     for (char **group = groups; *group != NULL; group++) {
-        g_ptr_array_add(roles->list, role_read(file, *group));
+        if (strcmp(*group, STOPPED) == 0) {
+            roles->served = g_key_file_get_boolean(file, *group, "served", NULL);
+        } else {
+            g_ptr_array_add(roles->list, role_read(file, *group));
+        }
     }
 }
 
@@ -187,6 +197,7 @@ roles_get(struct roles *roles, const char *resource)
         role->resource = g_strdup(resource);
         role->score = -1;
         role_set_stage(role, ROLE_STANDBY);
+        role->fell = roles->served ? role_now() : 0;
         g_ptr_array_add(roles->list, role);
     }
     return role;
@@ -197,6 +208,7 @@ roles_remove(struct roles *roles, const char *resource)
 {
     struct role *role = roles_find(roles, resource);
     if (role != NULL) {
+        roles->served = roles->served || role->served;
         g_ptr_array_remove(roles->list, role);
     }
 }
@@ -207,6 +219,7 @@ role_set_stage(struct role *role, enum role_stage stage)
     role->stage = stage;
     role->since = role_now();
     if (stage == ROLE_TAKING) {
+        role->served = true;
         role->fell = 0;
         role->again = 0;
     }
@@ -238,6 +251,7 @@ int
 roles_save(struct roles *roles)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
+    g_key_file_set_boolean(file, STOPPED, "served", roles->served);
     for (guint i = 0; i < roles->list->len; i++) {
         role_write(file, g_ptr_array_index(roles->list, i));
     }

@@ -36,6 +36,7 @@ struct role {
     enum role_stage stage;
     gint64 since;       /* of the stage, in seconds of role_now() */
     bool keep;          /* the score is held high although the engine still loads (score.h) */
+    bool served;        /* it was promoted since it was started */
     gint64 fell;        /* role_now(), when the promoted node lost its engine; 0 = forgotten */
     gint64 again;       /* role_now(), when that was ready again; 0 = not yet */
     bool require_ready; /* not promoted while it loads and another node is ready (score.h) */
@@ -71,7 +72,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(roles_t, roles_close)
 
 /* The role of RESOURCE, or NULL. Owned by ROLES. */
 struct role *roles_find(struct roles *roles, const char *resource);
-/* The same, made (standby, nothing published) when it is not there. */
+/* The same, made (standby, nothing published) when it is not there. Where the scanner was promoted
+ * once since the boot, a start may be the recovery of a failed one, and counts as a loss (score.h).
+ */
 struct role *roles_get(struct roles *roles, const char *resource);
 void roles_remove(struct roles *roles, const char *resource);
 /* Sets the stage and since when; a promotion forgets a lost engine. */

@@ -11,10 +11,11 @@
  * a cold boot of the whole cluster would move the mail to whoever loads fastest; it falls to
  * PLOST when the engine was ready and died, cannot load, or takes longer than the keep time.
  * PLOST is above LOAD, so mail stays where it is until some node is ready. It stays at that for
- * HOLD seconds after its engine is ready again, or after it was demoted meanwhile: the mail group
- * may be on its way, to a node that was ready from the beginning or that became so just now, and a
- * group that turns round half way refuses mail twice as long. As long as no other node is ready
- * nothing moves, and nothing is held: who is ready first serves.
+ * HOLD seconds after its engine is ready again, or after it was demoted meanwhile, or stopped and
+ * started, as the cluster does to recover a failed scanner: the mail group may be on its way, to a
+ * node that was ready from the beginning or that became so just now, and a group that turns round
+ * half way refuses mail twice as long. As long as no other node is ready nothing moves, and nothing
+ * is held: who is ready first serves.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.

@@ -79,6 +79,33 @@ test_role_file(void **state)
     assert_int_equal(g_rmdir(dir), 0);
 }
 
+/* What was promoted here, stopped and started is likely to be one that failed (score.h). */
+static void
+test_role_of_a_recovered_scanner(void **state)
+{
+    struct roles *roles = NULL;
+    (void)state;
+    g_autofree char *dir = g_dir_make_tmp("postern-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(dir, "role", NULL);
+    g_autofree char *lock = g_build_filename(dir, "lock", NULL);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(roles_open(dir, &roles), 0);
+        assert_null(roles_find(roles, "scanner"));
+        struct role *role = roles_get(roles, "scanner");
+        assert_int_equal(role->fell > 0, i == 2);
+        if (i == 1) {
+            role_set_stage(role, ROLE_TAKING);
+            role_set_stage(role, ROLE_STANDBY);
+        }
+        roles_remove(roles, "scanner");
+        assert_int_equal(roles_save(roles), 0);
+        roles_close(roles);
+    }
+    assert_int_equal(g_unlink(path), 0);
+    assert_int_equal(g_unlink(lock), 0);
+    assert_int_equal(g_rmdir(dir), 0);
+}
+
 /* Whoever has the file open has the lock, until it is closed. */
 static void
 test_role_lock(void **state)
@@ -379,13 +406,21 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_process_record), cmocka_unit_test(test_process_find),
-        cmocka_unit_test(test_process_kinds),  cmocka_unit_test(test_role_file),
-        cmocka_unit_test(test_role_lock),      cmocka_unit_test(test_ocf_promotable),
-        cmocka_unit_test(test_ocf_primitive),  cmocka_unit_test(test_ocf_bad_name),
-        cmocka_unit_test(test_ocf_params),     cmocka_unit_test(test_tool),
-        cmocka_unit_test(test_tool_shield),    cmocka_unit_test(test_tool_endless),
-        cmocka_unit_test(test_unit_quote),     cmocka_unit_test(test_witness),
+        cmocka_unit_test(test_process_record),
+        cmocka_unit_test(test_process_find),
+        cmocka_unit_test(test_process_kinds),
+        cmocka_unit_test(test_role_file),
+        cmocka_unit_test(test_role_of_a_recovered_scanner),
+        cmocka_unit_test(test_role_lock),
+        cmocka_unit_test(test_ocf_promotable),
+        cmocka_unit_test(test_ocf_primitive),
+        cmocka_unit_test(test_ocf_bad_name),
+        cmocka_unit_test(test_ocf_params),
+        cmocka_unit_test(test_tool),
+        cmocka_unit_test(test_tool_shield),
+        cmocka_unit_test(test_tool_endless),
+        cmocka_unit_test(test_unit_quote),
+        cmocka_unit_test(test_witness),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

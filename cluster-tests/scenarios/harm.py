@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Harm at a certain moment: while the agent is doing something on a node."""
+"""Harm at a certain moment, or of a kind that has a story in each mode of the scanner."""
 
 import time
 
+from lablib import cluster
 from lablib.base import read, wait_for
 from lablib.node import Node
 
 ROLE = "run/postern/cluster/role"
+DAEMON = "posternd.service"
 
 
 def stages(lab, name):
@@ -22,3 +24,20 @@ def at_stage(lab, name, wanted, harm, limit=60):
     begun = time.time()
     harm()
     return begun
+
+
+def mended_in_place(story):
+    """A failure of the scanner with the peer away: Postfix and Dovecot run on."""
+    node = story.active()
+    daemon, pids = story.main_pid(node, DAEMON), story.group_pids(node)
+    with story.load() as load:
+        story.crm("node", "standby", story.other(node))
+        cluster.wait_idle(story.lab)
+        begun = time.time()
+        story.run(node, "crm_resource", "-F", "-r", "postern", "-N", node)
+        load.flows(since=begun)
+        story.serves(node)
+        story.tells(load, begun)
+        assert story.main_pid(node, DAEMON) not in (daemon, "0"), "nothing was recovered"
+        assert story.group_pids(node) == pids
+    story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import harm
 from lablib import cluster, faults, postern
 from lablib.base import LabError, poll, wait_for
 from lablib.node import Node
@@ -108,20 +109,7 @@ def recovered(story, node):
 
 
 def test_local_recovery(story):
-    """With the peer away the scanner is mended where it is: Postfix and Dovecot run on."""
-    node = story.active()
-    daemon, pids = story.main_pid(node, POSTERND), story.group_pids(node)
-    with story.load() as load:
-        story.crm("node", "standby", story.other(node))
-        cluster.wait_idle(story.lab)
-        begun = time.time()
-        story.run(node, "crm_resource", "-F", "-r", "postern", "-N", node)
-        load.flows(since=begun)
-        story.serves(node)
-        story.tell(f"first 250 after {load.outage(begun):.1f} s")
-        assert story.main_pid(node, POSTERND) not in (daemon, "0"), "nothing was recovered"
-        assert story.group_pids(node) == pids
-    story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
+    harm.mended_in_place(story)
 
 
 @pytest.mark.parametrize("fault", ["oom-worker", "kill-worker"])

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Postern as a primitive that migrates, on a directory that all nodes mount."""
 
-import time
-
 import pytest
 
 import harm
-from lablib import cluster, faults
+from lablib import faults
 
 LAB = {"mode": "primitive"}
 
@@ -48,20 +46,7 @@ def test_loss_during_migration(story, stage, on, victim):
 
 
 def test_local_recovery(story):
-    """With the peer away the scanner is mended where it is: Postfix and Dovecot run on."""
-    node = story.active()
-    daemon, pids = story.main_pid(node, "posternd.service"), story.group_pids(node)
-    with story.load() as load:
-        story.crm("node", "standby", story.other(node))
-        cluster.wait_idle(story.lab)
-        begun = time.time()
-        story.run(node, "crm_resource", "-F", "-r", "postern", "-N", node)
-        load.flows(since=begun)
-        story.serves(node)
-        story.tells(load, begun)
-        assert story.main_pid(node, "posternd.service") not in (daemon, "0")
-        assert story.group_pids(node) == pids
-    story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
+    harm.mended_in_place(story)
 
 
 @pytest.mark.parametrize("fault, fenced", [

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import dialogue
 from lablib import cluster, postern
 from lablib.base import LabError, wait_for
 from lablib.node import Node
@@ -210,6 +211,7 @@ def test_a_postfix_of_its_own(story):
     assert "unix:/postern/milter.sock" in story.run(
         node, "postconf", "-c", directory, "smtpd_milters")
     assert files(story) == kept
+    assert dialogue.send(story.lab, dialogue.message("own", infected=True)) == 550
     take_out(story)
     assert story.run(node, "md5sum", f"{directory}/main.cf", f"{directory}/master.cf") == before
     story.crm("resource", "param", "postfix", "delete", "config_dir")
