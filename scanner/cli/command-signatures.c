@@ -1,28 +1,53 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* postern signatures add */
-#include "cli.h"
+/* postern signatures: add, pin, unpin, reject; the others are in signatures-*.c */
+#include "signatures-commands.h"
 
 #include <stdio.h>
-#include <jansson.h>
+#include <unistd.h>
 
-#include "generation.h"
 #include "terminal.h"
+#include "text.h"
 
-static void
-print_json(const struct generation *made)
+struct store *
+signatures_store(struct cli *cli, gboolean change)
 {
-    json_t *object =
-        json_pack("{s:s, s:i, s:I, s:b}", "generation", made->name, "files", (int)made->files,
-                  "bytes", (json_int_t)made->bytes, "new", !made->existed);
+    const struct settings *settings = cli_settings(cli);
+    g_autofree char *error = NULL;
+    struct store *store = NULL;
+    if (settings != NULL && store_open(settings->signatures_dir, change, &store, &error) < 0) {
+        cli_fail("%s", error);
+    }
+    return store;
+}
+
+void
+signatures_print(json_t *object)
+{
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);
 }
 
 static int
+added(struct cli *cli, const struct store_new *made)
+{
+    if (cli->json) {
+        signatures_print(json_pack("{s:s, s:i, s:I, s:b}", "generation", made->name, "files",
+                                   (int)made->files, "bytes", (json_int_t)made->bytes, "new",
+                                   !made->existed));
+        return CLI_OK;
+    }
+    g_autofree char *size = terminal_size(made->bytes);
+    printf("Generation %s (%u file(s), %s) %s. postern-engine loads it when it starts next.\n",
+           made->name, made->files, size,
+           made->existed ? "was there already and is current" : "is current");
+    return CLI_OK;
+}
+
+static int
 add(struct cli *cli, int argc, char **argv)
 {
-    struct generation made;
+    struct store_new made;
     g_autofree char *error = NULL;
     if (!cli_options(cli, NULL, "PATH...",
                      "Makes a generation of the signature files and directories and selects it.",
@@ -32,28 +57,119 @@ add(struct cli *cli, int argc, char **argv)
     if (argc < 2) {
         return cli_fail("signatures add needs a signature file or a directory of them");
     }
-    const struct settings *settings = cli_settings(cli);
-    if (settings == NULL) {
+    g_autoptr(store_t) store = signatures_store(cli, TRUE);
+    if (store == NULL) {
         return CLI_ERROR;
     }
-    if (generation_add(settings->signatures_dir, argv + 1, &made, &error) < 0) {
+    if (store_add(store, argv + 1, &made, &error) < 0 ||
+        store_adopt(store, made.name, TRUE, &error) < 0 ||
+        store_prune(store, (guint)cli->settings->generations, &error) < 0) {
+        return cli_fail("%s", error);
+    }
+    return added(cli, &made);
+}
+
+/* Says what became of ENTRY. */
+static int
+changed(struct cli *cli, struct store *store, const char *name, const char *what)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_entry_t) entry = store_find(store, name, &error);
+    if (cli->json && entry != NULL) {
+        signatures_print(signatures_json(entry));
+    } else if (!cli->json) {
+        printf("Generation %s %s.\n", name, what);
+    }
+    return CLI_OK;
+}
+
+static int
+pin(struct cli *cli, int argc, char **argv)
+{
+    g_autofree char *error = NULL;
+    if (!cli_options(cli, NULL, "GENERATION",
+                     "Keeps to one generation: no other is adopted until `unpin`. GENERATION is a "
+                     "name from `list`, its beginning, or current.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    if (argc != 2) {
+        return cli_fail("signatures pin needs one generation; see `postern signatures list`");
+    }
+    g_autoptr(store_t) store = signatures_store(cli, TRUE);
+    g_autoptr(store_entry_t) entry = store == NULL ? NULL : store_find(store, argv[1], &error);
+    if (store == NULL) {
+        return CLI_ERROR;
+    }
+    if (entry == NULL || store_pin(store, entry->name, &error) < 0) {
+        return cli_fail("%s", error);
+    }
+    return changed(cli, store, entry->name,
+                   entry->is_current ? "is pinned" : "is pinned, but not in use");
+}
+
+static int
+unpin(struct cli *cli, int argc, char **argv)
+{
+    g_autofree char *error = NULL;
+    if (!cli_options(cli, NULL, "", "Newer generations are adopted again.", &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    g_autoptr(store_t) store = signatures_store(cli, TRUE);
+    if (store == NULL) {
+        return CLI_ERROR;
+    }
+    if (store_pin(store, NULL, &error) < 0) {
         return cli_fail("%s", error);
     }
     if (cli->json) {
-        print_json(&made);
-        return CLI_OK;
+        signatures_print(json_pack("{s:n}", "pinned"));
+    } else {
+        puts("No generation is pinned.");
     }
-    g_autofree char *size = terminal_size(made.bytes);
-    printf("Generation %s (%u file(s), %s) %s. postern-engine loads it when it starts next.\n",
-           made.name, made.files, size,
-           made.existed ? "was there already and is current" : "is current");
     return CLI_OK;
+}
+
+static int
+reject(struct cli *cli, int argc, char **argv)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *reason = NULL;
+    const GOptionEntry entries[] = {
+        {"reason", 0, 0, G_OPTION_ARG_STRING, &reason, "Why; it is kept", "TEXT"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!cli_options(cli, entries, "GENERATION",
+                     "Never takes, tries or adopts that generation again; it is known by its hash.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    if (argc != 2) {
+        return cli_fail("signatures reject needs one generation; see `postern signatures list`");
+    }
+    g_autoptr(store_t) store = signatures_store(cli, TRUE);
+    g_autoptr(store_entry_t) entry = store == NULL ? NULL : store_find(store, argv[1], &error);
+    if (store == NULL) {
+        return CLI_ERROR;
+    }
+    g_autofree char *safe = text_escape(reason != NULL ? reason : "by an administrator", 300);
+    if (entry == NULL || store_set(store, entry->name, RECORD_REJECTED, safe, &error) < 0) {
+        return cli_fail("%s", error);
+    }
+    return changed(cli, store, entry->name, "is rejected");
 }
 
 int
 cli_signatures(struct cli *cli, int argc, char **argv)
 {
     static const struct cli_command commands[] = {
+        {"list", "The generations on this node", signatures_list},
+        {"show", "What a generation consists of", signatures_show},
+        {"status", "What is in use, how old it is, what was fetched", signatures_status},
+        {"update", "Look for new signatures now", signatures_update},
+        {"pin", "Keep to one generation", pin},
+        {"unpin", "Take newer generations again", unpin},
+        {"reject", "Never use a generation again", reject},
         {"add", "Install signatures on this node", add},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);

@@ -18,7 +18,16 @@ struct signature_file {
  */
 GPtrArray *signature_files_find(char *const paths[], char **error_r);
 
+/* Whether NAME (no slash) has an extension that libclamav loads and does not begin with a dot. */
+gboolean signature_files_is_name(const char *name);
+
 /* All names in the directory FD but "." and "..", of char *; NULL when it cannot be read. */
 GPtrArray *signature_files_all(int fd);
+
+/*
+ * Reads the regular file FD from its position to the end, at most LIMIT bytes. SHA256 becomes 64
+ * hexadecimal digits. Returns the number of bytes, -EFBIG, -EINVAL (no regular file), or -errno.
+ */
+gint64 signature_files_sum(int fd, guint64 limit, char sha256[65]);
 
 #endif

@@ -6,9 +6,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "text.h"
+
+#define CHUNK (1024U * 1024U)
 
 /* libclamav 1.4, CLI_DBEXT in readdb.h; its manual describes them. */
 static const char *const extensions[] = {
@@ -17,17 +20,23 @@ static const char *const extensions[] = {
     "ftm", "cfg", "cdb", "yar", "yara", "crb", "cat", "ign", "ign2", "imp", "pwdb", "info",
 };
 
-static gboolean
-is_signature_name(const char *path)
+gboolean
+signature_files_is_name(const char *name)
 {
-    g_autofree char *name = g_path_get_basename(path);
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot != NULL && dot != name && i < G_N_ELEMENTS(extensions); i++) {
+    for (size_t i = 0; dot != NULL && *name != '.' && i < G_N_ELEMENTS(extensions); i++) {
         if (g_ascii_strcasecmp(dot + 1, extensions[i]) == 0) {
             return TRUE;
         }
     }
     return FALSE;
+}
+
+static gboolean
+is_signature_path(const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path);
+    return signature_files_is_name(name);
 }
 
 static void
@@ -82,7 +91,7 @@ dir_add(GPtrArray *files, const char *path, const char *shown)
     }
     for (guint i = 0; i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
-        if (is_signature_name(name)) {
+        if (signature_files_is_name(name)) {
             g_autofree char *file = g_build_filename(path, name, NULL);
             file_add(files, file);
         }
@@ -104,7 +113,7 @@ path_add(GPtrArray *files, const char *path)
     if (access(path, R_OK) < 0) {
         return g_strdup_printf("%s: %s", shown, g_strerror(errno));
     }
-    if (!is_signature_name(path)) {
+    if (!is_signature_path(path)) {
         return g_strdup_printf("%s: not a signature file (its extension is none that libclamav "
                                "loads)",
                                shown);
@@ -153,4 +162,32 @@ signature_files_find(char *const paths[], char **error_r)
         return NULL;
     }
     return g_steal_pointer(&files);
+}
+
+gint64
+signature_files_sum(int fd, guint64 limit, char sha256[65])
+{
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autofree char *buffer = g_malloc(CHUNK);
+    guint64 size = 0;
+    struct stat st;
+    ssize_t n;
+    if (fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return -EINVAL;
+    }
+    while ((n = read(fd, buffer, CHUNK)) != 0) {
+        if (n < 0 && errno != EINTR) {
+            return -errno;
+        }
+        size += n < 0 ? 0 : (guint64)n;
+        if (size > limit) {
+            return -EFBIG;
+        }
+        g_checksum_update(sum, (const guchar *)buffer, MAX(n, 0));
+    }
+    g_strlcpy(sha256, g_checksum_get_string(sum), 65);
+    return (gint64)size;
 }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef SIGNATURES_COMMANDS_H
+#define SIGNATURES_COMMANDS_H
+
+/* The commands of `postern signatures`, and what they share. */
+
+#include <jansson.h>
+
+#include "cli.h"
+#include "store.h"
+
+/* Opens the store of the settings; NULL after a message. An absent one is opened for a change only.
+ */
+struct store *signatures_store(struct cli *cli, gboolean change);
+/* An entry as JSON: what `list` and `show` print. */
+json_t *signatures_json(const struct store_entry *entry);
+void signatures_print(json_t *object);
+
+int signatures_list(struct cli *cli, int argc, char **argv);
+int signatures_show(struct cli *cli, int argc, char **argv);
+int signatures_status(struct cli *cli, int argc, char **argv);
+int signatures_update(struct cli *cli, int argc, char **argv);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* postern signatures update */
+#include "signatures-commands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ask.h"
+#include "terminal.h"
+#include "text.h"
+
+#define PROGRAM "postern-update"
+#define OFFER "offer"
+
+struct update {
+    struct cli *cli;
+    json_t *end; /* what the round said at last; NULL: nothing */
+};
+
+/* Beside this program, as in a build; else where it is installed. */
+static char *
+program_path(void)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup("/");
+    g_autofree char *beside = g_build_filename(dir, PROGRAM, NULL);
+    return access(beside, X_OK) == 0 ? g_steal_pointer(&beside) : g_strdup(LIBEXECDIR "/" PROGRAM);
+}
+
+/* What a source or the round said, as soon as it did. */
+static void
+hear(struct update *update, const char *line)
+{
+    json_t *event = json_loads(line, 0, NULL);
+    if (json_object_get(event, "sources") != NULL) {
+        json_decref(update->end);
+        update->end = event;
+        return;
+    }
+    if (!update->cli->json && ask_text(event, "result") != NULL) {
+        g_autofree char *origin = text_escape(ask_text(event, "origin"), 200);
+        g_autofree char *result = text_escape(ask_text(event, "result"), 20);
+        g_autofree char *error = text_escape(ask_text(event, "error"), 500);
+        gboolean bad = ask_text(event, "error") != NULL;
+        g_autofree char *word = terminal_colour(bad ? COLOUR_BAD : COLOUR_GOOD, result);
+        printf("%s: %s%s%s\n", origin, word, bad ? ": " : "", bad ? error : "");
+        fflush(stdout);
+    }
+    json_decref(event);
+}
+
+/* Between fork and exec: nothing here allocates in the child, but initgroups(), whose parent has no
+ * threads. */
+static void
+become(void *data)
+{
+    const struct passwd *user = data;
+    if (user != NULL && (initgroups(user->pw_name, user->pw_gid) < 0 ||
+                         setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+                         setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)) {
+        _exit(126);
+    }
+}
+
+/* Root never runs it as root: it speaks to strangers. */
+static const struct passwd *
+user_of(const struct settings *settings, gboolean *ok)
+{
+    const struct passwd *user = geteuid() == 0 ? getpwnam(settings->update_user) : NULL;
+    *ok = geteuid() != 0 || user != NULL;
+    if (!*ok) {
+        cli_fail("update_user: there is no user %s on this machine", settings->update_user);
+    }
+    return user;
+}
+
+static int
+read_lines(struct update *update, int fd)
+{
+    FILE *lines = fdopen(fd, "r");
+    char *line = NULL;
+    size_t size = 0;
+    if (lines == NULL) {
+        close(fd);
+        return -errno;
+    }
+    while (getline(&line, &size, lines) > 0) {
+        hear(update, line);
+    }
+    free(line);
+    fclose(lines);
+    return 0;
+}
+
+/* Returns CLI_OK when a round took place. */
+static int
+run(struct update *update, const struct settings *settings)
+{
+    g_autofree char *program = program_path();
+    g_autofree char *config = cli_config_path(update->cli);
+    gboolean ok;
+    const struct passwd *user = user_of(settings, &ok);
+    const char *argv[] = {program, "--once", config != NULL ? "--config" : NULL, config, NULL};
+    g_autoptr(GError) error = NULL;
+    GPid pid;
+    int out = -1;
+    int status = 0;
+    if (!ok) {
+        return CLI_ERROR;
+    }
+    if (!g_spawn_async_with_pipes("/", (char **)(uintptr_t)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD,
+                                  become, (void *)(uintptr_t)user, &pid, NULL, &out, NULL,
+                                  &error)) {
+        return cli_fail("%s", error->message);
+    }
+    (void)read_lines(update, out);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && update->end != NULL) {
+        return CLI_OK;
+    }
+    return WIFSIGNALED(status) ? cli_fail("%s died of signal %d", program, WTERMSIG(status))
+                               : CLI_ERROR; /* it has said why */
+}
+
+/* Takes what postern-update offers into the store. */
+static int
+take(struct cli *cli, struct store_new *taken, char **error_r)
+{
+    const struct settings *settings = cli_settings(cli);
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *path = g_build_filename(settings->update_dir, OFFER, NULL);
+    int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (offer < 0) {
+        int rc = -errno;
+        *error_r = g_strdup_printf("%s: %s", path, g_strerror(-rc));
+        return rc;
+    }
+    int rc = store_open(settings->signatures_dir, TRUE, &store, error_r);
+    if (rc == 0) {
+        rc = store_take(store, offer, settings->update_size, taken, error_r);
+    }
+    if (rc == 0) {
+        rc = store_prune(store, (guint)settings->generations, error_r);
+    }
+    close(offer);
+    return MIN(rc, 0);
+}
+
+static void
+print_taken(const struct store_new *taken)
+{
+    g_autofree char *size = terminal_size(taken->bytes);
+    if (taken->existed) {
+        printf("Nothing new: generation %s is here already.\n", taken->name);
+    } else {
+        printf("Generation %s (%u file(s), %s) is here. It is adopted after its trial.\n",
+               taken->name, taken->files, size);
+    }
+}
+
+static int
+finish(struct update *update)
+{
+    struct cli *cli = update->cli;
+    struct store_new taken = {.files = 0};
+    g_autofree char *error = NULL;
+    const char *said = ask_text(update->end, "error");
+    gboolean whole = ask_number(update->end, "failures") == 0;
+    int rc = said != NULL ? -EIO : take(cli, &taken, &error);
+    if (said != NULL) {
+        error = text_escape(said, 500);
+    }
+    if (cli->json) {
+        signatures_print(json_pack("{s:O, s:s?, s:b, s:s?}", "update", update->end, "generation",
+                                   rc == 0 ? taken.name : NULL, "new", rc == 0 && !taken.existed,
+                                   "error", error));
+    } else if (rc == 0) {
+        print_taken(&taken);
+    } else {
+        cli_fail("%s", error);
+    }
+    return rc < 0 ? CLI_ERROR : whole ? CLI_OK : CLI_FOUND;
+}
+
+int
+signatures_update(struct cli *cli, int argc, char **argv)
+{
+    struct update update = {.cli = cli};
+    if (!cli_options(cli, NULL, "",
+                     "Looks for new signatures now, at every source, and takes what is new as a "
+                     "generation. A mirror that wants to be left alone is left alone.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    const struct settings *settings = cli_settings(cli);
+    if (settings == NULL) {
+        return CLI_ERROR;
+    }
+    int rc = run(&update, settings);
+    if (rc == CLI_OK) {
+        rc = finish(&update);
+    }
+    json_decref(update.end);
+    return rc;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CONFINE_H
+#define CONFINE_H
+
+/*
+ * What postern-fetch gives up before it speaks to a mirror: it writes nothing but its source's
+ * directory, makes no file larger than a limit, runs no other program, looks into no other process,
+ * and dies with its parent. It still reads what its user may, and the network.
+ */
+
+#include <glib.h>
+
+/* DIR: the source's directory, writable. BYTES: largest file. Returns NULL, or the name of the step
+ * that failed, with errno. A kernel without landlock is no failure. */
+const char *confine(int dir, guint64 bytes, guint64 seconds);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "text.h"
+
+#define PROGRAM "postern-fetch"
+/* More than it ever has to say; the rest is read and thrown away. */
+#define SAID_MAX 65536
+
+struct run {
+    const char *source;
+    GPid pid;
+    int out;
+    int err;
+    GString *word;   /* standard output */
+    GString *line;   /* of standard error */
+    char *complaint; /* the last one */
+};
+
+char *
+run_beside(const char *name)
+{
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup(LIBEXECDIR);
+    return g_build_filename(dir, name, NULL);
+}
+
+/* libfreshclam's lines begin with "ERROR: " or "WARNING: "; what they say is from outside. */
+static void
+line_end(struct run *run)
+{
+    g_autofree char *text = text_escape(g_strstrip(run->line->str), 500);
+    const char *said = g_str_has_prefix(text, "ERROR: ")     ? text + strlen("ERROR: ")
+                       : g_str_has_prefix(text, "WARNING: ") ? text + strlen("WARNING: ")
+                                                             : NULL;
+    if (*text != '\0') {
+        log_debug("%s: %s", run->source, text);
+    }
+    if (said != NULL) {
+        g_free(run->complaint);
+        run->complaint = g_strdup(said);
+    }
+    g_string_truncate(run->line, 0);
+}
+
+static void
+hear(struct run *run, const char *text, ssize_t len)
+{
+    for (ssize_t i = 0; i < len; i++) {
+        if (text[i] == '\n' || text[i] == '\r') {
+            line_end(run);
+        } else if (run->line->len < SAID_MAX) {
+            g_string_append_c(run->line, text[i]);
+        }
+    }
+}
+
+/* Returns FALSE at the end of both. */
+static gboolean
+read_some(struct run *run, struct pollfd fds[2])
+{
+    char buffer[4096];
+    for (int i = 0; i < 2; i++) {
+        if (fds[i].fd < 0 || fds[i].revents == 0) {
+            continue;
+        }
+        ssize_t n = read(fds[i].fd, buffer, sizeof buffer);
+        if (n > 0 && i == 0 && run->word->len + (gsize)n <= SAID_MAX) {
+            g_string_append_len(run->word, buffer, n);
+        } else if (n > 0 && i == 1) {
+            hear(run, buffer, n);
+        } else if (n == 0 || (n < 0 && errno != EINTR)) {
+            fds[i].fd = -1;
+        }
+    }
+    return fds[0].fd >= 0 || fds[1].fd >= 0;
+}
+
+/* Returns FALSE when the time is over. */
+static gboolean
+listen_until(struct run *run, gint64 end)
+{
+    struct pollfd fds[2] = {{.fd = run->out, .events = POLLIN}, {.fd = run->err, .events = POLLIN}};
+    do {
+        gint64 left = (end - g_get_monotonic_time()) / 1000;
+        fds[0].revents = fds[1].revents = 0;
+        if (left <= 0) {
+            return FALSE;
+        }
+        if (poll(fds, 2, (int)MIN(left + 1, 60000)) < 0 && errno != EINTR) {
+            return FALSE;
+        }
+    } while (read_some(run, fds));
+    return TRUE;
+}
+
+static int
+reap(const struct run *run)
+{
+    int status = 0;
+    while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+static int
+judge(struct run *run, gboolean in_time, int status, guint64 seconds, json_t **result,
+      char **error_r)
+{
+    if (!in_time) {
+        *error_r = g_strdup_printf("was not done after %" G_GUINT64_FORMAT
+                                   " s (update_timeout); what is missing is tried again",
+                                   seconds);
+        return -ETIMEDOUT;
+    }
+    *result = WIFEXITED(status) && WEXITSTATUS(status) == 0
+                  ? json_loadb(run->word->str, run->word->len, 0, NULL)
+                  : NULL;
+    if (*result != NULL) {
+        *error_r = g_steal_pointer(&run->complaint);
+        return 0;
+    }
+    *error_r = run->complaint != NULL && !WIFSIGNALED(status) ? g_steal_pointer(&run->complaint)
+               : WIFSIGNALED(status)
+                   ? g_strdup_printf(PROGRAM " died of signal %d: what the mirror sent may be "
+                                             "hostile",
+                                     WTERMSIG(status))
+                   : g_strdup(PROGRAM " said nothing that is understood");
+    return -EREMOTEIO;
+}
+
+int
+run_fetch(const char *config, const char *source, guint64 seconds, json_t **result, char **error_r)
+{
+    g_autofree char *program = run_beside(PROGRAM);
+    const char *argv[] = {program, config != NULL ? config : "", source, NULL};
+    const char *environ_[] = {"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", NULL};
+    g_autoptr(GError) error = NULL;
+    struct run run = {.source = source};
+    if (!g_spawn_async_with_pipes(NULL, (char **)(uintptr_t)argv, (char **)(uintptr_t)environ_,
+                                  G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &run.pid, NULL, &run.out,
+                                  &run.err, &error)) {
+        *error_r = g_strdup(error->message);
+        return -EREMOTEIO;
+    }
+    run.word = g_string_new(NULL);
+    run.line = g_string_new(NULL);
+    gint64 end = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
+    gboolean in_time = listen_until(&run, end);
+    if (!in_time) {
+        kill(run.pid, SIGKILL);
+    }
+    int status = reap(&run);
+    line_end(&run);
+    int rc = judge(&run, in_time, status, seconds, result, error_r);
+    close(run.out);
+    close(run.err);
+    g_string_free(run.word, TRUE);
+    g_string_free(run.line, TRUE);
+    g_free(run.complaint);
+    return rc;
+}
