@@ -153,7 +153,8 @@ reject(struct cli *cli, int argc, char **argv)
         return CLI_ERROR;
     }
     g_autofree char *safe = text_escape(reason != NULL ? reason : "by an administrator", 300);
-    if (entry == NULL || store_set(store, entry->name, RECORD_REJECTED, safe, &error) < 0) {
+    if (entry == NULL || store_set(store, entry->name, RECORD_REJECTED, safe, &error) < 0 ||
+        store_prune(store, (guint)cli->settings->generations, &error) < 0) {
         return cli_fail("%s", error);
     }
     return changed(cli, store, entry->name, "is rejected");
