@@ -48,6 +48,7 @@
 #define SCORE_ENGINE_UNIT "postern-engine.service"
 #define SCORE_DAEMON_UNIT "posternd.service"
 #define SCORE_NOTIFY_UNIT "postern-notify.service"
+#define SCORE_UPDATE_UNIT "postern-update.service"
 #define SCORE_TEXT_ATTRIBUTE "postern-state"
 /* Pacemaker's node health: with node-health-strategy=none, the default, it only informs. */
 #define SCORE_HEALTH_ATTRIBUTE "#health-postern"

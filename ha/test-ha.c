@@ -384,7 +384,8 @@ unit_seconds(const char *text, const char *key)
 static void
 test_process_kinds(void **state)
 {
-    static const char *const names[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT};
+    static const char *const names[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
+                                        SCORE_UPDATE_UNIT};
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         const struct process_kind *kind = process_kind_find(names[i]);

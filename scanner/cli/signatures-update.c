@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,9 +36,21 @@ program_path(void)
     return access(beside, X_OK) == 0 ? g_steal_pointer(&beside) : g_strdup(LIBEXECDIR "/" PROGRAM);
 }
 
-/* What a source or the round said, as soon as it did. */
 static void
-hear(struct update *update, const char *line)
+print_event(const json_t *event)
+{
+    g_autofree char *origin = text_escape(ask_text(event, "origin"), 200);
+    g_autofree char *result = text_escape(ask_text(event, "result"), 20);
+    g_autofree char *error = text_escape(ask_text(event, "error"), 500);
+    gboolean bad = ask_text(event, "error") != NULL;
+    g_autofree char *word = terminal_colour(bad ? COLOUR_BAD : COLOUR_GOOD, result);
+    printf("%s: %s%s%s\n", origin, word, bad ? ": " : "", bad ? error : "");
+    fflush(stdout);
+}
+
+/* What a source or the round said, as soon as it did; what is no JSON is for people. */
+static void
+hear(struct update *update, char *line)
 {
     json_t *event = json_loads(line, 0, NULL);
     if (json_object_get(event, "sources") != NULL) {
@@ -44,27 +58,28 @@ hear(struct update *update, const char *line)
         update->end = event;
         return;
     }
-    if (!update->cli->json && ask_text(event, "result") != NULL) {
-        g_autofree char *origin = text_escape(ask_text(event, "origin"), 200);
-        g_autofree char *result = text_escape(ask_text(event, "result"), 20);
-        g_autofree char *error = text_escape(ask_text(event, "error"), 500);
-        gboolean bad = ask_text(event, "error") != NULL;
-        g_autofree char *word = terminal_colour(bad ? COLOUR_BAD : COLOUR_GOOD, result);
-        printf("%s: %s%s%s\n", origin, word, bad ? ": " : "", bad ? error : "");
-        fflush(stdout);
+    if (event == NULL) {
+        g_autofree char *said = text_escape(g_strchomp(line), 500);
+        fprintf(stderr, "%s\n", said);
+    } else if (!update->cli->json) {
+        print_event(event);
     }
     json_decref(event);
 }
 
-/* Between fork and exec: nothing here allocates in the child, but initgroups(), whose parent has no
- * threads. */
+/*
+ * Between fork and exec. A session of its own: what runs as another user must not type into root's
+ * terminal (TIOCSTI), nor write to it. It ends with this program.
+ */
 static void
 become(void *data)
 {
     const struct passwd *user = data;
-    if (user != NULL && (initgroups(user->pw_name, user->pw_gid) < 0 ||
-                         setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-                         setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)) {
+    if (setsid() < 0 || dup2(STDOUT_FILENO, STDERR_FILENO) < 0 ||
+        (user != NULL && (initgroups(user->pw_name, user->pw_gid) < 0 ||
+                          setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+                          setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)) ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
         _exit(126);
     }
 }

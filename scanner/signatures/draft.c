@@ -48,12 +48,28 @@ draft_remove_dir(int base, const char *name)
     }
 }
 
+/* The path of a directory that is open, for people. */
+static char *
+path_of(int fd)
+{
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+    char *path = g_file_read_link(link, NULL);
+    return path != NULL ? path : g_strdup("the directory");
+}
+
+static int
+not_writable(int base, int rc, char **error_r)
+{
+    g_autofree char *path = path_of(base);
+    return fail(error_r, rc, "%s: cannot be written: %s", path, g_strerror(-rc));
+}
+
 int
 draft_begin(int base, guint64 limit, struct draft **ret, char **error_r)
 {
     draft_remove_dir(base, TMP_DIR);
     if (mkdirat(base, TMP_DIR, 0755) < 0) {
-        return fail(error_r, -errno, "cannot be written: %s", g_strerror(errno));
+        return not_writable(base, -errno, error_r);
     }
     int dir = openat(base, TMP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dir < 0 || fchmod(dir, 0755) < 0) {
@@ -61,7 +77,7 @@ draft_begin(int base, guint64 limit, struct draft **ret, char **error_r)
         if (dir >= 0) {
             close(dir);
         }
-        return fail(error_r, rc, "%s", g_strerror(-rc));
+        return not_writable(base, rc, error_r);
     }
     struct draft *draft = g_new0(struct draft, 1);
     draft->base = base;

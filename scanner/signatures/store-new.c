@@ -124,11 +124,13 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
     g_autoptr(manifest_t) manifest = NULL;
     g_autoptr(draft_t) draft = NULL;
     struct stat st;
+    g_autofree char *error = NULL;
     *ret = (struct store_new){.files = 0};
-    int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, &manifest, error_r);
-    if (rc == 0) {
-        rc = check_known(store, manifest, ret, error_r);
+    int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, &manifest, &error);
+    if (rc < 0 || manifest == NULL) {
+        return store_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
     }
+    rc = check_known(store, manifest, ret, error_r);
     if (rc == 0) {
         rc = check_size(manifest, limit, error_r);
     }

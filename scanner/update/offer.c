@@ -94,8 +94,8 @@ add_directory(GPtrArray *pieces, const struct settings *settings, const char *pa
 {
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
-    int rc = names == NULL ? fail(error_r, -errno, path, g_strerror(errno)) : 0;
-    for (guint i = 0; rc == 0 && i < names->len; i++) {
+    int rc = names == NULL ? fail(error_r, dir < 0 ? -errno : -EIO, path, g_strerror(errno)) : 0;
+    for (guint i = 0; names != NULL && rc == 0 && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
         if (signature_files_is_name(name)) {
             g_autofree char *origin = g_build_filename(path, name, NULL);
