@@ -73,7 +73,7 @@ source_round(struct round *round, const struct source *source, json_int_t *retry
     }
     if (schedule_must_wait(*retry, now)) {
         g_free(*error);
-        *error = g_strdup("the mirror answers 403 or 429: it wants to be left alone for a while");
+        *error = g_strdup("the mirror said 403 or 429: it wants to be left alone for a while");
         return "waiting";
     }
     return *error != NULL ? "failed" : updated ? "updated" : "current";
