@@ -57,6 +57,10 @@ _postern() {
     esac
     case "${words[*]}" in
     doctor) [[ $cur = -* ]] || commands="postfix state host cluster" ;;
+    "signatures show" | "signatures pin" | "signatures reject")
+        [[ $cur = -* ]] || commands="current previous $("$_postern_program" signatures list 2>/dev/null |
+            awk 'NR > 1 {print $1}')"
+        ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
     case "${words[*]}" in
