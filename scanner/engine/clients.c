@@ -351,6 +351,20 @@ clients_give_worker(struct clients *clients, uint64_t number, int channel)
                        channel);
 }
 
+bool
+clients_release_worker(struct clients *clients, const uint64_t *numbers, size_t count)
+{
+    if (clients->attached == NULL) {
+        return false;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, json_integer((json_int_t)numbers[i]));
+    }
+    return client_send(clients->attached,
+                       json_pack("{s:s, s:o}", "event", "release", "workers", list), -1);
+}
+
 void
 clients_worker_gone(struct clients *clients, uint64_t number, const char *cause)
 {

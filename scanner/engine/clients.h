@@ -21,6 +21,9 @@ void clients_free(struct clients *clients);
 
 /* Sends CHANNEL (borrowed) to whoever is attached; false when nobody is, or it does not read. */
 bool clients_give_worker(struct clients *clients, uint64_t number, int channel);
+/* Asks whoever is attached to let one of these workers go as soon as it is idle; false when nobody
+ * is. */
+bool clients_release_worker(struct clients *clients, const uint64_t *numbers, size_t count);
 /* Tells whoever is attached. */
 void clients_worker_gone(struct clients *clients, uint64_t number, const char *cause);
 void clients_state_changed(struct clients *clients);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "config.h"
-#include "crew.h"
+#include "crew-inner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine.h"
 #include "log.h"
 #include "packet.h"
 #include "text.h"
@@ -19,52 +18,49 @@
 #define PAUSE_LONGEST_USEC (10 * 1000 * 1000ULL)
 #define ERROR_MAX 300
 
-enum stage {
-    STAGE_FORKING, /* until both its pidfd and its "ready" have come */
-    STAGE_SPARE,
-    STAGE_LENT,
+/* Slots behind those of normal work: for self tests, and for others' workers. */
+enum special {
+    SPECIAL_SELFTEST,
+    SPECIAL_TRIAL,
+    SPECIAL_EVIDENCE,
+    SPECIALS,
 };
 
-struct worker {
-    struct crew *crew;
-    struct slot *slot;
-    uint64_t number;
-    enum stage stage;
-    bool canary_passed;
-    bool killed;
-    bool taken_back; /* who had it is gone */
-    int pidfd;
-    int channel; /* -1 once it was handed out */
-    gint64 forked_us;
-    gint64 lent_us;
-    guint64 oom_kills; /* in its slot's group, before it */
-    sd_event_source *messages;
-    sd_event_source *deadline;
-};
+static unsigned
+worker_count(const struct settings *settings)
+{
+    return MIN(settings_workers(settings), ZYGOTE_SLOTS_MAX - 1U - SPECIALS);
+}
 
-struct slot {
-    struct crew *crew;
-    unsigned index;
-    struct worker *worker;
-    unsigned failures; /* in a row: workers that died before they were of use */
-    sd_event_source *pause;
-};
+unsigned
+crew_slots(const struct settings *settings)
+{
+    return worker_count(settings) + 1 + SPECIALS;
+}
 
-struct crew {
-    struct engine *engine;
-    unsigned n_slots; /* of normal work; one more follows, for self tests */
-    struct slot *slots;
-    uint64_t last_number;
-    bool selftest_again; /* asked for while the last one's worker was not gone yet */
-    char *error;
-};
+unsigned
+crew_trial_slot(const struct crew *crew)
+{
+    return crew->n_workers + 1 + SPECIAL_TRIAL;
+}
 
-static void fill(struct slot *slot);
+unsigned
+crew_evidence_slot(const struct crew *crew)
+{
+    return crew->n_workers + 1 + SPECIAL_EVIDENCE;
+}
 
 static struct slot *
 selftest_slot(const struct crew *crew)
 {
-    return &crew->slots[crew->n_slots];
+    return &crew->slots[crew->n_workers + 1 + SPECIAL_SELFTEST];
+}
+
+/* Of normal work, one of which is free but while workers are exchanged; then the self test's. */
+static unsigned
+slots_used(const struct crew *crew)
+{
+    return crew->n_workers + 2;
 }
 
 struct crew *
@@ -72,9 +68,9 @@ crew_new(struct engine *engine)
 {
     struct crew *crew = g_new0(struct crew, 1);
     crew->engine = engine;
-    crew->n_slots = MIN(settings_workers(engine->settings), ZYGOTE_SLOTS_MAX - 1);
-    crew->slots = g_new0(struct slot, crew->n_slots + 1);
-    for (unsigned i = 0; i <= crew->n_slots; i++) {
+    crew->n_workers = worker_count(engine->settings);
+    crew->slots = g_new0(struct slot, slots_used(crew));
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         crew->slots[i].crew = crew;
         crew->slots[i].index = i;
     }
@@ -104,10 +100,11 @@ crew_free(struct crew *crew)
     if (crew == NULL) {
         return;
     }
-    for (unsigned i = 0; i <= crew->n_slots; i++) {
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         worker_free(crew->slots[i].worker);
         sd_event_source_disable_unref(crew->slots[i].pause);
     }
+    sd_event_source_disable_unref(crew->patience);
     g_free(crew->slots);
     g_free(crew->error);
     g_free(crew);
@@ -116,7 +113,7 @@ crew_free(struct crew *crew)
 static struct worker *
 find(const struct crew *crew, uint64_t number)
 {
-    for (unsigned i = 0; i <= crew->n_slots; i++) {
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         struct worker *worker = crew->slots[i].worker;
         if (worker != NULL && worker->number == number) {
             return worker;
@@ -125,8 +122,8 @@ find(const struct crew *crew, uint64_t number)
     return NULL;
 }
 
-static void
-worker_kill(struct worker *worker)
+void
+crew_worker_kill(struct worker *worker)
 {
     worker->killed = true;
     if (worker->pidfd >= 0) {
@@ -152,7 +149,7 @@ selftest_passed(struct worker *worker)
 {
     gint64 ms = (g_get_monotonic_time() - worker->forked_us) / 1000;
     clients_selftest_done(worker->crew->engine->clients, ms, NULL);
-    worker_kill(worker);
+    crew_worker_kill(worker);
 }
 
 static void
@@ -165,11 +162,16 @@ become_ready(struct worker *worker)
               (double)(g_get_monotonic_time() - worker->forked_us) / 1000);
     if (worker->slot == selftest_slot(crew)) {
         selftest_passed(worker);
-        return;
+    } else if (worker->nursery == crew->next) {
+        adoption_proved(crew->engine);
+    } else if (worker->nursery != crew->nursery) {
+        crew_worker_kill(worker);
+    } else {
+        g_clear_pointer(&crew->error, g_free);
+        hand_out(worker);
+        crew_settle(crew);
+        engine_changed(crew->engine);
     }
-    g_clear_pointer(&crew->error, g_free);
-    hand_out(worker);
-    engine_changed(crew->engine);
 }
 
 static void
@@ -197,7 +199,7 @@ enter_group(struct worker *worker)
     worker->oom_kills = groups_oom_kills(groups, worker->slot->index);
     if (rc < 0 && rc != -ESRCH) {
         note_error(worker, "cannot be put into its control group: killed");
-        worker_kill(worker);
+        crew_worker_kill(worker);
     }
 }
 
@@ -216,13 +218,13 @@ on_first_words(sd_event_source *source, int sock, uint32_t revents, void *data)
     /* Whatever it is, it is the last that the engine hears from this worker. */
     sd_event_source_set_enabled(source, SD_EVENT_OFF);
     if (rc != 1 || json_unpack(packet, "{s:b, s?s}", "ready", &ready, "error", &error) < 0) {
-        worker_kill(worker);
+        crew_worker_kill(worker);
     } else if (ready) {
         worker->canary_passed = true;
         check_ready(worker);
     } else {
         note_error(worker, error != NULL ? error : "is not ready, and does not say why");
-        worker_kill(worker);
+        crew_worker_kill(worker);
     }
     return 0;
 }
@@ -235,10 +237,10 @@ on_deadline(sd_event_source *source, uint64_t usec, void *data)
     struct worker *worker = data;
     worker->deadline = sd_event_source_disable_unref(worker->deadline);
     if (worker->pidfd < 0) {
-        supervisor_replace(worker->crew->engine->supervisor, "does not fork workers any more");
+        nursery_kill(worker->nursery, "does not fork workers any more");
     } else {
         note_error(worker, "was not ready in time: killed");
-        worker_kill(worker);
+        crew_worker_kill(worker);
     }
     return 0;
 }
@@ -258,8 +260,8 @@ worker_watch(struct worker *worker)
     return rc;
 }
 
-static int
-slot_fork(struct slot *slot)
+int
+crew_slot_fork(struct slot *slot, struct nursery *nursery)
 {
     struct crew *crew = slot->crew;
     int pair[2];
@@ -269,6 +271,7 @@ slot_fork(struct slot *slot)
     }
     struct worker *worker = g_new0(struct worker, 1);
     worker->crew = crew;
+    worker->nursery = nursery;
     worker->slot = slot;
     worker->number = ++crew->last_number;
     worker->pidfd = -1;
@@ -276,7 +279,7 @@ slot_fork(struct slot *slot)
     worker->forked_us = g_get_monotonic_time();
     rc = worker_watch(worker);
     if (rc >= 0) {
-        rc = supervisor_fork(crew->engine->supervisor, worker->number, slot->index, pair[1]);
+        rc = nursery_fork(nursery, worker->number, slot->index, pair[1]);
     }
     close(pair[1]);
     if (rc < 0) {
@@ -294,7 +297,7 @@ on_pause_end(sd_event_source *source, uint64_t usec, void *data)
     (void)usec;
     struct slot *slot = data;
     slot->pause = sd_event_source_disable_unref(slot->pause);
-    fill(slot);
+    crew_settle(slot->crew);
     return 0;
 }
 
@@ -311,13 +314,10 @@ fill_after_pause(struct slot *slot)
     }
 }
 
-static void
-fill(struct slot *slot)
+void
+crew_slot_fill(struct slot *slot)
 {
-    if (slot->worker != NULL || !supervisor_loaded(slot->crew->engine->supervisor)) {
-        return;
-    }
-    int rc = slot_fork(slot);
+    int rc = crew_slot_fork(slot, slot->crew->nursery);
     if (rc < 0) {
         log_err("slot %u: no worker: %s", slot->index, g_strerror(-rc));
         slot->failures++;
@@ -326,12 +326,20 @@ fill(struct slot *slot)
 }
 
 void
-crew_start(struct crew *crew)
+crew_end_pauses(struct crew *crew)
 {
-    for (unsigned i = 0; i < crew->n_slots; i++) {
+    for (unsigned i = 0; i <= crew->n_workers; i++) {
         crew->slots[i].failures = 0;
-        fill(&crew->slots[i]);
+        crew->slots[i].pause = sd_event_source_disable_unref(crew->slots[i].pause);
     }
+}
+
+void
+crew_start(struct crew *crew, struct nursery *nursery)
+{
+    crew->nursery = nursery;
+    crew_end_pauses(crew);
+    crew_settle(crew);
 }
 
 /* The end of a worker */
@@ -363,6 +371,10 @@ bury(struct worker *worker, const char *cause)
     if (worker->stage == STAGE_LENT && !worker->taken_back) {
         clients_worker_gone(crew->engine->clients, worker->number, cause);
     }
+    if (crew_is_old(crew, worker) && worker->stage == STAGE_LENT && !worker->killed &&
+        crew->asked > 0) {
+        crew->asked--;
+    }
     worker->slot->worker = NULL;
     worker_free(worker);
 }
@@ -373,7 +385,7 @@ selftest_slot_free(struct slot *slot)
     struct crew *crew = slot->crew;
     if (crew->selftest_again) {
         crew->selftest_again = false;
-        int rc = slot_fork(slot);
+        int rc = crew->nursery == NULL ? -EHOSTDOWN : crew_slot_fork(slot, crew->nursery);
         if (rc < 0) {
             clients_selftest_done(crew->engine->clients, 0,
                                   rc == -EHOSTDOWN ? "the zygote has ended" : g_strerror(-rc));
@@ -396,29 +408,40 @@ crew_exited(struct crew *crew, uint64_t number, int status)
     if (!expected) {
         log_warning("worker %" G_GUINT64_FORMAT ": %s", number, cause);
     }
+    struct nursery *nursery = worker->nursery;
+    bool was_old = crew_is_old(crew, worker);
     bury(worker, cause);
-    slot->failures = useless || (quick && !expected) ? slot->failures + 1 : 0;
     if (slot == selftest_slot(crew)) {
         selftest_slot_free(slot);
-    } else if (useless || slot->failures > CREW_CRASHES_FREE) {
-        fill_after_pause(slot);
-    } else {
-        fill(slot);
+    } else if (nursery == crew->next) {
+        adoption_disproved(crew->engine, crew->error != NULL ? crew->error : cause);
+    } else if (!was_old) {
+        slot->failures = useless || (quick && !expected) ? slot->failures + 1 : 0;
+        if (useless || slot->failures > CREW_CRASHES_FREE) {
+            fill_after_pause(slot);
+        }
     }
+    crew_settle(crew);
+    adoption_worker_left(crew->engine);
     engine_changed(crew->engine);
 }
 
 void
-crew_lost(struct crew *crew)
+crew_lost(struct crew *crew, const struct nursery *nursery)
 {
-    for (unsigned i = 0; i <= crew->n_slots; i++) {
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         struct slot *slot = &crew->slots[i];
-        slot->pause = sd_event_source_disable_unref(slot->pause);
-        if (slot->worker != NULL) {
+        if (slot->worker != NULL && slot->worker->nursery == nursery) {
             bury(slot->worker, "killed");
         }
     }
-    selftest_slot_free(selftest_slot(crew));
+    crew->next = crew->next == nursery ? NULL : crew->next;
+    if (crew->nursery == nursery) {
+        crew->nursery = NULL;
+        crew_end_pauses(crew);
+        selftest_slot_free(selftest_slot(crew));
+    }
+    crew_settle(crew);
 }
 
 void
@@ -430,7 +453,7 @@ crew_forked(struct crew *crew, uint64_t number, int pidfd)
     }
     worker->pidfd = fcntl(pidfd, F_DUPFD_CLOEXEC, 3);
     if (worker->killed) {
-        worker_kill(worker);
+        crew_worker_kill(worker);
     } else {
         enter_group(worker);
     }
@@ -442,9 +465,10 @@ crew_forked(struct crew *crew, uint64_t number, int pidfd)
 void
 crew_hand_out(struct crew *crew)
 {
-    for (unsigned i = 0; i < crew->n_slots; i++) {
+    for (unsigned i = 0; i <= crew->n_workers; i++) {
         struct worker *worker = crew->slots[i].worker;
-        if (worker != NULL && worker->stage == STAGE_SPARE && !worker->killed) {
+        if (worker != NULL && worker->nursery == crew->nursery && worker->stage == STAGE_SPARE &&
+            !worker->killed) {
             hand_out(worker);
         }
     }
@@ -453,11 +477,12 @@ crew_hand_out(struct crew *crew)
 void
 crew_take_back(struct crew *crew)
 {
-    for (unsigned i = 0; i < crew->n_slots; i++) {
+    crew->asked = 0;
+    for (unsigned i = 0; i <= crew->n_workers; i++) {
         struct worker *worker = crew->slots[i].worker;
         if (worker != NULL && worker->stage == STAGE_LENT) {
             worker->taken_back = true;
-            worker_kill(worker);
+            crew_worker_kill(worker);
         }
     }
 }
@@ -469,7 +494,7 @@ crew_kill(struct crew *crew, uint64_t number)
     if (worker == NULL || worker->stage != STAGE_LENT) {
         return -ENOENT;
     }
-    worker_kill(worker);
+    crew_worker_kill(worker);
     return 0;
 }
 
@@ -484,14 +509,25 @@ crew_selftest(struct crew *crew)
         crew->selftest_again = true;
         return 0;
     }
-    return slot_fork(slot);
+    return crew->nursery == NULL ? -EHOSTDOWN : crew_slot_fork(slot, crew->nursery);
+}
+
+unsigned
+crew_left(const struct crew *crew, const struct nursery *nursery)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < slots_used(crew); i++) {
+        const struct worker *worker = crew->slots[i].worker;
+        n += worker != NULL && worker->nursery == nursery;
+    }
+    return n;
 }
 
 unsigned
 crew_alive(const struct crew *crew)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < crew->n_slots; i++) {
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         n += crew->slots[i].worker != NULL;
     }
     return n;
@@ -501,9 +537,10 @@ unsigned
 crew_ready(const struct crew *crew)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < crew->n_slots; i++) {
+    for (unsigned i = 0; i < slots_used(crew); i++) {
         const struct worker *worker = crew->slots[i].worker;
-        n += worker != NULL && worker->stage != STAGE_FORKING && !worker->killed;
+        n += worker != NULL && worker->nursery != crew->next && worker->stage != STAGE_FORKING &&
+             !worker->killed;
     }
     return n;
 }

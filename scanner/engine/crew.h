@@ -3,7 +3,7 @@
 #define CREW_H
 
 /*
- * The workers: one per slot, forked as soon as the zygote has loaded and again whenever one ends.
+ * The workers: one per slot, forked as soon as a zygote has loaded and again whenever one ends.
  * A worker counts once it has said {"ready":true}; it is then a spare, until a client that is
  * attached takes it. One that is not ready within CREW_READY_USEC is killed. When workers of a
  * slot die before they are of use, the next comes after a pause, from 0.1 to 10 seconds. So it
@@ -18,16 +18,37 @@
 #define CREW_QUICK_USEC (1000 * 1000LL)
 #define CREW_CRASHES_FREE 8
 
-struct engine;
 struct crew;
+struct engine;
+struct nursery;
+struct settings;
+
+/* Slots in all: one more than workers, so that a new one can be ready before an old one goes; one
+ * for self tests; and two that the crew leaves to others. */
+unsigned crew_slots(const struct settings *settings);
+unsigned crew_trial_slot(const struct crew *crew);
+unsigned crew_evidence_slot(const struct crew *crew);
 
 struct crew *crew_new(struct engine *engine);
 void crew_free(struct crew *crew);
 
-/* The zygote has loaded. */
-void crew_start(struct crew *crew);
-/* The zygote is gone, and all workers with it. */
-void crew_lost(struct crew *crew);
+/* NURSERY (borrowed until crew_lost()) has loaded: it forks the workers from now on. */
+void crew_start(struct crew *crew, struct nursery *nursery);
+/* NURSERY is gone, and all its workers with it. */
+void crew_lost(struct crew *crew, const struct nursery *nursery);
+
+/*
+ * Forks one worker of NEXT, which gets no mail: adoption_proved() when it is ready,
+ * adoption_disproved() when it ends before. Returns 0, or -errno.
+ */
+int crew_prove(struct crew *crew, struct nursery *next);
+/*
+ * The proved one forks the workers from now on. Those of before go one by one, each as soon as
+ * another is ready in its place: who is attached lets them go when they are idle.
+ */
+void crew_switch(struct crew *crew);
+/* Workers of NURSERY that are alive. */
+unsigned crew_left(const struct crew *crew, const struct nursery *nursery);
 /* The zygote's reports; PIDFD is borrowed. Of a number that is unknown they are ignored. */
 void crew_forked(struct crew *crew, uint64_t number, int pidfd);
 void crew_exited(struct crew *crew, uint64_t number, int status);

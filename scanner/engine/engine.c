@@ -18,6 +18,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
+#include "nursery.h"
 #include "orders.h"
 #include "text.h"
 
@@ -60,16 +61,17 @@ in_gap(struct engine *engine)
 static enum report_state
 find_state(struct engine *engine)
 {
+    /* Workers of before serve on, even when the zygote of a new generation is gone. */
+    if (crew_ready(engine->crew) > 0) {
+        engine->gap = sd_event_source_disable_unref(engine->gap);
+        engine->gap_over = false;
+        return REPORT_READY;
+    }
     if (supervisor_failed(engine->supervisor)) {
         return REPORT_FAILED;
     }
     if (!supervisor_loaded(engine->supervisor)) {
         return REPORT_LOADING;
-    }
-    if (crew_ready(engine->crew) > 0) {
-        engine->gap = sd_event_source_disable_unref(engine->gap);
-        engine->gap_over = false;
-        return REPORT_READY;
     }
     return in_gap(engine) ? REPORT_READY : REPORT_LOADING;
 }
@@ -105,7 +107,7 @@ on_terminate(sd_event_source *source, const struct signalfd_siginfo *info, void 
     struct engine *engine = data;
     log_notice("engine: stopping on signal %u", info->ssi_signo);
     sd_notify(0, "STOPPING=1");
-    supervisor_stop(engine->supervisor);
+    nursery_stop_all(engine);
     return 0;
 }
 
@@ -174,8 +176,9 @@ make_groups(struct engine *engine)
 {
     g_autoptr(orders_t) orders = orders_new(engine->settings, NULL, false);
     g_autofree char *why = NULL;
-    engine->groups = groups_new(settings_workers(engine->settings) + 1,
-                                orders_memory(orders) + orders_tmp_size(orders), &why);
+    engine->report.worker_memory = orders_memory(orders) + orders_tmp_size(orders);
+    engine->groups =
+        groups_new(crew_slots(engine->settings), engine->report.worker_memory, &why);
     engine->groups_text = engine->groups != NULL ? g_strdup("a control group per worker")
                                                  : g_strdup_printf("NO control groups (%s)", why);
 }
@@ -232,6 +235,7 @@ engine_start(struct engine *engine, char **error_r)
     umask(022);
     report_init(&engine->report, engine->settings);
     make_groups(engine);
+    engine->nurseries = g_ptr_array_new();
     engine->supervisor = supervisor_new(engine, error_r);
     engine->crew = crew_new(engine);
     if (engine->supervisor == NULL) {
@@ -240,6 +244,9 @@ engine_start(struct engine *engine, char **error_r)
     rc = clients_new(engine, &engine->clients, error_r);
     if (rc == 0) {
         rc = watch_health(engine, error_r);
+    }
+    if (rc >= 0) {
+        rc = adoption_new(engine, &engine->adoption, error_r);
     }
     if (rc < 0) {
         return rc;
@@ -259,7 +266,9 @@ engine_end(struct engine *engine)
         report_clear(&engine->report);
     }
     health_watch_free(engine->health);
+    adoption_free(engine->adoption);
     supervisor_free(engine->supervisor);
+    g_clear_pointer(&engine->nurseries, g_ptr_array_unref);
     crew_free(engine->crew);
     clients_free(engine->clients);
     groups_free(engine->groups);

@@ -3,13 +3,15 @@
 #define ENGINE_H
 
 /*
- * postern-engine, from the inside: the supervisor keeps a zygote alive, the crew keeps a worker in
- * every slot, the clients ask and get workers. They meet in this structure. One thread.
+ * postern-engine, from the inside: the supervisor keeps a zygote alive, the adoption puts another
+ * generation in its place, the crew keeps a worker in every slot, the clients ask and get workers.
+ * They meet in this structure. One thread.
  */
 
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
+#include "adoption.h"
 #include "clients.h"
 #include "crew.h"
 #include "groups.h"
@@ -24,6 +26,9 @@ struct engine {
     const char *config; /* where they are from, as settings_load() takes it */
     struct report report;
     struct supervisor *supervisor;
+    GPtrArray *nurseries; /* all zygotes that are alive, of struct nursery *, borrowed */
+    bool stopping;
+    struct adoption *adoption;
     struct crew *crew;
     struct clients *clients;
     struct groups *groups; /* NULL: there are none */

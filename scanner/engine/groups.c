@@ -145,9 +145,13 @@ static int
 make_all(const struct groups *groups, guint64 memory)
 {
     g_autofree char *zygote = child_directory(groups, "zygote");
+    g_autofree char *trial = child_directory(groups, "trial");
     int rc = make_manager(groups);
     if (rc == 0) {
         rc = make(zygote);
+    }
+    if (rc == 0) {
+        rc = make(trial);
     }
     for (unsigned slot = 0; rc == 0 && slot < groups->n_slots; slot++) {
         rc = make_slot(groups, slot, memory);
@@ -221,6 +225,20 @@ groups_place_zygote(const struct groups *groups, int pidfd)
     }
     g_autofree char *directory = child_directory(groups, "zygote");
     return place(directory, pidfd);
+}
+
+int
+groups_place_trial(const struct groups *groups, int pidfd, guint64 memory)
+{
+    if (groups == NULL) {
+        return 0;
+    }
+    g_autofree char *directory = child_directory(groups, "trial");
+    g_autofree char *limit =
+        memory > 0 ? g_strdup_printf("%" G_GUINT64_FORMAT, memory) : g_strdup("max");
+    int rc = write_file(directory, "memory.max", limit);
+    (void)write_file(directory, "memory.swap.max", memory > 0 ? "0" : "max");
+    return rc < 0 ? rc : place(directory, pidfd);
 }
 
 int

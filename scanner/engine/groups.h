@@ -3,7 +3,7 @@
 #define GROUPS_H
 
 /*
- * Control groups (cgroup v2) below the unit's own: manager/ for the engine, zygote/, and one per
+ * Control groups (cgroup v2) below the unit's own: manager/ for the engine, zygote/, trial/, and one per
  * slot, w0/ w1/ ..., so that a worker that takes too much memory dies alone, and cannot have
  * children. Needs a delegated subtree (Delegate=yes) with the memory and pids controllers; where
  * there is none, rlimits alone hold the workers.
@@ -29,6 +29,8 @@ void groups_free(struct groups *groups);
 
 /* All of these do nothing, and return 0, where GROUPS is NULL. Others: -errno. */
 int groups_place_zygote(const struct groups *groups, int pidfd);
+/* One on trial, alone in a group of at most MEMORY bytes; 0: no limit. */
+int groups_place_trial(const struct groups *groups, int pidfd, guint64 memory);
 int groups_place_worker(const struct groups *groups, unsigned slot, int pidfd);
 
 /*

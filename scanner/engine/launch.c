@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -117,6 +118,23 @@ child_descriptors(int channel, int program, int signatures)
     }
 }
 
+/* Only the soft limit: a worker's own (its address space and so much more) may be higher. */
+static void
+child_limit(const struct launch *launch, int channel)
+{
+    struct rlimit limit;
+    if (launch->memory == 0) {
+        return;
+    }
+    if (getrlimit(RLIMIT_AS, &limit) < 0) {
+        child_fail(channel, "getrlimit");
+    }
+    limit.rlim_cur = MIN(launch->memory, limit.rlim_max);
+    if (setrlimit(RLIMIT_AS, &limit) < 0) {
+        child_fail(channel, "setrlimit");
+    }
+}
+
 static _Noreturn void
 child_run(const struct launch *launch, int channel, int program)
 {
@@ -132,6 +150,7 @@ child_run(const struct launch *launch, int channel, int program)
             child_fail(channel, launch->signatures);
         }
     }
+    child_limit(launch, channel);
     child_become_root(launch, channel);
     child_descriptors(channel, program, signatures);
     char *const argv[] = {(char[]){"postern-zygote"}, NULL};

@@ -22,6 +22,8 @@ struct launch {
     const char *signatures; /* directory, NULL = none */
     uint32_t id_base;       /* outer number of the namespace's user and group 0 */
     bool one_user;
+    uint64_t memory; /* bytes of address space that it may take, 0 = no limit. Its workers set their
+                        own; where it has to hold against code that was taken over, groups.h does */
     const json_t *orders; /* the first packet, see orders.h */
 };
 
