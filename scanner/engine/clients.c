@@ -20,9 +20,12 @@
 struct client {
     struct clients *clients;
     int sock;
+    int fd; /* that came with the request that is answered; -1: none */
     pid_t pid;
+    uid_t uid;
     sd_event_source *source;
     bool awaits_selftest;
+    bool awaits_adoption;
     bool closed; /* to be freed when nobody iterates over the list any more */
 };
 
@@ -34,6 +37,7 @@ struct clients {
     sd_event_source *sweep;
     GPtrArray *list; /* of struct client * */
     struct client *attached;
+    gint64 left_us; /* when the last one that was attached was gone */
     uid_t daemon_uid;
     bool has_daemon_user;
     gint64 refusal_logged_us;
@@ -77,9 +81,11 @@ client_close(struct client *client)
     sd_event_source_set_enabled(clients->sweep, SD_EVENT_ONESHOT);
     if (clients->attached == client) {
         clients->attached = NULL;
+        clients->left_us = g_get_monotonic_time();
         log_notice("process %d is not attached any more: its workers are replaced",
                    (int)client->pid);
         crew_take_back(clients->engine->crew);
+        adoption_consider(clients->engine);
     }
 }
 
@@ -171,14 +177,86 @@ op_kill(struct client *client, json_t *request)
     }
 }
 
+/* What posternd may not: it reads what strangers send, and is not to choose the signatures. */
+static bool
+is_administrator(struct client *client)
+{
+    bool may = client->uid == 0 || client->uid == geteuid();
+    if (!may) {
+        refuse(client, "only root may");
+    }
+    return may;
+}
+
+static void
+op_adopt(struct client *client, json_t *request)
+{
+    struct adoption_request order = {0};
+    int force = 0;
+    g_autofree char *error = NULL;
+    if (!is_administrator(client)) {
+        return;
+    }
+    if (json_unpack(request, "{s:s, s?b, s?s}", "generation", &order.generation, "force", &force,
+                    "reject", &order.reject) < 0) {
+        refuse(client, "adopt needs a generation");
+        return;
+    }
+    order.force = force;
+    client->awaits_adoption = true;
+    if (adoption_request(client->clients->engine, &order, &error) < 0) {
+        client->awaits_adoption = false;
+        refuse(client, error);
+    }
+}
+
+static void
+op_hold(struct client *client, json_t *request)
+{
+    json_int_t seconds;
+    const char *why = "another program asked for it";
+    if (!is_administrator(client)) {
+        return;
+    }
+    if (json_unpack(request, "{s:I, s?s}", "seconds", &seconds, "why", &why) < 0 || seconds < 0) {
+        refuse(client, "hold needs a number of seconds");
+        return;
+    }
+    adoption_hold(client->clients->engine, (uint64_t)seconds, why);
+    (void)client_send(client, json_pack("{s:b}", "ok", 1), -1);
+}
+
+/* No answer: it is one of many that the engine hears of who scans. */
+static void
+op_quiet(struct client *client, json_t *request)
+{
+    (void)request;
+    if (client->clients->attached == client) {
+        adoption_quiet(client->clients->engine);
+    } else {
+        refuse(client, "only who is attached knows");
+    }
+}
+
+/* No answer either. */
+static void
+op_evidence(struct client *client, json_t *request)
+{
+    (void)request;
+    if (client->clients->attached != client || client->fd < 0) {
+        refuse(client, "only who is attached may bring a message");
+        return;
+    }
+    evidence_take(client->clients->engine->evidence, client->fd);
+}
+
 static const struct {
     const char *name;
     void (*run)(struct client *client, json_t *request);
 } operations[] = {
-    {"status", op_status},
-    {"selftest", op_selftest},
-    {"attach", op_attach},
-    {"kill", op_kill},
+    {"status", op_status}, {"selftest", op_selftest}, {"attach", op_attach},
+    {"kill", op_kill},     {"adopt", op_adopt},       {"hold", op_hold},
+    {"quiet", op_quiet},   {"evidence", op_evidence},
 };
 
 static void
@@ -201,12 +279,16 @@ on_request(sd_event_source *source, int sock, uint32_t revents, void *data)
     (void)revents;
     struct client *client = data;
     json_auto_t *request = NULL;
-    int rc = packet_receive(sock, &request, NULL);
+    client->fd = -1;
+    int rc = packet_receive(sock, &request, &client->fd);
     if (rc == -EAGAIN) {
         return 0;
     }
     if (rc > 0) {
         dispatch(client, request);
+        if (client->fd >= 0) {
+            close(client->fd);
+        }
     } else {
         if (rc < 0) {
             log_warning("process %d: %s", (int)client->pid, g_strerror(-rc));
@@ -231,6 +313,7 @@ accept_client(struct clients *clients, int sock, const struct packet_peer *peer)
     client->clients = clients;
     client->sock = sock;
     client->pid = peer->pid;
+    client->uid = peer->uid;
     int rc =
         sd_event_add_io(clients->engine->event, &client->source, sock, EPOLLIN, on_request, client);
     if (rc < 0) {
@@ -302,6 +385,7 @@ clients_new(struct engine *engine, struct clients **ret_clients, char **error_r)
     const struct passwd *user = getpwnam(engine->settings->daemon_user);
     clients->engine = engine;
     clients->list = g_ptr_array_new_with_free_func(client_free);
+    clients->left_us = g_get_monotonic_time();
     clients->path = g_build_filename(engine->settings->engine_dir, "engine.sock", NULL);
     clients->has_daemon_user = user != NULL;
     clients->daemon_uid = user != NULL ? user->pw_uid : 0;
@@ -382,6 +466,28 @@ clients_state_changed(struct clients *clients)
     if (clients->attached != NULL) {
         (void)client_send(clients->attached, report_with(clients, "event", json_string("state")),
                           -1);
+    }
+}
+
+int64_t
+clients_unattached_us(const struct clients *clients)
+{
+    return clients->attached != NULL ? -1 : g_get_monotonic_time() - clients->left_us;
+}
+
+void
+clients_adoption_done(struct clients *clients, const char *generation, const char *error,
+                      const char *waits)
+{
+    for (guint i = 0; i < clients->list->len; i++) {
+        struct client *client = g_ptr_array_index(clients->list, i);
+        if (client->awaits_adoption) {
+            client->awaits_adoption = false;
+            (void)client_send(client,
+                              json_pack("{s:b, s:s, s:s?, s:s?}", "ok", error == NULL, "generation",
+                                        generation, "error", error, "waits", waits),
+                              -1);
+        }
     }
 }
 

@@ -27,6 +27,12 @@ bool clients_release_worker(struct clients *clients, const uint64_t *numbers, si
 /* Tells whoever is attached. */
 void clients_worker_gone(struct clients *clients, uint64_t number, const char *cause);
 void clients_state_changed(struct clients *clients);
+/* Microseconds since when nobody has been attached; -1: somebody is, and may be scanning. */
+int64_t clients_unattached_us(const struct clients *clients);
+/* Answers all that asked for an adoption: GENERATION serves; or does not, for ERROR; or waits for
+ * memory, WAITS. */
+void clients_adoption_done(struct clients *clients, const char *generation, const char *error,
+                           const char *waits);
 /* Answers all that wait for a self test: passed in MS milliseconds, or ERROR. */
 void clients_selftest_done(struct clients *clients, int64_t ms, const char *error);
 

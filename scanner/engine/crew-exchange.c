@@ -66,11 +66,12 @@ on_patience_end(sd_event_source *source, uint64_t usec, void *data)
     (void)source;
     (void)usec;
     crew->patience = sd_event_source_disable_unref(crew->patience);
-    for (unsigned i = 0; i <= crew->n_workers && crew->asked > 0; i++) {
+    unsigned left = crew->asked;
+    for (unsigned i = 0; i <= crew->n_workers && left > 0; i++) {
         struct worker *worker = crew->slots[i].worker;
         if (is_lent_old(crew, worker)) {
             log_warning("worker %" G_GUINT64_FORMAT ": is not let go: killed", worker->number);
-            crew->asked--;
+            left--;
             crew_worker_kill(worker);
         }
     }
@@ -89,8 +90,8 @@ ask_for_one(struct crew *crew)
         }
     }
     if (numbers->len <= crew->asked ||
-        !clients_release_worker(crew->engine->clients, (const uint64_t *)(const void *)numbers->data,
-                                numbers->len)) {
+        !clients_release_worker(crew->engine->clients,
+                                (const uint64_t *)(const void *)numbers->data, numbers->len)) {
         return;
     }
     crew->asked++;
@@ -161,4 +162,17 @@ crew_switch(struct crew *crew)
     crew_end_pauses(crew);
     crew_hand_out(crew);
     crew_settle(crew);
+}
+
+void
+crew_dismiss(struct crew *crew)
+{
+    crew->nursery = NULL;
+    crew_end_pauses(crew);
+    while (kill_spare(crew)) {
+        ;
+    }
+    for (unsigned i = 0; i <= crew->n_workers; i++) {
+        ask_for_one(crew);
+    }
 }

@@ -18,10 +18,9 @@
 #define PAUSE_LONGEST_USEC (10 * 1000 * 1000ULL)
 #define ERROR_MAX 300
 
-/* Slots behind those of normal work: for self tests, and for others' workers. */
+/* Slots behind those of normal work: for self tests, and for another's workers. */
 enum special {
     SPECIAL_SELFTEST,
-    SPECIAL_TRIAL,
     SPECIAL_EVIDENCE,
     SPECIALS,
 };
@@ -29,19 +28,13 @@ enum special {
 static unsigned
 worker_count(const struct settings *settings)
 {
-    return MIN(settings_workers(settings), ZYGOTE_SLOTS_MAX - 1U - SPECIALS);
+    return MIN(settings_workers(settings), ZYGOTE_SLOTS_MAX - 2U - SPECIALS);
 }
 
 unsigned
 crew_slots(const struct settings *settings)
 {
     return worker_count(settings) + 1 + SPECIALS;
-}
-
-unsigned
-crew_trial_slot(const struct crew *crew)
-{
-    return crew->n_workers + 1 + SPECIAL_TRIAL;
 }
 
 unsigned
@@ -371,8 +364,7 @@ bury(struct worker *worker, const char *cause)
     if (worker->stage == STAGE_LENT && !worker->taken_back) {
         clients_worker_gone(crew->engine->clients, worker->number, cause);
     }
-    if (crew_is_old(crew, worker) && worker->stage == STAGE_LENT && !worker->killed &&
-        crew->asked > 0) {
+    if (crew_is_old(crew, worker) && worker->stage == STAGE_LENT && crew->asked > 0) {
         crew->asked--;
     }
     worker->slot->worker = NULL;

@@ -24,9 +24,9 @@ struct nursery;
 struct settings;
 
 /* Slots in all: one more than workers, so that a new one can be ready before an old one goes; one
- * for self tests; and two that the crew leaves to others. */
+ * for self tests, and one for evidence.h. The last of ZYGOTE_SLOTS_MAX is never among them: it is
+ * the trial's. */
 unsigned crew_slots(const struct settings *settings);
-unsigned crew_trial_slot(const struct crew *crew);
 unsigned crew_evidence_slot(const struct crew *crew);
 
 struct crew *crew_new(struct engine *engine);
@@ -47,6 +47,8 @@ int crew_prove(struct crew *crew, struct nursery *next);
  * another is ready in its place: who is attached lets them go when they are idle.
  */
 void crew_switch(struct crew *crew);
+/* Nobody forks any more: those that are there go as soon as they are idle. */
+void crew_dismiss(struct crew *crew);
 /* Workers of NURSERY that are alive. */
 unsigned crew_left(const struct crew *crew, const struct nursery *nursery);
 /* The zygote's reports; PIDFD is borrowed. Of a number that is unknown they are ignored. */

@@ -62,7 +62,7 @@ static enum report_state
 find_state(struct engine *engine)
 {
     /* Workers of before serve on, even when the zygote of a new generation is gone. */
-    if (crew_ready(engine->crew) > 0) {
+    if (!adoption_pauses(engine) && crew_ready(engine->crew) > 0) {
         engine->gap = sd_event_source_disable_unref(engine->gap);
         engine->gap_over = false;
         return REPORT_READY;
@@ -177,8 +177,7 @@ make_groups(struct engine *engine)
     g_autoptr(orders_t) orders = orders_new(engine->settings, NULL, false);
     g_autofree char *why = NULL;
     engine->report.worker_memory = orders_memory(orders) + orders_tmp_size(orders);
-    engine->groups =
-        groups_new(crew_slots(engine->settings), engine->report.worker_memory, &why);
+    engine->groups = groups_new(crew_slots(engine->settings), engine->report.worker_memory, &why);
     engine->groups_text = engine->groups != NULL ? g_strdup("a control group per worker")
                                                  : g_strdup_printf("NO control groups (%s)", why);
 }
@@ -251,6 +250,7 @@ engine_start(struct engine *engine, char **error_r)
     if (rc < 0) {
         return rc;
     }
+    engine->evidence = evidence_new(engine);
     /* Before systemd says that we are up: what a killed engine left behind may say "ready". */
     engine_changed(engine);
     sd_notify(0, "READY=1");
@@ -266,6 +266,7 @@ engine_end(struct engine *engine)
         report_clear(&engine->report);
     }
     health_watch_free(engine->health);
+    evidence_free(engine->evidence);
     adoption_free(engine->adoption);
     supervisor_free(engine->supervisor);
     g_clear_pointer(&engine->nurseries, g_ptr_array_unref);

@@ -14,6 +14,7 @@
 #include "adoption.h"
 #include "clients.h"
 #include "crew.h"
+#include "evidence.h"
 #include "groups.h"
 #include "health-watch.h"
 #include "report.h"
@@ -29,6 +30,7 @@ struct engine {
     GPtrArray *nurseries; /* all zygotes that are alive, of struct nursery *, borrowed */
     bool stopping;
     struct adoption *adoption;
+    struct evidence *evidence;
     struct crew *crew;
     struct clients *clients;
     struct groups *groups; /* NULL: there are none */

@@ -3,10 +3,14 @@
 #include "generation.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <glib.h>
+
+#include "signature-files.h"
 
 #define CURRENT "current"
 
@@ -68,4 +72,60 @@ generation_clear(struct generation *generation)
 {
     g_clear_pointer(&generation->name, g_free);
     g_clear_pointer(&generation->path, g_free);
+}
+
+/* ClamAV's own databases have versions; the daily one is what is meant by "the version". */
+static void
+note_database(struct generation_about *about)
+{
+    for (guint i = 0; i < about->manifest->files->len; i++) {
+        const struct manifest_file *file = g_ptr_array_index(about->manifest->files, i);
+        bool is_daily = g_str_has_prefix(file->name, "daily.");
+        if (file->version > 0 && (is_daily || file->built > about->database_time)) {
+            about->database = file->version;
+            about->database_time = file->built;
+        }
+        if (file->version > 0 && is_daily) {
+            return;
+        }
+    }
+}
+
+static gint64
+newest_file(int dir)
+{
+    g_autoptr(GPtrArray) names = signature_files_all(dir);
+    gint64 newest = 0;
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        struct stat st;
+        const char *name = g_ptr_array_index(names, i);
+        if (signature_files_is_name(name) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            newest = MAX(newest, (gint64)st.st_mtime);
+        }
+    }
+    return newest;
+}
+
+void
+generation_look(const char *path, struct generation_about *ret)
+{
+    g_autofree char *error = NULL;
+    *ret = (struct generation_about){0};
+    int dir = path == NULL ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) {
+        return;
+    }
+    if (manifest_read(dir, &ret->manifest, &error) == 0) {
+        ret->newest = manifest_time(ret->manifest);
+        note_database(ret);
+    } else {
+        ret->newest = newest_file(dir);
+    }
+    close(dir);
+}
+
+void
+generation_about_clear(struct generation_about *about)
+{
+    g_clear_pointer(&about->manifest, manifest_free);
 }

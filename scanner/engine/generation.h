@@ -8,6 +8,8 @@
  * changes it afterwards, only the link.
  */
 
+#include "manifest.h"
+
 struct generation {
     char *name; /* NULL = there is none: built-in signatures only */
     char *path; /* of the directory itself, not of the link */
@@ -20,5 +22,18 @@ struct generation {
 int generation_resolve(const char *signatures_dir, struct generation *ret, char **error_r);
 /* Frees what is inside. */
 void generation_clear(struct generation *generation);
+
+/* What is known of the signatures in a generation's directory. */
+struct generation_about {
+    gint64 newest;  /* Unix seconds: the newest file, as manifest_time(); 0: not known */
+    guint database; /* version of the official database, the daily one before others; 0: none */
+    gint64 database_time;      /* when that was built */
+    struct manifest *manifest; /* NULL: it has none */
+};
+
+/* Of a directory that somebody made by hand only the files' times are known; of PATH NULL nothing.
+ */
+void generation_look(const char *path, struct generation_about *ret);
+void generation_about_clear(struct generation_about *about);
 
 #endif

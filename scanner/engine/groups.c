@@ -189,6 +189,12 @@ groups_new(unsigned n_slots, guint64 memory, char **why_r)
     return groups_new_at(directory, n_slots, memory, why_r);
 }
 
+const char *
+groups_directory(const struct groups *groups)
+{
+    return groups == NULL ? NULL : groups->directory;
+}
+
 void
 groups_free(struct groups *groups)
 {

@@ -3,10 +3,10 @@
 #define GROUPS_H
 
 /*
- * Control groups (cgroup v2) below the unit's own: manager/ for the engine, zygote/, trial/, and one per
- * slot, w0/ w1/ ..., so that a worker that takes too much memory dies alone, and cannot have
- * children. Needs a delegated subtree (Delegate=yes) with the memory and pids controllers; where
- * there is none, rlimits alone hold the workers.
+ * Control groups (cgroup v2) below the unit's own: manager/ for the engine, zygote/, trial/, and
+ * one per slot, w0/ w1/ ..., so that a worker that takes too much memory dies alone, and cannot
+ * have children. Needs a delegated subtree (Delegate=yes) with the memory and pids controllers;
+ * where there is none, rlimits alone hold the workers.
  *
  * Pages belong to the group whose process touched them first, so the signatures count for zygote/
  * and a worker's group has only what is its own: private memory and its tmpfs.
@@ -24,6 +24,8 @@ struct groups;
 struct groups *groups_new(unsigned n_slots, guint64 memory, char **why_r);
 /* The same below DIRECTORY, which holds this process alone. */
 struct groups *groups_new_at(const char *directory, unsigned n_slots, guint64 memory, char **why_r);
+/* The directory in which they are, NULL where there are none. Borrowed. */
+const char *groups_directory(const struct groups *groups);
 /* NULL is fine; the groups go with the unit. */
 void groups_free(struct groups *groups);
 

@@ -35,6 +35,7 @@ struct nursery {
     sd_event_source *deadline;
     unsigned pings; /* since the last sign of life */
     char *generation;
+    char *path;
     gboolean builtin;
     gboolean loaded;
     gboolean unneeded;
@@ -108,6 +109,7 @@ nursery_free(struct nursery *nursery)
         close(nursery->zygote.pidfd);
     }
     g_free(nursery->generation);
+    g_free(nursery->path);
     g_free(nursery->said.sandbox);
     g_free(nursery->error);
     g_free(nursery);
@@ -317,8 +319,8 @@ watch(struct nursery *nursery, guint64 seconds)
     if (fcntl(zygote->channel, F_SETFL, O_NONBLOCK) < 0) {
         return -errno;
     }
-    int rc = sd_event_add_io(event, &nursery->messages, zygote->channel, EPOLLIN, on_message,
-                             nursery);
+    int rc =
+        sd_event_add_io(event, &nursery->messages, zygote->channel, EPOLLIN, on_message, nursery);
     if (rc >= 0) {
         /* What it said before it died is to be heard before its death. */
         rc = sd_event_source_set_priority(nursery->messages, SD_EVENT_PRIORITY_IMPORTANT);
@@ -389,6 +391,7 @@ nursery_new(struct engine *engine, const struct nursery_plan *plan, const struct
     nursery->ops = ops;
     nursery->data = data;
     nursery->generation = g_strdup(plan->name != NULL ? plan->name : "builtin");
+    nursery->path = g_strdup(plan->path);
     nursery->builtin = plan->name == NULL;
     int rc = start(nursery, plan, error_r);
     if (rc < 0) {
@@ -419,6 +422,12 @@ const char *
 nursery_generation(const struct nursery *nursery)
 {
     return nursery->generation;
+}
+
+const char *
+nursery_path(const struct nursery *nursery)
+{
+    return nursery->path;
 }
 
 gboolean

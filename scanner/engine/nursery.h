@@ -71,6 +71,8 @@ gboolean nursery_is_loaded(const struct nursery *nursery);
 const struct nursery_loaded *nursery_said(const struct nursery *nursery);
 /* "builtin" where there is none. */
 const char *nursery_generation(const struct nursery *nursery);
+/* The generation's directory; NULL: built-in. */
+const char *nursery_path(const struct nursery *nursery);
 gboolean nursery_is_builtin(const struct nursery *nursery);
 int nursery_process(const struct nursery *nursery);
 /* Monotonic microseconds. */

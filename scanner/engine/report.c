@@ -40,6 +40,8 @@ report_clear(struct report *report)
     g_free(report->state_path);
     g_free(report->engine_dir);
     g_free(report->line);
+    json_decref(report->adoption);
+    json_decref(report->refusal);
 }
 
 void
@@ -54,13 +56,17 @@ json_t *
 report_to_json(const struct report *report)
 {
     json_t *json = json_pack(
-        "{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I, s:o}", "state",
-        state_names[report->state], "since", (json_int_t)report->since, "generation",
+        "{s:s, s:I, s:s, s:I, s:b, s:s, s:f, s:I, s:s?, s:i, s:I, s:I, s:I, s:i, s:I, s:O?, s:O?, "
+        "s:o}",
+        "state", state_names[report->state], "since", (json_int_t)report->since, "generation",
         report->generation, "signatures", (json_int_t)report->signatures, "test_only",
         report->test_only, "sandbox", report->sandbox, "load_seconds", report->load_seconds,
         "restarts", (json_int_t)report->restarts, "error", report->error, "workers",
         (int)report->workers, "memory", (json_int_t)report->memory, "worker_memory",
-        (json_int_t)report->worker_memory, "health", health_to_json(&report->health));
+        (json_int_t)report->worker_memory, "newest", (json_int_t)report->newest, "database",
+        (int)report->database, "database_time", (json_int_t)report->database_time, "adoption",
+        report->adoption, "adoption_failed", report->refusal, "health",
+        health_to_json(&report->health));
     protocol_say(json);
     return json;
 }

@@ -32,6 +32,11 @@ struct report {
     guint workers;
     guint64 memory;        /* bytes that the zygote, so all workers together, holds in memory */
     guint64 worker_memory; /* bytes that one worker may take beside that, its tmpfs included */
+    gint64 newest;         /* Unix seconds: the newest of the signatures; 0: not known */
+    guint database;        /* version of the official database among them, 0: none */
+    gint64 database_time;  /* when that was built */
+    json_t *adoption;      /* of another generation (docs/ARCHITECTURE.md); NULL: none */
+    json_t *refusal;       /* the last one that came to nothing; NULL: none */
     struct health health;  /* of this node (health-watch.h) */
     bool judged; /* it is known: until then the line has none, so that nobody takes it back */
     /* where it is written */

@@ -125,6 +125,18 @@ warn_about(const struct supervisor *supervisor)
     }
 }
 
+/* How old it is, for who warns, and which database, for clamd's clients. */
+static void
+tell_about(struct report *report, const struct nursery *nursery)
+{
+    struct generation_about about;
+    generation_look(nursery_path(nursery), &about);
+    report->newest = about.newest;
+    report->database = about.database;
+    report->database_time = about.database_time;
+    generation_about_clear(&about);
+}
+
 /* What serves is what the engine reports. */
 static void
 tell(struct supervisor *supervisor)
@@ -143,6 +155,7 @@ tell(struct supervisor *supervisor)
     report->signatures = said->signatures;
     report->test_only = nursery_is_builtin(nursery);
     report->load_seconds = said->load_seconds;
+    tell_about(report, nursery);
     log_info("sandbox: %s", sandbox);
     warn_about(supervisor);
 }
@@ -162,7 +175,9 @@ on_forked(struct nursery *nursery, uint64_t number, int pidfd, void *data)
 {
     struct supervisor *supervisor = data;
     (void)nursery;
-    crew_forked(supervisor->engine->crew, number, pidfd);
+    if (!evidence_forked(supervisor->engine->evidence, number, pidfd)) {
+        crew_forked(supervisor->engine->crew, number, pidfd);
+    }
 }
 
 static void
@@ -170,7 +185,9 @@ on_exited(struct nursery *nursery, uint64_t number, int status, void *data)
 {
     struct supervisor *supervisor = data;
     (void)nursery;
-    crew_exited(supervisor->engine->crew, number, status);
+    if (!evidence_exited(supervisor->engine->evidence, number, status)) {
+        crew_exited(supervisor->engine->crew, number, status);
+    }
 }
 
 static void
@@ -180,6 +197,7 @@ on_ended(struct nursery *nursery, const char *why, void *data)
     struct engine *engine = supervisor->engine;
     supervisor->nursery = NULL;
     crew_lost(engine->crew, nursery);
+    evidence_lost(engine->evidence, nursery);
     if (supervisor->makes_room && !engine->stopping) {
         engine_changed(engine);
         adoption_room_made(engine);
@@ -276,10 +294,16 @@ supervisor_take(struct supervisor *supervisor, struct nursery *next)
 }
 
 void
-supervisor_make_room(struct supervisor *supervisor)
+supervisor_expect_room(struct supervisor *supervisor)
 {
     supervisor->makes_room = true;
     supervisor->retry = sd_event_source_disable_unref(supervisor->retry);
+}
+
+void
+supervisor_make_room(struct supervisor *supervisor)
+{
+    supervisor_expect_room(supervisor);
     if (supervisor->nursery != NULL) {
         nursery_kill(supervisor->nursery, NULL);
     } else {

@@ -35,8 +35,10 @@ struct nursery *supervisor_nursery(const struct supervisor *supervisor);
  */
 struct nursery *supervisor_take(struct supervisor *supervisor, struct nursery *next);
 
-/* Ends the one that serves and starts none, until supervisor_start() or supervisor_take();
- * adoption_room_made() when it is gone. */
+/* From now on none is started, until supervisor_start() or supervisor_take(): when the one that
+ * serves has ended, adoption_room_made(). */
+void supervisor_expect_room(struct supervisor *supervisor);
+/* Ends it. */
 void supervisor_make_room(struct supervisor *supervisor);
 
 #endif

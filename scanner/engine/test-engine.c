@@ -236,6 +236,7 @@ test_groups(void **state)
     g_autofree char *why = NULL;
     g_autofree char *manager = group(place->dir, "manager");
     g_autofree char *zygote = group(place->dir, "zygote");
+    g_autofree char *trial = group(place->dir, "trial");
     g_autofree char *w0 = group(place->dir, "w0");
     g_autofree char *w1 = group(place->dir, "w1");
     put(place->dir, "cgroup.controllers", "cpu memory pids\n");
@@ -255,6 +256,9 @@ test_groups(void **state)
     check(zygote, "cgroup.procs", pid);
     check(w1, "cgroup.procs", pid);
     check(w0, "cgroup.procs", "");
+    assert_int_equal(groups_place_trial(groups, pidfd, 54321), 0);
+    check(trial, "cgroup.procs", pid);
+    check(trial, "memory.max", "54321");
     assert_int_equal(groups_place_worker(groups, 1, 0), -ESRCH); /* no pidfd */
     close(pidfd);
 
@@ -272,11 +276,11 @@ test_groups(void **state)
     put(place->dir, "cgroup.controllers", "cpu pids\n");
     assert_null(groups_new_at(place->dir, 2, 12345, &why));
     assert_int_equal(groups_place_worker(NULL, 0, -1), 0);
-    const char *const made[] = {manager, zygote, w0, w1, place->dir};
+    const char *const made[] = {manager, zygote, trial, w0, w1, place->dir};
     for (size_t i = 0; i < G_N_ELEMENTS(made); i++) {
         remove_files(made[i]);
     }
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i + 1 < G_N_ELEMENTS(made); i++) {
         assert_int_equal(rmdir(made[i]), 0);
     }
 }

@@ -301,6 +301,9 @@ static int
 pool_open(struct posternd *self, char **error_r)
 {
     int rc = pool_new(self->event, self->settings, &self->pool);
+    if (rc == 0) {
+        pool_tell_quiet(self->pool, !is_clustered());
+    }
     if (rc < 0) {
         *error_r = g_strdup_printf("the worker pool failed: %s", strerror(-rc));
         return rc;

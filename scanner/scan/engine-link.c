@@ -125,6 +125,21 @@ on_event_gone(struct engine_link *link, json_t *object, int fd)
 }
 
 static void
+on_event_release(struct engine_link *link, json_t *object, int fd)
+{
+    g_autoptr(GArray) numbers = g_array_new(FALSE, FALSE, sizeof(gint64));
+    size_t i;
+    json_t *number;
+    (void)fd;
+    json_array_foreach(json_object_get(object, "workers"), i, number)
+    {
+        gint64 n = json_integer_value(number);
+        g_array_append_val(numbers, n);
+    }
+    link->ops->release(link->data, (const gint64 *)(const void *)numbers->data, numbers->len);
+}
+
+static void
 on_event_state(struct engine_link *link, json_t *object, int fd)
 {
     (void)fd;
@@ -138,6 +153,7 @@ static const struct {
 } events[] = {
     {"worker", on_event_worker},
     {"gone", on_event_gone},
+    {"release", on_event_release},
     {"state", on_event_state},
 };
 
@@ -343,6 +359,31 @@ const char *
 engine_link_error(const struct engine_link *link)
 {
     return link->phase == PHASE_ATTACHED ? NULL : link->error;
+}
+
+void
+engine_link_evidence(struct engine_link *link, int fd)
+{
+    json_auto_t *object = json_pack("{s:s}", "op", "evidence");
+    if (link->phase == PHASE_ATTACHED && packet_send(link->sock, object, fd) < 0) {
+        log_warning("engine: cannot be given the message that cost two workers");
+    }
+}
+
+guint64
+engine_link_wants_quiet(const struct engine_link *link)
+{
+    json_t *adoption = json_object_get(link->state, "adoption");
+    json_int_t seconds = json_integer_value(json_object_get(adoption, "quiet"));
+    return link->phase == PHASE_ATTACHED && seconds > 0 ? (guint64)seconds : 0;
+}
+
+void
+engine_link_quiet(struct engine_link *link)
+{
+    if (link->phase == PHASE_ATTACHED && send_op(link, json_pack("{s:s}", "op", "quiet")) < 0) {
+        log_warning("engine: cannot be told of a quiet moment");
+    }
 }
 
 void

@@ -18,6 +18,8 @@ struct engine_link_ops {
     /* A worker that is ready; FD is its channel and belongs to the callee. */
     void (*worker)(void *data, gint64 number, int fd);
     void (*gone)(void *data, gint64 number);
+    /* One of these workers, which are of signatures of before, is to be let go when it is idle. */
+    void (*release)(void *data, const gint64 *numbers, gsize count);
     /* The engine's state has changed, or the connection has come or gone. */
     void (*changed)(void *data);
 };
@@ -42,5 +44,13 @@ const char *engine_link_error(const struct engine_link *link);
 
 /* Asks for the worker's end. */
 void engine_link_kill(struct engine_link *link, gint64 worker);
+
+/* A mail (sealed memory) that has cost two workers: the engine may look whether the signatures are
+ * to blame. */
+void engine_link_evidence(struct engine_link *link, int fd);
+
+/* Seconds without a scan after which the engine wants to hear of it; 0: it does not. */
+guint64 engine_link_wants_quiet(const struct engine_link *link);
+void engine_link_quiet(struct engine_link *link);
 
 #endif

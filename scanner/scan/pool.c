@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "pool.h"
+#include "pool-inner.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,334 +7,12 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "answer.h"
-#include "caches.h"
-#include "digest.h"
-#include "engine-link.h"
 #include "log.h"
-#include "packet.h"
 
-/* Once on the first worker, once more on a fresh one. */
-#define ATTEMPTS_MAX 2
-
-static const char error_not_ready[] = "the scan engine is not ready";
 static const char error_engine_lost[] = "the scan engine has gone";
 static const char error_no_worker[] = "no worker became free in time";
-static const char error_no_time[] = "the scan took too long";
-static const char error_no_descriptor[] = "the message could not be handed to a worker";
-static const char error_lost[] = "two workers were lost over it";
 
-struct pool {
-    sd_event *event;
-    struct engine_link *link;
-    guint64 timeout_us;
-    GHashTable *workers; /* gint64 number -> struct worker *, owned */
-    GQueue idle;         /* of struct worker *, the last used first: its memory is warm */
-    GQueue queue;        /* of struct scan *, waiting */
-    gint64 last_id;
-    guint64 scans;
-    guint64 lost;
-    pool_changed *changed; /* NULL: nobody watches */
-    void *changed_data;
-    struct digester *digester;
-    struct caches caches;
-};
-
-struct worker {
-    struct pool *pool;
-    gint64 number;
-    int sock;
-    sd_event_source *io;
-    struct scan *scan; /* NULL = idle */
-    gint64 id;         /* of the scan that it was given */
-    struct voice voice;
-};
-
-struct scan {
-    struct pool *pool;
-    int fd;
-    scan_done *done;
-    void *data;
-    struct worker *worker; /* NULL = in the queue */
-    gint64 by;             /* the last worker that had it; -1 = none yet */
-    gint64 avoid;          /* the one that must not have it; -1 = any may */
-    sd_event_source *timer;
-    guint64 deadline_us; /* of the whole, queue and retry included */
-    unsigned attempts;   /* workers lost so far */
-    const char *trouble; /* known before a worker had it; said from the event loop */
-    struct digest *digest;
-    bool has_key;
-    guint8 key[LRU_KEY]; /* SHA-256 of the message */
-    struct facts *known; /* from the cache; said from the event loop */
-};
-
-static void dispatch(struct pool *pool);
-
-static void
-scan_free(struct scan *scan)
-{
-    sd_event_source_disable_unref(scan->timer);
-    digest_cancel(scan->digest);
-    facts_free(scan->known);
-    g_free(scan);
-}
-
-/* SCAN is in no queue and at no worker any more. */
-static void
-scan_finish(struct scan *scan, const struct facts *facts, const char *error)
-{
-    struct scan_outcome outcome = {.facts = facts,
-                                   .error = error,
-                                   .lost = facts == NULL && scan->attempts >= ATTEMPTS_MAX,
-                                   .worker = scan->by};
-    scan_done *done = scan->done;
-    void *data = scan->data;
-    g_autoptr(facts_t) known = g_steal_pointer(&scan->known);
-    scan_free(scan);
-    done(data, &outcome);
-}
-
-/* Ends it by its timer: the callback never comes from within pool_scan(). */
-static void
-scan_finish_soon(struct scan *scan)
-{
-    (void)sd_event_source_set_time(scan->timer, (guint64)g_get_monotonic_time());
-    (void)sd_event_source_set_enabled(scan->timer, SD_EVENT_ONESHOT);
-}
-
-static void
-scan_fail_soon(struct scan *scan, const char *trouble)
-{
-    scan->trouble = trouble;
-    scan_finish_soon(scan);
-}
-
-/* Its channel is closed and its number forgotten; whatever comes of it later is nobody's. */
-static void
-worker_free(void *p)
-{
-    struct worker *worker = p;
-    sd_event_source_disable_unref(worker->io);
-    close(worker->sock);
-    g_free(worker->voice.era);
-    g_free(worker);
-}
-
-static struct scan *
-worker_remove(struct worker *worker)
-{
-    struct pool *pool = worker->pool;
-    struct scan *scan = worker->scan;
-    g_queue_remove(&pool->idle, worker);
-    g_hash_table_remove(pool->workers, &worker->number);
-    if (scan != NULL) {
-        scan->worker = NULL;
-    }
-    return scan;
-}
-
-static void
-scan_retry(struct scan *scan)
-{
-    struct pool *pool = scan->pool;
-    guint64 now = (guint64)g_get_monotonic_time();
-    scan->attempts++;
-    if (scan->attempts >= ATTEMPTS_MAX) {
-        scan_finish(scan, NULL, error_lost);
-    } else if (now >= scan->deadline_us) {
-        scan_finish(scan, NULL, error_no_time);
-    } else if (!pool_ready(pool)) {
-        scan_finish(scan, NULL, error_not_ready);
-    } else {
-        (void)sd_event_source_set_time(scan->timer, scan->deadline_us);
-        (void)sd_event_source_set_enabled(scan->timer, SD_EVENT_ONESHOT);
-        g_queue_push_head(&pool->queue, scan);
-    }
-}
-
-/* A worker that died, hangs or lies: it is ended, and its scan tried once more. */
-static void
-worker_lose(struct worker *worker, const char *why)
-{
-    struct pool *pool = worker->pool;
-    gint64 number = worker->number;
-    engine_link_kill(pool->link, number);
-    caches_distrust(&pool->caches, worker->number);
-    struct scan *scan = worker_remove(worker);
-    if (scan != NULL) {
-        log_warning("worker %" G_GINT64_FORMAT ": lost in the middle of a scan: %s", number, why);
-        pool->lost++;
-        scan_retry(scan);
-    } else {
-        log_debug("worker %" G_GINT64_FORMAT ": lost: %s", number, why);
-    }
-    dispatch(pool);
-}
-
-static void
-worker_answered(struct worker *worker, json_t *answer, bool is_gone)
-{
-    struct pool *pool = worker->pool;
-    struct answer said = {0};
-    if (worker->scan == NULL || !answer_decode(answer, worker->id, &said)) {
-        worker_lose(worker, "its answer is not one");
-        return;
-    }
-    g_autoptr(facts_t) facts = said.facts;
-    struct scan *scan = g_steal_pointer(&worker->scan);
-    scan->worker = NULL;
-    if (is_gone && !said.retire) {
-        caches_distrust(&pool->caches, worker->number);
-    } else {
-        caches_remember(&pool->caches, &worker->voice, scan->has_key ? scan->key : NULL, facts,
-                        said.parts);
-    }
-    if (said.retire || is_gone) {
-        (void)worker_remove(worker);
-    } else {
-        g_queue_push_head(&pool->idle, worker);
-    }
-    dispatch(pool);
-    scan_finish(scan, facts, NULL);
-}
-
-/* In the middle of a scan it asks whether a part is known; it waits for the answer. */
-static void
-worker_asked(struct worker *worker, json_t *question)
-{
-    struct pool *pool = worker->pool;
-    json_auto_t *answer =
-        worker->scan != NULL ? caches_answer(&pool->caches, &worker->voice, question) : NULL;
-    int rc = answer == NULL ? -EPROTO : packet_send(worker->sock, answer, -1);
-    if (rc < 0) {
-        worker_lose(worker, "its question is not one, or it does not take the answer");
-    }
-}
-
-/* IS_GONE: nothing will come any more that is not in the channel already. */
-static void
-worker_read(struct worker *worker, bool is_gone)
-{
-    json_t *answer = NULL;
-    int rc = packet_receive(worker->sock, &answer, NULL);
-    if (rc == 1) {
-        if (!is_gone && g_strcmp0(json_string_value(json_object_get(answer, "op")), "known") == 0) {
-            worker_asked(worker, answer);
-        } else {
-            worker_answered(worker, answer, is_gone);
-        }
-        json_decref(answer);
-    } else if (rc == 0 || is_gone) {
-        worker_lose(worker, "it has ended");
-    } else if (rc != -EAGAIN) {
-        worker_lose(worker, strerror(-rc));
-    }
-}
-
-static int
-on_worker_io(sd_event_source *source, int fd, uint32_t revents, void *data)
-{
-    (void)source;
-    (void)fd;
-    (void)revents;
-    worker_read(data, false);
-    return 0;
-}
-
-/*
- * Another open file of the same memory: a worker must not share the offset with whoever reads
- * the message later, nor be able to write.
- */
-static int
-reopen(int fd)
-{
-    char path[64];
-    g_snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int own = open(path, O_RDONLY | O_CLOEXEC);
-    return own < 0 ? -errno : own;
-}
-
-/* Returns 0, or -errno when the worker does not take it. */
-static int
-worker_give(struct worker *worker, struct scan *scan, int fd)
-{
-    worker->id = ++worker->pool->last_id;
-    json_t *request = json_pack("{s:s, s:I, s:b}", "op", "scan", "id", (json_int_t)worker->id,
-                                "ask", part_cache_is_on(worker->pool->caches.parts));
-    int rc = packet_send(worker->sock, request, fd);
-    json_decref(request);
-    if (rc == 0) {
-        guint64 end_us = (guint64)g_get_monotonic_time() + worker->pool->timeout_us;
-        (void)sd_event_source_set_time(scan->timer, MIN(end_us, scan->deadline_us));
-        part_talk_begin(&worker->voice.talk);
-        worker->scan = scan;
-        scan->worker = worker;
-        scan->by = worker->number;
-        worker->pool->scans++;
-    }
-    return rc;
-}
-
-/* The first scan that some idle worker may have, and the last such worker; taken out. */
-static bool
-match(struct pool *pool, struct scan **ret_scan, struct worker **ret_worker)
-{
-    for (GList *s = pool->queue.head; s != NULL; s = s->next) {
-        for (GList *w = pool->idle.head; w != NULL; w = w->next) {
-            *ret_scan = s->data;
-            *ret_worker = w->data;
-            if ((*ret_worker)->number != (*ret_scan)->avoid) {
-                g_queue_delete_link(&pool->queue, s);
-                g_queue_delete_link(&pool->idle, w);
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-/* Gives a scan to a worker. A worker that does not take it is lost, but that is not
- * the message's doing: nothing is counted against it. */
-static void
-dispatch_one(struct pool *pool, struct scan *scan, struct worker *worker)
-{
-    int fd = reopen(scan->fd);
-    if (fd < 0) {
-        log_err("pool: %s: %s", error_no_descriptor, strerror(-fd));
-        g_queue_push_head(&pool->idle, worker);
-        scan_fail_soon(scan, error_no_descriptor);
-        return;
-    }
-    int rc = worker_give(worker, scan, fd);
-    close(fd);
-    if (rc < 0) {
-        g_queue_push_head(&pool->queue, scan);
-        worker_lose(worker, strerror(-rc));
-    }
-}
-
-/* Where only the one is there that may not have what waits, a successor is asked for. */
-static void
-make_room(struct pool *pool)
-{
-    struct worker *worker = g_queue_peek_head(&pool->idle);
-    if (worker != NULL && !g_queue_is_empty(&pool->queue) &&
-        g_hash_table_size(pool->workers) == 1) {
-        engine_link_kill(pool->link, worker->number);
-        (void)worker_remove(worker);
-    }
-}
-
-static void
-dispatch(struct pool *pool)
-{
-    struct scan *scan;
-    struct worker *worker;
-    while (match(pool, &scan, &worker)) {
-        dispatch_one(pool, scan, worker);
-    }
-    make_room(pool);
-}
+static void watch_quiet(struct pool *pool);
 
 static int
 on_scan_time(sd_event_source *source, uint64_t now_us, void *data)
@@ -362,14 +40,14 @@ on_link_worker(void *data, gint64 number, int fd)
     worker->sock = fd;
     worker->voice = (struct voice){.worker = number, .era = g_strdup(pool->caches.era)};
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 || g_hash_table_contains(pool->workers, &number) ||
-        sd_event_add_io(pool->event, &worker->io, fd, EPOLLIN, on_worker_io, worker) < 0) {
+        sd_event_add_io(pool->event, &worker->io, fd, EPOLLIN, worker_on_io, worker) < 0) {
         log_err("worker %" G_GINT64_FORMAT ": cannot be used", number);
         worker_free(worker);
         return;
     }
     g_hash_table_insert(pool->workers, &worker->number, worker);
     g_queue_push_head(&pool->idle, worker);
-    dispatch(pool);
+    pool_dispatch(pool);
 }
 
 /* It may have answered before it ended: the answer is still in the channel. */
@@ -389,6 +67,22 @@ on_link_gone(void *data, gint64 number)
     }
 }
 
+/* Those that are idle at once, others with the end of their scan. */
+static void
+on_link_release(void *data, const gint64 *numbers, gsize count)
+{
+    struct pool *pool = data;
+    g_array_set_size(pool->released, 0);
+    g_array_append_vals(pool->released, numbers, (guint)count);
+    pool->releases++;
+    for (GList *w = pool->idle.head; w != NULL; w = w->next) {
+        if (worker_is_to_go(pool, w->data)) {
+            worker_let_go(w->data);
+            return;
+        }
+    }
+}
+
 /* The engine has gone and its workers with it; nothing of that is a message's doing. */
 static void
 drop_workers(struct pool *pool)
@@ -405,6 +99,7 @@ drop_workers(struct pool *pool)
         g_hash_table_iter_remove(&iter);
     }
     g_queue_clear(&pool->idle);
+    pool->releases = 0;
 }
 
 /* The queue cannot grow meanwhile: the pool is not ready. */
@@ -413,6 +108,42 @@ finish_queue(struct pool *pool, const char *error)
 {
     for (struct scan *scan; (scan = g_queue_pop_head(&pool->queue)) != NULL;) {
         scan_finish(scan, NULL, error);
+    }
+}
+
+static bool
+is_idle(const struct pool *pool)
+{
+    return pool->queue.length == 0 && pool->idle.length == g_hash_table_size(pool->workers);
+}
+
+/* As long as the engine wants to know. */
+static int
+on_quiet_time(sd_event_source *source, uint64_t now_us, void *data)
+{
+    struct pool *pool = data;
+    guint64 seconds = engine_link_wants_quiet(pool->link);
+    (void)source;
+    (void)now_us;
+    pool->quiet = sd_event_source_disable_unref(pool->quiet);
+    if (seconds > 0 && pool->quiet_scans == pool->scans && is_idle(pool)) {
+        engine_link_quiet(pool->link);
+        return 0;
+    }
+    watch_quiet(pool);
+    return 0;
+}
+
+static void
+watch_quiet(struct pool *pool)
+{
+    guint64 seconds = pool->tell_quiet ? engine_link_wants_quiet(pool->link) : 0;
+    if (seconds == 0) {
+        pool->quiet = sd_event_source_disable_unref(pool->quiet);
+    } else if (pool->quiet == NULL) {
+        pool->quiet_scans = pool->scans;
+        (void)sd_event_add_time_relative(pool->event, &pool->quiet, CLOCK_MONOTONIC,
+                                         seconds * G_USEC_PER_SEC, 1, on_quiet_time, pool);
     }
 }
 
@@ -426,8 +157,9 @@ on_link_changed(void *data)
         drop_workers(pool);
         finish_queue(pool, error_engine_lost);
     } else if (!pool_ready(pool)) {
-        finish_queue(pool, error_not_ready);
+        finish_queue(pool, POOL_NOT_READY);
     }
+    watch_quiet(pool);
     if (pool->changed != NULL) {
         pool->changed(pool->changed_data);
     }
@@ -436,6 +168,7 @@ on_link_changed(void *data)
 static const struct engine_link_ops link_ops = {
     .worker = on_link_worker,
     .gone = on_link_gone,
+    .release = on_link_release,
     .changed = on_link_changed,
 };
 
@@ -448,6 +181,8 @@ pool_new(sd_event *event, const struct settings *settings, struct pool **ret_poo
     pool->workers = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL, worker_free);
     g_queue_init(&pool->idle);
     g_queue_init(&pool->queue);
+    pool->released = g_array_new(FALSE, FALSE, sizeof(gint64));
+    pool->tell_quiet = true;
     caches_init(&pool->caches, settings);
     int rc = digester_new(event, &pool->digester);
     if (rc >= 0) {
@@ -471,6 +206,8 @@ pool_free(struct pool *pool)
     g_queue_clear(&pool->idle);
     g_queue_clear(&pool->queue);
     g_hash_table_unref(pool->workers);
+    sd_event_source_disable_unref(pool->quiet);
+    g_array_unref(pool->released);
     digester_free(pool->digester);
     caches_clear(&pool->caches);
     sd_event_unref(pool->event);
@@ -483,9 +220,9 @@ enqueue(struct scan *scan)
     struct pool *pool = scan->pool;
     if (pool_ready(pool)) {
         g_queue_push_tail(&pool->queue, scan);
-        dispatch(pool);
+        pool_dispatch(pool);
     } else {
-        scan_fail_soon(scan, error_not_ready);
+        scan_fail_soon(scan, POOL_NOT_READY);
     }
 }
 
@@ -572,6 +309,13 @@ pool_ready(const struct pool *pool)
 {
     return engine_link_is_ready(pool->link) ||
            (engine_link_is_attached(pool->link) && g_hash_table_size(pool->workers) > 0);
+}
+
+void
+pool_tell_quiet(struct pool *pool, bool may)
+{
+    pool->tell_quiet = may;
+    watch_quiet(pool);
 }
 
 unsigned

@@ -51,6 +51,12 @@ struct scan *pool_scan_by_another(struct pool *pool, int fd, gint64 worker, scan
 /* Ends a scan without a call of DONE. A worker that was busy with it is killed. NULL is fine. */
 void scan_cancel(struct scan *scan);
 
+/*
+ * Whether the engine may be told that nothing is scanned, after which it may stop for as long as
+ * new signatures load. Not in a cluster: there another node scans meanwhile. True at first.
+ */
+void pool_tell_quiet(struct pool *pool, bool may);
+
 /* Scans that wait for a worker. */
 unsigned pool_queued(const struct pool *pool);
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Which generation is adopted, whether there is room for it, and that it is adopted. */
+#include "config.h"
+#include "adoption-inner.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "generation.h"
+#include "log.h"
+#include "nursery.h"
+#include "room.h"
+#include "store.h"
+
+/* A load takes more for a moment than what is loaded (measured: a tenth). */
+#define PEAK_PERCENT 115U
+
+void
+choice_clear(struct choice *choice)
+{
+    g_free(choice->name);
+    g_free(choice->path);
+    g_free(choice->before);
+    g_free(choice->reject);
+    *choice = (struct choice){0};
+}
+
+static char *
+path_of(const struct engine *engine, const char *name)
+{
+    return g_build_filename(engine->settings->signatures_dir, name, NULL);
+}
+
+/* Where `current` leads; NULL also when it cannot be followed. */
+static char *
+current_name(const struct engine *engine)
+{
+    struct generation generation;
+    g_autofree char *error = NULL;
+    if (generation_resolve(engine->settings->signatures_dir, &generation, &error) < 0) {
+        return NULL;
+    }
+    char *name = g_steal_pointer(&generation.name);
+    generation_clear(&generation);
+    return name;
+}
+
+/* The newest that was tried and is not older than the current one; borrowed from LIST. */
+static const struct store_entry *
+newest_tried(GPtrArray *list)
+{
+    const struct store_entry *pinned = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        pinned = entry->is_pinned ? entry : pinned;
+    }
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        bool may =
+            entry->manifest != NULL && (entry->record.state == RECORD_TRIED ||
+                                        (pinned == entry && entry->record.state == RECORD_ADOPTED));
+        if (entry->is_current && pinned == NULL) {
+            return NULL;
+        }
+        if (may && !entry->is_current && (pinned == NULL || pinned == entry)) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+void
+choice_find(const struct engine *engine, const char *serving, struct choice *ret)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_t) store = NULL;
+    *ret = (struct choice){.before = current_name(engine)};
+    if (ret->before != NULL && g_strcmp0(ret->before, serving) != 0) {
+        ret->name = g_strdup(ret->before);
+        ret->is_set = true;
+    } else if (store_open(engine->settings->signatures_dir, FALSE, &store, &error) == 0) {
+        g_autoptr(GPtrArray) list = store_list(store);
+        const struct store_entry *entry = newest_tried(list);
+        ret->name = g_strdup(entry != NULL ? entry->name : NULL);
+    }
+    ret->path = ret->name != NULL ? path_of(engine, ret->name) : NULL;
+}
+
+/* Why ENTRY is not adopted without force; NULL: it may be. */
+static const char *
+refusal(const struct store_entry *entry)
+{
+    return entry->record.state == RECORD_REJECTED                     ? "it was rejected"
+           : entry->record.state == RECORD_TRIED || entry->is_current ? NULL
+           : entry->record.state == RECORD_ADOPTED                    ? NULL
+                                                                      : "it was not tried yet";
+}
+
+int
+choice_order(const struct engine *engine, const struct adoption_request *request,
+             struct choice *ret, char **error_r)
+{
+    g_autoptr(store_t) store = NULL;
+    *ret = (struct choice){0};
+    int rc = store_open(engine->settings->signatures_dir, FALSE, &store, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    g_autoptr(store_entry_t) entry = store_find(store, request->generation, error_r);
+    if (entry == NULL) {
+        return -ENOENT;
+    }
+    const char *why = entry->manifest == NULL ? "its files are gone"
+                      : request->force        ? NULL
+                                              : refusal(entry);
+    if (why != NULL) {
+        *error_r = g_strdup_printf("%s is not adopted: %s", entry->name, why);
+        return -EPERM;
+    }
+    *ret = (struct choice){
+        .name = g_strdup(entry->name),
+        .path = path_of(engine, entry->name),
+        .before = current_name(engine),
+        .reject = g_strdup(request->reject),
+        .is_set = entry->is_current,
+        .by_order = true,
+        .force = request->force,
+    };
+    return 0;
+}
+
+/* The record of what somebody else made current; only for people, so nothing depends on it. */
+static void
+note_adopted(struct store *store, const char *name)
+{
+    g_autofree char *ignored = NULL;
+    g_autofree char *error = NULL;
+    g_autoptr(store_entry_t) entry = store_find(store, name, &error);
+    if (entry != NULL && entry->record.state != RECORD_ADOPTED) {
+        (void)store_adopt(store, name, TRUE, &ignored);
+    }
+}
+
+/* It is adopted by now: what cannot be noted is no reason to take that back. */
+static void
+reject_before(const struct engine *engine, struct store *store, const struct choice *choice)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *ignored = NULL;
+    if (choice->reject != NULL && choice->before != NULL &&
+        strcmp(choice->before, choice->name) != 0 &&
+        store_set(store, choice->before, RECORD_REJECTED, choice->reject, &error) < 0) {
+        log_warning("generation %s: cannot be rejected: %s", choice->before, error);
+    }
+    (void)store_prune(store, (guint)engine->settings->generations, &ignored);
+}
+
+int
+choice_commit(const struct engine *engine, const struct choice *choice, char **error_r)
+{
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *now = current_name(engine);
+    if (g_strcmp0(now, choice->before) != 0) {
+        *error_r =
+            g_strdup_printf("%s/current was changed meanwhile", engine->settings->signatures_dir);
+        return -ESTALE;
+    }
+    int rc = store_open(engine->settings->signatures_dir, TRUE, &store, error_r);
+    if (choice->is_set) {
+        /* What a user who may not write there has linked by hand is adopted, too. */
+        if (rc == 0) {
+            note_adopted(store, choice->name);
+        }
+        g_clear_pointer(error_r, g_free);
+        return 0;
+    }
+    if (rc == 0) {
+        rc = store_adopt(store, choice->name, choice->force, error_r);
+    }
+    if (rc == 0) {
+        reject_before(engine, store, choice);
+    }
+    return rc;
+}
+
+/* --- memory --------------------------------------------------------------------------------- */
+
+static double
+pressure(void)
+{
+    g_autofree char *text = NULL;
+    const char *line = g_file_get_contents("/proc/pressure/memory", &text, NULL, NULL)
+                           ? strstr(text, "full avg10=")
+                           : NULL;
+    return line != NULL ? g_ascii_strtod(line + strlen("full avg10="), NULL) : 0;
+}
+
+static guint64
+needed(const struct engine *engine, const struct choice *choice)
+{
+    const struct nursery *serving = supervisor_nursery(engine->supervisor);
+    struct generation_about fresh;
+    struct generation_about old;
+    guint64 memory = engine->report.memory;
+    generation_look(choice->path, &fresh);
+    generation_look(serving != NULL ? nursery_path(serving) : NULL, &old);
+    /* Of one that was made by hand nothing is known but that it is a set of signatures. */
+    guint64 need =
+        fresh.manifest != NULL ? room_needed(fresh.manifest, old.manifest, memory) : memory;
+    generation_about_clear(&fresh);
+    generation_about_clear(&old);
+    return need / 100 * PEAK_PERCENT;
+}
+
+bool
+choice_fits(const struct engine *engine, const struct choice *choice, char **why_r)
+{
+    const struct settings *settings = engine->settings;
+    guint64 need = needed(engine, choice);
+    guint64 room = room_available(groups_directory(engine->groups));
+    double wait = pressure();
+    /* What may be taken is what leaves this node above the mark at which it is unwell. */
+    guint64 reserve = room > settings->health_memory ? settings->health_memory : room;
+    *why_r = NULL;
+    if (settings->memory > 0 && engine->report.memory + need > settings->memory) {
+        *why_r = g_strdup_printf("a second engine of about %" G_GUINT64_FORMAT
+                                 " MB is more than the setting memory allows",
+                                 need >> 20);
+    } else if (room > 0 && room - reserve < need) {
+        *why_r = g_strdup_printf("a second engine needs about %" G_GUINT64_FORMAT
+                                 " MB, and only %" G_GUINT64_FORMAT " MB are available",
+                                 need >> 20, (room - reserve) >> 20);
+    } else if (wait >= (double)settings->health_pressure / 2) {
+        *why_r = g_strdup_printf("programs wait for memory %.0f %% of the time", wait);
+    }
+    return *why_r == NULL;
+}
