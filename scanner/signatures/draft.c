@@ -10,6 +10,7 @@
 
 #include "cvd-head.h"
 #include "durable.h"
+#include "record.h"
 #include "signature-files.h"
 #include "text.h"
 
@@ -72,8 +73,8 @@ draft_begin(int base, guint64 limit, struct draft **ret, char **error_r)
         return not_writable(base, -errno, error_r);
     }
     int dir = openat(base, TMP_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (dir < 0 || fchmod(dir, 0755) < 0) {
-        int rc = -errno;
+    int rc = dir < 0 || fchmod(dir, 0755) < 0 ? -errno : record_share(base, dir);
+    if (rc < 0) {
         if (dir >= 0) {
             close(dir);
         }

@@ -41,6 +41,29 @@ record_clear(struct record *record)
     g_clear_pointer(&record->reason, g_free);
 }
 
+static guint64
+amount(const json_t *object, const char *key)
+{
+    return (guint64)MAX(json_integer_value(json_object_get(object, key)), 0);
+}
+
+static void
+parse_trial(const json_t *object, struct record_trial *ret)
+{
+    ret->signatures = amount(object, "signatures");
+    ret->memory = amount(object, "memory");
+    ret->load_us = amount(object, "load_us");
+    ret->scan_us = amount(object, "scan_us");
+}
+
+json_t *
+record_trial_json(const struct record_trial *trial)
+{
+    return json_pack("{s:I, s:I, s:I, s:I}", "signatures", (json_int_t)trial->signatures, "memory",
+                     (json_int_t)trial->memory, "load_us", (json_int_t)trial->load_us, "scan_us",
+                     (json_int_t)trial->scan_us);
+}
+
 static int
 parse(json_t *object, struct record *ret)
 {
@@ -56,6 +79,7 @@ parse(json_t *object, struct record *ret)
             ret->since = json_integer_value(json_object_get(object, "since"));
             ret->adopted = json_integer_value(json_object_get(object, "adopted"));
             ret->trials = (guint)json_integer_value(json_object_get(object, "trials"));
+            parse_trial(json_object_get(object, "trial"), &ret->trial);
             ret->reason = g_strdup(json_string_value(json_object_get(object, "reason")));
             return 0;
         }
@@ -85,13 +109,25 @@ record_read(int dirfd, const char *name, struct record *ret)
     return rc;
 }
 
+int
+record_share(int dirfd, int fd)
+{
+    struct stat st;
+    if (geteuid() != 0) {
+        return 0;
+    }
+    return fstat(dirfd, &st) < 0 || fchown(fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
+}
+
 static int
 records_open(int dirfd)
 {
     int rc = durable_mkdir(dirfd, RECORD_DIR, 0755);
     int fd = rc < 0 ? rc : openat(dirfd, RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && fchmod(fd, 0755) < 0 && errno != EPERM) {
-        rc = -errno;
+    if (fd >= 0) {
+        rc = fchmod(fd, 0755) < 0 && errno != EPERM ? -errno : record_share(dirfd, fd);
+    }
+    if (fd >= 0 && rc < 0) {
         close(fd);
         return rc;
     }
@@ -110,6 +146,9 @@ record_write(int dirfd, const char *name, const struct record *record)
                                "state", record_state_word(record->state), "since",
                                (json_int_t)record->since, "reason", record->reason, "trials",
                                (int)record->trials, "adopted", (json_int_t)record->adopted);
+    if (record->trial.signatures > 0) {
+        json_object_set_new(object, "trial", record_trial_json(&record->trial));
+    }
     char *text = json_dumps(object, JSON_INDENT(2));
     struct iovec iov = {.iov_base = text, .iov_len = strlen(text)};
     int rc = durable_write(dir, file, &iov, 1, 0644);

@@ -34,6 +34,10 @@ store_record(struct store *store, struct store_entry *entry, enum record_state s
     if (entry->manifest != NULL) {
         g_strlcpy(record->identity, entry->manifest->identity, sizeof record->identity);
     }
+    /* An administrator gave it another chance, or the trial itself could not find anything out. */
+    if (state == RECORD_FETCHED && record->state == RECORD_REJECTED) {
+        record->trials = 0;
+    }
     record->state = state;
     record->since = g_get_real_time() / G_USEC_PER_SEC;
     record->trials += state == RECORD_TRYING ? 1 : 0;
@@ -64,7 +68,62 @@ store_set(struct store *store, const char *name, enum record_state state, const 
     if (state == RECORD_REJECTED && entry->is_pinned) {
         return store_fail(error_r, -EBUSY, "%s is pinned; unpin it first", name);
     }
+    if (state == RECORD_FETCHED && entry->record.state == RECORD_TRYING) {
+        entry->record.trials -= MIN(entry->record.trials, 1);
+    }
     return store_record(store, entry, state, reason, error_r);
+}
+
+int
+store_tried(struct store *store, const char *name, const struct record_trial *measured,
+            char **error_r)
+{
+    g_autoptr(store_entry_t) entry = store_entry_of(store, name);
+    if (entry->manifest == NULL || entry->record.state != RECORD_TRYING) {
+        return store_fail(error_r, -EINVAL, "%s is not being tried any more", name);
+    }
+    entry->record.trial = *measured;
+    return store_record(store, entry, RECORD_TRIED, NULL, error_r);
+}
+
+/* Whether ENTRY was put together after what is in use, CURRENT (NULL: nothing). */
+static gboolean
+is_newer(const struct store_entry *entry, const struct store_entry *current)
+{
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    return entry->manifest != NULL &&
+           (current == NULL || current->manifest == NULL || current->manifest->created > now ||
+            entry->manifest->created >= current->manifest->created);
+}
+
+static const struct store_entry *
+current_of(GPtrArray *list)
+{
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->is_current) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+struct store_entry *
+store_candidate(const struct store *store)
+{
+    g_autofree char *pinned = store_link(store, STORE_PINNED);
+    g_autoptr(GPtrArray) list = store_list(store);
+    const struct store_entry *current = current_of(list);
+    const struct store_entry *found = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->record.state == RECORD_FETCHED && !entry->is_current &&
+            is_newer(entry, current) && (pinned == NULL || entry->is_pinned) &&
+            (found == NULL || entry->manifest->created > found->manifest->created)) {
+            found = entry;
+        }
+    }
+    return found == NULL ? NULL : store_entry_of(store, found->name);
 }
 
 /* Why NAME is not adopted by itself; NULL: it may be. */
@@ -154,11 +213,14 @@ store_recover(struct store *store, char **error_r)
 }
 
 static gboolean
-is_needed(const struct store_entry *entry, const struct store_entry *previous)
+is_needed(const struct store_entry *entry, const struct store_entry *previous,
+          const struct store_entry *current)
 {
     enum record_state state = entry->record.state;
-    return entry->is_current || entry->is_pinned || state == RECORD_FETCHED ||
-           state == RECORD_TRYING || state == RECORD_TRIED ||
+    gboolean waits =
+        state == RECORD_TRYING ||
+        ((state == RECORD_FETCHED || state == RECORD_TRIED) && is_newer(entry, current));
+    return entry->is_current || entry->is_pinned || waits ||
            (previous != NULL && strcmp(previous->name, entry->name) == 0);
 }
 
@@ -187,6 +249,7 @@ store_prune(struct store *store, guint keep, char **error_r)
     g_autofree char *none = NULL;
     g_autoptr(GPtrArray) list = store_list(store);
     g_autoptr(store_entry_t) previous = store_find(store, "previous", &none);
+    const struct store_entry *current = current_of(list);
     guint kept = 0;
     guint records = 0;
     int removed = 0;
@@ -200,7 +263,7 @@ store_prune(struct store *store, guint keep, char **error_r)
             }
             continue;
         }
-        if (is_needed(entry, previous) || (!is_rejected && kept < keep)) {
+        if (is_needed(entry, previous, current) || (!is_rejected && kept < keep)) {
             kept++;
             continue;
         }

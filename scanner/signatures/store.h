@@ -96,6 +96,19 @@ int store_set(struct store *store, const char *name, enum record_state state, co
               char **error_r);
 
 /*
+ * Moves NAME, which is being tried, to RECORD_TRIED with what its trial MEASURED. Returns as
+ * store_set().
+ */
+int store_tried(struct store *store, const char *name, const struct record_trial *measured,
+                char **error_r);
+
+/*
+ * The generation that is to be tried next: whole, fetched, not older than the current one (unless
+ * that is from the future: a clock was wrong), and the pinned one, if any is. NULL: none.
+ */
+struct store_entry *store_candidate(const struct store *store);
+
+/*
  * Points `current` at NAME. Without FORCE only at what was tried (or adopted before), and not past
  * a pinned one. Returns 0; -EPERM: pinned, rejected or not tried; -ENOENT; -errno.
  */
@@ -112,7 +125,8 @@ int store_recover(struct store *store, char **error_r);
 
 /*
  * Removes files of generations beyond the KEEP newest; never of the current, the pinned, the
- * previous one, and those that wait for their trial or adoption. Of a rejected one the files go at
+ * previous one, and those newer than the current that wait for their trial or adoption. Of a
+ * rejected one the files go at
  * once, the record stays. Returns the number removed, or -errno.
  */
 int store_prune(struct store *store, guint keep, char **error_r);
