@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* postern signatures: add, pin, unpin, reject; the others are in signatures-*.c */
+/* postern signatures: pin, unpin, reject; the others are in signatures-*.c */
 #include "signatures-commands.h"
 
 #include <stdio.h>
@@ -26,47 +26,6 @@ signatures_print(json_t *object)
     json_dumpf(object, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(object);
-}
-
-static int
-added(struct cli *cli, const struct store_new *made)
-{
-    if (cli->json) {
-        signatures_print(json_pack("{s:s, s:i, s:I, s:b}", "generation", made->name, "files",
-                                   (int)made->files, "bytes", (json_int_t)made->bytes, "new",
-                                   !made->existed));
-        return CLI_OK;
-    }
-    g_autofree char *size = terminal_size(made->bytes);
-    printf("Generation %s (%u file(s), %s) %s. postern-engine loads it when it starts next.\n",
-           made->name, made->files, size,
-           made->existed ? "was there already and is current" : "is current");
-    return CLI_OK;
-}
-
-static int
-add(struct cli *cli, int argc, char **argv)
-{
-    struct store_new made;
-    g_autofree char *error = NULL;
-    if (!cli_options(cli, NULL, "PATH...",
-                     "Makes a generation of the signature files and directories and selects it.",
-                     &argc, &argv)) {
-        return CLI_ERROR;
-    }
-    if (argc < 2) {
-        return cli_fail("signatures add needs a signature file or a directory of them");
-    }
-    g_autoptr(store_t) store = signatures_store(cli, TRUE);
-    if (store == NULL) {
-        return CLI_ERROR;
-    }
-    if (store_add(store, argv + 1, &made, &error) < 0 ||
-        store_adopt(store, made.name, TRUE, &error) < 0 ||
-        store_prune(store, (guint)cli->settings->generations, &error) < 0) {
-        return cli_fail("%s", error);
-    }
-    return added(cli, &made);
 }
 
 /* Says what became of ENTRY. */
@@ -168,10 +127,12 @@ cli_signatures(struct cli *cli, int argc, char **argv)
         {"show", "What a generation consists of", signatures_show},
         {"status", "What is in use, how old it is, what was fetched", signatures_status},
         {"update", "Look for new signatures now", signatures_update},
+        {"adopt", "Use a generation from now on", signatures_adopt},
+        {"rollback", "Use the generation of before again", signatures_rollback},
         {"pin", "Keep to one generation", pin},
         {"unpin", "Take newer generations again", unpin},
         {"reject", "Never use a generation again", reject},
-        {"add", "Install signatures on this node", add},
+        {"add", "Install signatures on this node", signatures_add},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
 }

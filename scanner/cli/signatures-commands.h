@@ -15,10 +15,15 @@ struct store *signatures_store(struct cli *cli, gboolean change);
 /* An entry as JSON: what `list` and `show` print. */
 json_t *signatures_json(const struct store_entry *entry);
 void signatures_print(json_t *object);
+/* The engine's status, a new reference; NULL when it does not answer. */
+json_t *signatures_engine(struct cli *cli);
 
 int signatures_list(struct cli *cli, int argc, char **argv);
 int signatures_show(struct cli *cli, int argc, char **argv);
 int signatures_status(struct cli *cli, int argc, char **argv);
 int signatures_update(struct cli *cli, int argc, char **argv);
+int signatures_adopt(struct cli *cli, int argc, char **argv);
+int signatures_rollback(struct cli *cli, int argc, char **argv);
+int signatures_add(struct cli *cli, int argc, char **argv);
 
 #endif

@@ -21,6 +21,9 @@ signatures_json(const struct store_entry *entry)
                   "reason", record->reason, "adopted", (json_int_t)record->adopted, "trials",
                   (int)record->trials, "current", entry->is_current, "pinned", entry->is_pinned,
                   "present", entry->manifest != NULL, "damage", entry->damage);
+    if (record->trial.signatures > 0) {
+        json_object_set_new(object, "trial", record_trial_json(&record->trial));
+    }
     if (entry->manifest != NULL) {
         json_object_set_new(object, "files", json_integer(entry->manifest->files->len));
         json_object_set_new(object, "bytes",
@@ -153,6 +156,14 @@ show_text(const struct store_entry *entry, const char *wrong)
            *marks != '\0' ? ", " : "", marks);
     if (entry->record.reason != NULL) {
         printf("Reason     %s\n", reason);
+    }
+    if (entry->record.trial.signatures > 0) {
+        const struct record_trial *trial = &entry->record.trial;
+        g_autofree char *memory = terminal_size(trial->memory);
+        printf("Trial      %" G_GUINT64_FORMAT " signatures, %s; processor time: %.1f s to load, "
+               "%.2f s for the clean samples\n",
+               trial->signatures, memory, (double)trial->load_us / G_USEC_PER_SEC,
+               (double)trial->scan_us / G_USEC_PER_SEC);
     }
     if (entry->manifest != NULL) {
         show_files(entry->manifest);
@@ -287,6 +298,44 @@ print_entry(const char *title, const struct store_entry *entry, gint64 now)
     printf("%-10s %s, %s, %s\n", title, entry->name, record_state_word(entry->record.state), shown);
 }
 
+static void
+print_last(const json_t *last)
+{
+    g_autofree char *generation = text_escape(ask_text(last, "generation"), 40);
+    g_autofree char *outcome = text_escape(ask_text(last, "outcome"), 20);
+    g_autofree char *reason = text_escape(ask_text(last, "reason"), 300);
+    g_autofree char *time = terminal_time(ask_number(last, "time"));
+    gboolean good = g_strcmp0(ask_text(last, "outcome"), "tried") == 0;
+    g_autofree char *word = terminal_colour(good ? COLOUR_GOOD : COLOUR_BAD, outcome);
+    printf("Trial      last %s: %s %s%s%s\n", time, generation, word,
+           ask_text(last, "reason") != NULL ? ": " : "",
+           ask_text(last, "reason") != NULL ? reason : "");
+}
+
+/* What the engine tries now, and what came of the last one. */
+static void
+print_trial(const json_t *engine)
+{
+    const json_t *trial = json_object_get(engine, "trial");
+    const char *state = ask_text(trial, "state");
+    if (state != NULL && strcmp(state, "idle") != 0) {
+        g_autofree char *word = text_escape(state, 20);
+        g_autofree char *generation = text_escape(ask_text(trial, "generation"), 40);
+        g_autofree char *since = terminal_time(ask_number(trial, "since"));
+        g_autofree char *reason = text_escape(ask_text(trial, "reason"), 300);
+        printf("Trial      %s: %s since %s", generation, word, since);
+        if (ask_number(trial, "total") > 0) {
+            printf(", %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, ask_number(trial, "done"),
+                   ask_number(trial, "total"));
+        }
+        printf("%s%s\n", ask_text(trial, "reason") != NULL ? ": " : "",
+               ask_text(trial, "reason") != NULL ? reason : "");
+    }
+    if (json_is_object(json_object_get(trial, "last"))) {
+        print_last(json_object_get(trial, "last"));
+    }
+}
+
 static json_t *
 entry_or_null(const struct store_entry *entry)
 {
@@ -308,11 +357,13 @@ signatures_status(struct cli *cli, int argc, char **argv)
     g_autoptr(GPtrArray) list = store_list(store);
     g_autofree char *path = g_build_filename(cli->settings->update_dir, "status.json", NULL);
     json_t *update = json_load_file(path, 0, NULL);
+    json_t *engine = signatures_engine(cli);
     const struct store_entry *current = marked(list, FALSE);
     if (cli->json) {
-        signatures_print(json_pack("{s:o, s:o, s:o, s:O?}", "current", entry_or_null(current),
+        signatures_print(json_pack("{s:o, s:o, s:o, s:O?, s:O?}", "current", entry_or_null(current),
                                    "waiting", entry_or_null(waiting_of(list)), "pinned",
-                                   entry_or_null(marked(list, TRUE)), "update", update));
+                                   entry_or_null(marked(list, TRUE)), "update", update, "trial",
+                                   json_object_get(engine, "trial")));
     } else {
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
         print_entry("In use", current, now);
@@ -320,8 +371,10 @@ signatures_status(struct cli *cli, int argc, char **argv)
         if (marked(list, TRUE) != NULL) {
             print_entry("Pinned", marked(list, TRUE), now);
         }
+        print_trial(engine);
         print_update(update);
     }
     json_decref(update);
+    json_decref(engine);
     return current != NULL && current->manifest != NULL ? CLI_OK : CLI_FOUND;
 }

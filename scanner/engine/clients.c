@@ -115,6 +115,9 @@ report_with(const struct clients *clients, const char *key, json_t *value)
 {
     json_t *packet = report_to_json(&clients->engine->report);
     json_object_set_new(packet, key, value);
+    if (clients->engine->trial != NULL) {
+        json_object_set_new(packet, "trial", trial_to_json(clients->engine->trial));
+    }
     return packet;
 }
 
@@ -250,13 +253,32 @@ op_evidence(struct client *client, json_t *request)
     evidence_take(client->clients->engine->evidence, client->fd);
 }
 
+static void
+op_try(struct client *client, json_t *request)
+{
+    const char *generation = json_string_value(json_object_get(request, "generation"));
+    g_autofree char *error = NULL;
+    if (!is_administrator(client)) {
+        return;
+    }
+    if (generation == NULL) {
+        refuse(client, "try needs a generation");
+        return;
+    }
+    if (trial_request(client->clients->engine->trial, generation, false, &error) < 0) {
+        refuse(client, error);
+    } else {
+        (void)client_send(client, json_pack("{s:b}", "ok", 1), -1);
+    }
+}
+
 static const struct {
     const char *name;
     void (*run)(struct client *client, json_t *request);
 } operations[] = {
     {"status", op_status}, {"selftest", op_selftest}, {"attach", op_attach},
     {"kill", op_kill},     {"adopt", op_adopt},       {"hold", op_hold},
-    {"quiet", op_quiet},   {"evidence", op_evidence},
+    {"quiet", op_quiet},   {"evidence", op_evidence}, {"try", op_try},
 };
 
 static void

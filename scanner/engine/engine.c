@@ -247,6 +247,9 @@ engine_start(struct engine *engine, char **error_r)
     if (rc >= 0) {
         rc = adoption_new(engine, &engine->adoption, error_r);
     }
+    if (rc >= 0) {
+        rc = trial_new(engine, &engine->trial, error_r);
+    }
     if (rc < 0) {
         return rc;
     }
@@ -265,6 +268,7 @@ engine_end(struct engine *engine)
         /* Only who got the socket owns the state file. */
         report_clear(&engine->report);
     }
+    trial_free(engine->trial);
     health_watch_free(engine->health);
     evidence_free(engine->evidence);
     adoption_free(engine->adoption);

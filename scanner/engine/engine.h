@@ -20,6 +20,7 @@
 #include "report.h"
 #include "settings.h"
 #include "supervisor.h"
+#include "trial.h"
 
 struct engine {
     sd_event *event;
@@ -36,6 +37,7 @@ struct engine {
     struct groups *groups; /* NULL: there are none */
     char *groups_text;     /* about them, for people */
     struct health_watch *health;
+    struct trial *trial;
     sd_event_source *gap; /* runs while no worker is ready, but one will be in a moment */
     bool gap_over;
 };

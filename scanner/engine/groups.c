@@ -257,6 +257,20 @@ groups_place_worker(const struct groups *groups, unsigned slot, int pidfd)
     return place(directory, pidfd);
 }
 
+/* The number behind KEY in the memory.events of the group DIRECTORY. */
+static guint64
+memory_events(const char *directory, const char *key)
+{
+    g_autofree char *text = read_file(directory, "memory.events");
+    g_auto(GStrv) lines = g_strsplit(text != NULL ? text : "", "\n", -1);
+    for (char **line = lines; *line != NULL; line++) {
+        if (g_str_has_prefix(*line, key) && (*line)[strlen(key)] == ' ') {
+            return g_ascii_strtoull(*line + strlen(key), NULL, 10);
+        }
+    }
+    return 0;
+}
+
 guint64
 groups_oom_kills(const struct groups *groups, unsigned slot)
 {
@@ -264,7 +278,17 @@ groups_oom_kills(const struct groups *groups, unsigned slot)
         return 0;
     }
     g_autofree char *directory = slot_directory(groups, slot);
-    g_autofree char *text = read_file(directory, "memory.events");
-    const char *field = text != NULL ? strstr(text, "oom_kill ") : NULL;
-    return field != NULL ? g_ascii_strtoull(field + strlen("oom_kill "), NULL, 10) : 0;
+    return memory_events(directory, "oom_kill");
+}
+
+guint64
+groups_trial_oom_kills(const struct groups *groups, guint64 *at_limit)
+{
+    *at_limit = 0;
+    if (groups == NULL) {
+        return 0;
+    }
+    g_autofree char *directory = child_directory(groups, "trial");
+    *at_limit = memory_events(directory, "oom");
+    return memory_events(directory, "oom_kill");
 }

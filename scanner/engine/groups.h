@@ -41,4 +41,8 @@ int groups_place_worker(const struct groups *groups, unsigned slot, int pidfd);
  */
 guint64 groups_oom_kills(const struct groups *groups, unsigned slot);
 
+/* The same of the group on trial; *AT_LIMIT: how often it was at its limit of memory with nothing
+ * left to reclaim. A kill without that was the machine's want of memory. */
+guint64 groups_trial_oom_kills(const struct groups *groups, guint64 *at_limit);
+
 #endif

@@ -108,6 +108,11 @@ warmup_scan(struct clam *clam, const struct orders *orders, char **error_r)
         "--b--\r\n";
     g_autoptr(facts_t) facts =
         scan_object(clam, orders, (const unsigned char *)mail, sizeof mail - 1);
+    if (facts_verdict(facts) == VERDICT_INFECTED) {
+        *error_r = g_strdup_printf("the first trial scan, a harmless mail, is called %s",
+                                   (const char *)g_ptr_array_index(facts->detections, 0));
+        return -EIO;
+    }
     if (facts_verdict(facts) != VERDICT_CLEAN) {
         const char *why = facts->faults->len > 0 ? g_ptr_array_index(facts->faults, 0)
                                                  : verdict_name(facts_verdict(facts));

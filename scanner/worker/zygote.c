@@ -54,10 +54,14 @@ struct zygote {
     GHashTable *workers; /* pid -> number */
 };
 
+/* The signatures of the generation are being read: what fails now may be their fault. */
+static bool loading;
+
 static _Noreturn void
 fail(const char *text)
 {
-    json_auto_t *packet = json_pack("{s:s, s:s}", "event", "failed", "error", text);
+    json_auto_t *packet =
+        json_pack("{s:s, s:s, s:b}", "event", "failed", "error", text, "loading", loading);
     if (packet_send(ZYGOTE_CHANNEL, packet, -1) < 0) {
         fprintf(stderr, "postern-zygote: %s\n", text);
     }
@@ -172,8 +176,11 @@ load(struct zygote *zygote)
     }
     setenv("TMPDIR", "/tmp", 1);
     if (clam_new(zygote->orders, &zygote->clam, &error) < 0 ||
-        clam_load(zygote->clam, BUILTIN_PATH, &error) < 0 ||
-        (!zygote->orders->builtin && clam_load(zygote->clam, JAIL_SIGNATURES, &error) < 0) ||
+        clam_load(zygote->clam, BUILTIN_PATH, &error) < 0) {
+        fail(error);
+    }
+    loading = true;
+    if ((!zygote->orders->builtin && clam_load(zygote->clam, JAIL_SIGNATURES, &error) < 0) ||
         clam_compile(zygote->clam, &error) < 0) {
         fail(error);
     }
@@ -181,6 +188,7 @@ load(struct zygote *zygote)
         warmup(zygote->clam, zygote->orders, &error) < 0) {
         fail(error != NULL ? error : "no memory");
     }
+    loading = false;
     zygote->huge = hugepages_collapse(zygote->proc);
     if (chdir("/") < 0 || jail_seal() < 0) {
         fail("the jail cannot be made read-only");

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* postern signatures add, adopt, rollback: what the engine is asked to try and to adopt. */
+#include "signatures-commands.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ask.h"
+#include "terminal.h"
+#include "text.h"
+
+#define ENGINE "postern-engine"
+#define SHORT_MS 10000
+/* An adoption loads signatures and lets the workers of before end their mails. */
+#define ADOPTION_MS (3600 * 1000)
+#define LOOK_US (300 * 1000)
+#define REASON_SHOWN 300
+
+struct wish {
+    struct cli *cli;
+    char name[MANIFEST_NAME_DIGITS + 1];
+    gboolean force;
+    const char *reject; /* why what is in use is rejected; NULL: it is not */
+    gboolean said;      /* progress stands on the terminal's last line */
+};
+
+/* Returns 0 with the engine at the other end of ASK, or -errno with one sentence. */
+static int
+engine_open(struct cli *cli, struct ask *ask, char **error_r)
+{
+    g_autofree char *path = g_build_filename(cli->settings->engine_dir, "engine.sock", NULL);
+    return ask_open(ask, ENGINE, path, error_r);
+}
+
+json_t *
+signatures_engine(struct cli *cli)
+{
+    g_autofree char *path = g_build_filename(cli->settings->engine_dir, "engine.sock", NULL);
+    g_autofree char *error = NULL;
+    return ask_status(ENGINE, path, &error);
+}
+
+static struct store_entry *
+find(const struct wish *wish, const char *name)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_t) store = signatures_store(wish->cli, FALSE);
+    struct store_entry *entry = store == NULL ? NULL : store_find(store, name, &error);
+    if (store != NULL && entry == NULL) {
+        cli_fail("%s", error);
+    }
+    return entry;
+}
+
+static int
+done(const struct wish *wish, const char *what)
+{
+    g_autoptr(store_entry_t) entry = find(wish, wish->name);
+    if (entry == NULL) {
+        return CLI_ERROR;
+    }
+    if (wish->cli->json) {
+        signatures_print(signatures_json(entry));
+    } else {
+        printf("Generation %s %s.\n", wish->name, what);
+    }
+    return CLI_OK;
+}
+
+/* The trial */
+
+/* One line that is written over, on a terminal alone. */
+static void
+show_progress(struct wish *wish, const json_t *trial)
+{
+    const char *state = ask_text(trial, "state");
+    if (!isatty(STDERR_FILENO) || wish->cli->json || state == NULL) {
+        return;
+    }
+    g_autofree char *safe = text_escape(state, 40);
+    fprintf(stderr, "\r%s: %s", wish->name, safe);
+    if (ask_number(trial, "total") > 0) {
+        fprintf(stderr, " %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, ask_number(trial, "done"),
+                ask_number(trial, "total"));
+    }
+    fprintf(stderr, "\033[K");
+    wish->said = TRUE;
+}
+
+static void
+end_progress(struct wish *wish)
+{
+    if (wish->said) {
+        fprintf(stderr, "\r\033[K");
+        wish->said = FALSE;
+    }
+}
+
+/* What the engine says of a trial that did not begin, or came to nothing; NULL: it goes on. */
+static char *
+trouble_of(const struct wish *wish, const json_t *trial, gint64 since)
+{
+    const char *state = ask_text(trial, "state");
+    const json_t *last = json_object_get(trial, "last");
+    const char *outcome = ask_text(last, "outcome");
+    if (g_strcmp0(state, "waiting") == 0 &&
+        g_strcmp0(ask_text(trial, "generation"), wish->name) == 0) {
+        g_autofree char *safe = text_escape(ask_text(trial, "reason"), REASON_SHOWN);
+        return g_strdup_printf("%s is not tried yet: %s", wish->name, safe);
+    }
+    if (g_strcmp0(state, "idle") == 0 && ask_number(last, "time") >= since &&
+        (g_strcmp0(outcome, "failed") == 0 || g_strcmp0(outcome, "interrupted") == 0)) {
+        g_autofree char *safe = text_escape(ask_text(last, "reason"), REASON_SHOWN);
+        return g_strdup_printf("%s could not be tried: %s", wish->name, safe);
+    }
+    return NULL;
+}
+
+/* Until the record says what came of it. */
+static int
+await_trial(struct wish *wish)
+{
+    gint64 since = g_get_real_time() / G_USEC_PER_SEC;
+    for (;;) {
+        g_autoptr(store_entry_t) entry = find(wish, wish->name);
+        if (entry == NULL) {
+            return CLI_ERROR;
+        }
+        if (entry->record.state == RECORD_REJECTED) {
+            g_autofree char *safe = text_escape(entry->record.reason, REASON_SHOWN);
+            end_progress(wish);
+            return cli_fail("%s is rejected: %s", wish->name, safe);
+        }
+        if (entry->record.state == RECORD_TRIED || entry->record.state == RECORD_ADOPTED) {
+            end_progress(wish);
+            return CLI_OK;
+        }
+        json_t *status = signatures_engine(wish->cli);
+        const json_t *trial = json_object_get(status, "trial");
+        g_autofree char *trouble = status == NULL
+                                       ? g_strdup("postern-engine does not answer any more")
+                                       : trouble_of(wish, trial, since);
+        show_progress(wish, trial);
+        json_decref(status);
+        if (trouble != NULL) {
+            end_progress(wish);
+            return cli_fail("%s", trouble);
+        }
+        g_usleep(LOOK_US);
+    }
+}
+
+static int
+ask_for_trial(struct wish *wish, struct ask *ask)
+{
+    g_autofree char *error = NULL;
+    json_t *request = json_pack("{s:s, s:s}", "op", "try", "generation", wish->name);
+    json_t *answer = NULL;
+    int rc = ask_call(ask, request, -1, SHORT_MS, &answer, NULL, &error);
+    json_decref(request);
+    json_decref(answer);
+    return rc < 0 ? cli_fail("%s", error) : CLI_OK;
+}
+
+/* The adoption */
+
+/* No engine runs: what it loads next is all that can be changed. */
+static int
+select_next(struct wish *wish)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *before = NULL;
+    g_autoptr(store_t) store = signatures_store(wish->cli, TRUE);
+    if (store == NULL) {
+        return CLI_ERROR;
+    }
+    if (wish->reject != NULL) {
+        g_autofree char *none = NULL;
+        g_autoptr(store_entry_t) current = store_find(store, "current", &none);
+        before = g_strdup(current != NULL ? current->name : NULL);
+    }
+    if (store_adopt(store, wish->name, wish->force, &error) < 0 ||
+        (before != NULL && strcmp(before, wish->name) != 0 &&
+         store_set(store, before, RECORD_REJECTED, wish->reject, &error) < 0) ||
+        store_prune(store, (guint)wish->cli->settings->generations, &error) < 0) {
+        return cli_fail("%s%s", error,
+                        wish->force ? "" : "; --force does it, or start postern-engine: it tries");
+    }
+    return done(wish, "is current. postern-engine loads it when it starts next");
+}
+
+static int
+ask_for_adoption(struct wish *wish, struct ask *ask)
+{
+    g_autofree char *error = NULL;
+    json_t *request = json_pack("{s:s, s:s, s:b, s:s*}", "op", "adopt", "generation", wish->name,
+                                "force", wish->force, "reject", wish->reject);
+    json_t *answer = NULL;
+    int rc = ask_call(ask, request, -1, ADOPTION_MS, &answer, NULL, &error);
+    json_decref(request);
+    json_decref(answer);
+    return rc < 0 ? cli_fail("%s", error) : done(wish, "is in use");
+}
+
+/* Tries it first, unless that was done or is not wanted. */
+static int
+settle(struct wish *wish, const struct store_entry *entry)
+{
+    struct ask ask;
+    g_autofree char *error = NULL;
+    if (engine_open(wish->cli, &ask, &error) < 0) {
+        return select_next(wish);
+    }
+    int rc = CLI_OK;
+    if (!wish->force &&
+        (entry->record.state == RECORD_FETCHED || entry->record.state == RECORD_TRYING)) {
+        rc = ask_for_trial(wish, &ask);
+        rc = rc == CLI_OK ? await_trial(wish) : rc;
+    }
+    if (rc == CLI_OK) {
+        rc = ask_for_adoption(wish, &ask);
+    }
+    ask_close(&ask);
+    return rc;
+}
+
+int
+signatures_adopt(struct cli *cli, int argc, char **argv)
+{
+    struct wish wish = {.cli = cli};
+    const GOptionEntry entries[] = {
+        {"force", 0, 0, G_OPTION_ARG_NONE, &wish.force,
+         "Although it was rejected, or without a trial", NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!cli_options(cli, entries, "GENERATION",
+                     "Uses that generation from now on. One that was not tried is tried first. "
+                     "GENERATION is a name from `list`, its beginning, or previous.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    if (argc != 2) {
+        return cli_fail("signatures adopt needs one generation; see `postern signatures list`");
+    }
+    g_autoptr(store_entry_t) entry = find(&wish, argv[1]);
+    if (entry == NULL) {
+        return CLI_ERROR;
+    }
+    g_strlcpy(wish.name, entry->name, sizeof wish.name);
+    if (entry->record.state == RECORD_REJECTED && !wish.force) {
+        g_autofree char *safe = text_escape(entry->record.reason, REASON_SHOWN);
+        return cli_fail("%s was rejected: %s; --force uses it all the same", entry->name, safe);
+    }
+    return settle(&wish, entry);
+}
+
+int
+signatures_rollback(struct cli *cli, int argc, char **argv)
+{
+    struct wish wish = {.cli = cli, .force = TRUE};
+    g_autofree char *reason = NULL;
+    const GOptionEntry entries[] = {
+        {"reason", 0, 0, G_OPTION_ARG_STRING, &reason, "Why; it is kept", "TEXT"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!cli_options(cli, entries, "",
+                     "Uses the generation of before again, and rejects the one in use, so that it "
+                     "does not come back by itself.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    g_autoptr(store_entry_t) entry = find(&wish, "previous");
+    if (entry == NULL) {
+        return CLI_ERROR;
+    }
+    g_autofree char *safe =
+        text_escape(reason != NULL ? reason : "rolled back by an administrator", REASON_SHOWN);
+    wish.reject = safe;
+    g_strlcpy(wish.name, entry->name, sizeof wish.name);
+    return settle(&wish, entry);
+}
+
+/* Adding */
+
+static void
+print_added(struct cli *cli, const struct store_new *made, const char *what)
+{
+    if (cli->json) {
+        signatures_print(json_pack("{s:s, s:i, s:I, s:b}", "generation", made->name, "files",
+                                   (int)made->files, "bytes", (json_int_t)made->bytes, "new",
+                                   !made->existed));
+        return;
+    }
+    g_autofree char *size = terminal_size(made->bytes);
+    printf("Generation %s (%u file(s), %s) %s%s.\n", made->name, made->files, size,
+           made->existed ? "was there already and " : "", what);
+}
+
+/* With an engine that runs, and signatures in use, a new set is tried first. */
+static int
+add_running(struct cli *cli, const struct store_new *made, struct ask *ask)
+{
+    struct wish wish = {.cli = cli};
+    g_strlcpy(wish.name, made->name, sizeof wish.name);
+    g_autoptr(store_entry_t) entry = find(&wish, made->name);
+    if (entry == NULL) {
+        return CLI_ERROR;
+    }
+    if (entry->is_current) {
+        print_added(cli, made, "is current");
+        return CLI_OK;
+    }
+    if (entry->record.state == RECORD_REJECTED) {
+        g_autofree char *safe = text_escape(entry->record.reason, REASON_SHOWN);
+        return cli_fail("%s was rejected: %s; `postern signatures adopt --force` uses it all the "
+                        "same",
+                        made->name, safe);
+    }
+    if (entry->record.state == RECORD_ADOPTED) {
+        return ask_for_adoption(&wish, ask);
+    }
+    int rc = ask_for_trial(&wish, ask);
+    if (rc == CLI_OK) {
+        print_added(cli, made, "is adopted after its trial; see `postern signatures status`");
+    }
+    return rc;
+}
+
+static int
+select_added(struct cli *cli, struct store *store, const struct store_new *made)
+{
+    g_autofree char *error = NULL;
+    if (store_adopt(store, made->name, TRUE, &error) < 0 ||
+        store_prune(store, (guint)cli->settings->generations, &error) < 0) {
+        return cli_fail("%s", error);
+    }
+    print_added(cli, made, "is current. postern-engine loads it when it starts next");
+    return CLI_OK;
+}
+
+int
+signatures_add(struct cli *cli, int argc, char **argv)
+{
+    struct store_new made;
+    struct ask ask;
+    g_autofree char *error = NULL;
+    g_autofree char *down = NULL;
+    g_autofree char *none = NULL;
+    if (!cli_options(cli, NULL, "PATH...",
+                     "Makes a generation of the signature files and directories. It is used after "
+                     "its trial; at once, when postern-engine does not run, or has nothing else.",
+                     &argc, &argv)) {
+        return CLI_ERROR;
+    }
+    if (argc < 2) {
+        return cli_fail("signatures add needs a signature file or a directory of them");
+    }
+    g_autoptr(store_t) store = signatures_store(cli, TRUE);
+    if (store == NULL) {
+        return CLI_ERROR;
+    }
+    if (store_add(store, argv + 1, &made, &error) < 0) {
+        return cli_fail("%s", error);
+    }
+    g_autoptr(store_entry_t) current = store_find(store, "current", &none);
+    if (current == NULL || engine_open(cli, &ask, &down) < 0) {
+        return select_added(cli, store, &made);
+    }
+    /* The trial changes the store, too. */
+    g_clear_pointer(&store, store_free);
+    int rc = add_running(cli, &made, &ask);
+    ask_close(&ask);
+    return rc;
+}

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""New signatures on trial: what is good is tried unattended, what is bad is rejected and remembered."""
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import instance
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
+from chain import EICAR, INFECTED, MODES, NOBODY, Engine, attachment, mail, verdict_of
+
+GOOD = "".join(f"Test.Sig.{n}:0:*:{n:08x}cafe{n:08x}\n" for n in range(10))
+MORE = GOOD + "Test.More:0:*:0badcafe0badcafe0badcafe\n"
+# What may come of one that is well: who adopts is told.
+WELL = ("tried", "adopted")
+
+
+class Node(Engine):
+    """An engine with the commands, postern-update, and one set of signatures in use."""
+
+    def __init__(self, mode, **settings):
+        super().__init__(mode, signatures=False, workers=1, start=False, health_memory='"0"')
+        for program in ("postern", "postern-update", "postern-fetch"):
+            shutil.copy2(instance.BUILD / program, self.dir / program)
+            (self.dir / program).chmod(0o755)
+        for name in ("update", "local"):
+            (self.dir / name).mkdir(mode=0o755)
+        if os.geteuid() == 0:
+            owner = NOBODY if mode != "root" else 0
+            os.chown(self.dir / "signatures", owner, owner)
+            os.chown(self.dir / "update", NOBODY, NOBODY)
+        self.write(**settings)
+
+    def write(self, **settings):
+        values = {"engine_dir": self.dir / "run/engine", "signatures_dir": self.dir / "signatures",
+                  "update_dir": self.dir / "update", "update_user": "nobody", "workers": 1,
+                  "update_databases": ["none"], "update_directories": [str(self.dir / "local")],
+                  "health_memory": "0", **settings}
+        with open(self.config, "w", encoding="ascii") as conf:
+            for name, value in values.items():
+                text = json.dumps(value if isinstance(value, (int, list)) else str(value))
+                conf.write(f"{name} = {text.replace('[', '{ ').replace(']', ' }')}\n")
+
+    def postern(self, *words):
+        return subprocess.run([self.dir / "postern", "--config", self.config, "signatures", *words],
+                              capture_output=True, text=True, check=False, timeout=120)
+
+    def json(self, *words):
+        return json.loads(self.postern(*words, "--json").stdout)
+
+    def files(self, name, contents):
+        folder = self.dir / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o755)
+        for file, text in contents.items():
+            (folder / file).write_text(text)
+        return folder
+
+    def begin(self, contents=None):
+        """With what is in use from the beginning; returns its name."""
+        made = self.postern("add", str(self.files("first", contents or {"a.ndb": GOOD})), "--json")
+        assert made.returncode == 0, made.stderr
+        self.start()
+        self.wait_state("ready")
+        return json.loads(made.stdout)["generation"]
+
+    def offer(self, contents):
+        """postern-update has found something; nobody asks for it."""
+        self.files("local", contents)
+        done = subprocess.run([self.dir / "postern-update", "--once", "--config", self.config],
+                              capture_output=True, text=True, check=False,
+                              user="nobody" if os.geteuid() == 0 else None)
+        assert done.returncode == 0, done.stdout + done.stderr
+        offer = json.loads((self.dir / "update/offer/manifest.json").read_text())
+        return offer["identity"][:16]
+
+    def record(self, name):
+        try:
+            return json.loads((self.dir / f"signatures/records/{name}.json").read_text())
+        except FileNotFoundError:
+            return {"state": None}
+
+    def wait(self, name, *states):
+        instance.wait_for(lambda: self.record(name)["state"] in states, f"{name} {states}", 120)
+        return self.record(name)
+
+    def outcome(self, name):
+        """Its record when it was tried, and the engine has said so."""
+        self.wait(name, "rejected", *WELL)
+        instance.wait_for(lambda: (self.status()["trial"]["last"] or {}).get("generation") == name,
+                          "the end of the trial")
+        return self.record(name)
+
+    def rejected(self, contents):
+        """Why what is offered is; and nothing else has changed."""
+        before = os.readlink(self.dir / "signatures/current")
+        zygote = self.processes()["postern-zygote"]
+        name = self.offer(contents)
+        record = self.outcome(name)
+        assert record["state"] == "rejected", record
+        assert os.readlink(self.dir / "signatures/current") == before
+        assert self.processes()["postern-zygote"] == zygote, "what serves goes on"
+        assert not (self.dir / "signatures" / name).exists()
+        assert "\n" not in record["reason"]
+        assert f"generation {name}: REJECTED" in self.log_text()
+        assert self.status()["trial"]["last"]["reason"] == record["reason"]
+        return record["reason"]
+
+    def finds(self):
+        pool = self.attach()
+        try:
+            return verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+        finally:
+            pool.close()
+
+
+@pytest.fixture
+def node():
+    made = []
+
+    def make(mode=None, **settings):
+        made.append(Node(mode or ("caps" if "caps" in MODES else "user"), **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.process is None:
+            shutil.rmtree(one.dir)
+        else:
+            one.stop()
+
+
+@pytest.fixture(scope="module")
+def served():
+    """One for all that is rejected."""
+    one = Node("caps" if "caps" in MODES else "user", trial_scan_time=3)
+    one.begin()
+    yield one
+    one.stop()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_offer_is_tried_unattended(node, mode):
+    one = node(mode)
+    one.begin()
+    name = one.offer({"a.ndb": MORE})
+    record = one.outcome(name)
+    assert record["state"] in WELL, record
+    assert record["trial"]["signatures"] == 12 and record["trial"]["memory"] > 1 << 20
+    assert record["trials"] == 1 and record["trial"]["load_us"] > 0
+    assert f"generation {name}: tried, all well" in one.log_text()
+    [shown] = [row for row in one.json("list") if row["generation"] == name]
+    assert shown["trial"]["signatures"] == 12
+    assert "12 signatures" in one.postern("show", name).stdout
+    assert one.finds()
+
+
+def test_the_first_signatures_of_all(node):
+    """Nothing is in use but the built-in one."""
+    one = node()
+    one.start()
+    one.wait_state("ready")
+    assert one.wait(one.offer({"a.ndb": GOOD}), "rejected", *WELL)["state"] in WELL
+
+
+def nested(depth):
+    """libclamav evaluates each pair of parentheses anew for every one around it."""
+    return f"Bad.Deep;Engine:81-255,Target:0;{'(' * depth}0{')' * depth};deadbeef\n"
+
+
+BAD = {
+    "matches everything": ({"a.ldb": "Bad.All;Engine:81-255,Target:0;0=0;deadbeefdeadbeef\n"},
+                           "a harmless mail, is called Bad.All"),
+    "matches mails": ({"b.ndb": f"Bad.Mail:0:*:{b'see you on Tuesday'.hex()}\n"},
+                      "a small mail, which is clean, is called Bad.Mail"),
+    "matches a program": ({"b.ndb": "Bad.Exe:1:0:4d5a00000000\n"},
+                          "a program, which is clean, is called Bad.Exe"),
+    "makes the matcher crawl": ({"b.ldb": nested(16000)},
+                                "does not come to its end within 3 s of processor time"),
+    "malformed": ({"b.ndb": "Bad\n"}, "b.ndb"),
+    "hides EICAR": ({"b.fp": "44d88612fea8a8f36de82e1278abb02f:68:Harmless\n"},
+                    "EICAR"),
+    "is empty": ({"a.ndb": "# none\n"}, "there is no signature in it"),
+    "is a fraction": ({"a.ndb": GOOD[:GOOD.index("\n") + 1]}, "it has only 2 signatures"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_rejected(served, what):
+    contents, reason = BAD[what]
+    contents = contents if "a.ndb" in contents else {"a.ndb": GOOD, **contents}
+    assert reason in served.rejected(contents)
+    assert served.finds()
+
+
+def patterns(count):
+    """Each begins in its own way, so each costs the matcher a node of two kilobytes."""
+    pick = random.Random(5)
+    return "".join(f"Large.{n}:0:*:{pick.randbytes(20).hex()}\n" for n in range(count))
+
+
+LARGE = {"a.ndb": GOOD, "large.ndb": patterns(100000)}
+
+
+def trial_zygote(node):
+    """The zygote on trial, when it has begun to load; else None."""
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (path / "stat").read_text().partition("(")[2].rpartition(")")
+            parent = pathlib.Path("/proc") / rest.split()[1]
+            if name == "postern-zygote" and (parent / "comm").read_text() == "postern-trial\n" and \
+                    (parent / "stat").read_text().rpartition(")")[2].split()[1] == \
+                    str(node.process.pid):
+                return int(path.name)
+        except OSError:
+            pass
+    return None
+
+
+def stopped_trial(node, name):
+    """Freezes the trial of NAME in the middle of loading; the zygote's process."""
+    instance.wait_for(lambda: node.record(name)["state"] == "trying" and trial_zygote(node),
+                      "a trial that loads")
+    pid = trial_zygote(node)
+    os.kill(pid, signal.SIGSTOP)
+    assert node.record(name)["state"] == "trying"
+    assert node.status()["trial"]["state"] == "loading"
+    return pid
+
+
+def power_cut(node):
+    node.process.kill()
+    node.process.wait()
+    node.log.close()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="touches processes of other users")
+
+
+@needs_root
+def test_a_power_cut_in_the_trial(node):
+    """The first time it is tried once more; the second time nobody knows what it would cost."""
+    one = node()
+    first = one.begin()
+    name = one.offer(LARGE)
+    stopped_trial(one, name)
+    power_cut(one)
+    assert one.record(name)["state"] == "trying"
+    one.start()
+    stopped_trial(one, name)
+    assert "its trial was interrupted; it is tried once more" in one.log_text()
+    power_cut(one)
+    one.start()
+    record = one.wait(name, "rejected", *WELL)
+    assert record["state"] == "rejected" and "interrupted each time" in record["reason"]
+    instance.wait_for(lambda: f"generation {name}: REJECTED" in one.log_text(), "the log")
+    assert os.readlink(one.dir / "signatures/current") == first
+    one.wait_state("ready")
+    assert one.finds()
+
+
+@needs_root
+def test_what_was_cut_off_once_may_still_pass(node):
+    one = node()
+    one.begin()
+    name = one.offer(LARGE)
+    stopped_trial(one, name)
+    power_cut(one)
+    one.start()
+    record = one.outcome(name)
+    assert record["state"] in WELL and record["trials"] == 2
+
+
+@needs_root
+def test_an_orderly_stop_does_not_count(node):
+    one = node()
+    one.begin()
+    name = one.offer(LARGE)
+    for _ in range(3):
+        stopped_trial(one, name)
+        one.process.terminate()
+        one.process.wait(10)
+        assert (one.record(name)["state"], one.record(name)["trials"]) == ("fetched", 0)
+        one.log.close()
+        one.start()
+    assert one.outcome(name)["state"] in WELL
+
+
+@needs_root
+def test_killed_from_outside(node):
+    """Somebody's kill is no fault of the signatures, but not for ever."""
+    one = node()
+    one.begin()
+    name = one.offer(LARGE)
+    os.kill(stopped_trial(one, name), signal.SIGKILL)
+    instance.wait_for(lambda: "its trial was interrupted: loading was killed" in one.log_text(),
+                      "the interruption")
+    os.kill(stopped_trial(one, name), signal.SIGKILL)
+    record = one.outcome(name)
+    assert record["state"] == "rejected" and record["reason"] == "loading was killed"

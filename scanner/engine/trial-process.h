@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef TRIAL_PROCESS_H
+#define TRIAL_PROCESS_H
+
+/* The process in which trial_run() runs. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "trial-run.h"
+
+/*
+ * Forks it: killed with the caller, as nice as can be, reading from disks when nobody else does,
+ * and the first that the kernel kills for memory. AGAIN: less nice, for the clock ran out the last
+ * time. Returns 0 with the process, for waitpid(), and the other end of TASK's channel, not
+ * blocking; or -errno.
+ */
+int trial_process_start(struct trial_task *task, bool again, pid_t *pid, int *channel);
+
+#endif

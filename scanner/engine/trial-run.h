@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef TRIAL_RUN_H
+#define TRIAL_RUN_H
+
+/*
+ * One look for new signatures and the trial of what is there, from the first to the last step, in a
+ * process of its own (trial.h), because all of it waits: for disks, for a lock, for a loader.
+ *
+ * It takes the offer of postern-update (store_take), picks the generation (store_candidate), asks
+ * whether there is memory, moves it to RECORD_TRYING, reads all its files and compares the hashes,
+ * starts a zygote (which is in a control group of its own, and inherits this process's niceness and
+ * place with the OOM killer), has it examined (exam.h), judges (trial-rules.h), and records what
+ * came of it. The store is locked only while it is changed.
+ *
+ * It says, one packet each:
+ *   {"event":"refused","error":s}                     the offer is not what it says
+ *   {"event":"recovered","generation":s,"rejected":b,"reason":s}
+ *                                                     a trial before this one did not come to its
+ * end
+ *   {"event":"stage","stage":s,"generation":s}        verifying, loading, scanning
+ *   {"event":"scanned","done":n,"total":n}
+ *   {"event":"end","outcome":s,"generation":s or null,"reason":s or null,"measured":{...}
+ *    of record_trial_json()}
+ */
+
+#include <stdbool.h>
+#include <glib.h>
+
+#include "groups.h"
+#include "record.h"
+#include "settings.h"
+
+#define TRIAL_VERIFYING "verifying" /* the first stage: all that there was is taken by now */
+
+#define TRIAL_NOTHING "nothing"         /* there is nothing to try */
+#define TRIAL_BUSY "busy"               /* somebody else changes the store; soon again */
+#define TRIAL_WAITING "waiting"         /* for memory; the generation stays fetched */
+#define TRIAL_TRIED "tried"             /* it may be adopted */
+#define TRIAL_REJECTED "rejected"       /* never again by itself */
+#define TRIAL_INTERRUPTED "interrupted" /* counted: the second time it is rejected */
+#define TRIAL_FAILED "failed"           /* by this node's fault; later again */
+
+struct trial_task {
+    const struct settings *settings;
+    const struct groups *groups; /* NULL: there are none */
+    const char *program;         /* of the zygote */
+    const char *wanted;          /* the generation that somebody asked for; NULL: what comes next */
+    bool whatever_memory;        /* nobody needs it now: do not ask whether there is room */
+    unsigned slot;               /* of its workers */
+    struct record_trial in_use;  /* what is loaded now, as far as it is known */
+    int channel;                 /* where it says what it does */
+};
+
+/* Returns when all is said. The process is to end then. */
+void trial_run(const struct trial_task *task);
+
+/* The process that tried GENERATION was ended for no fault of that: it does not count. */
+void trial_take_back(const struct settings *settings, const char *generation);
+
+#endif
