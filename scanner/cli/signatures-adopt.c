@@ -71,19 +71,18 @@ done(const struct wish *wish, const char *what)
 
 /* The trial */
 
-/* One line that is written over, on a terminal alone. */
+/* One line that is written over, on a terminal alone. TOTAL 0: there is nothing to count. */
 static void
-show_progress(struct wish *wish, const json_t *trial)
+show_progress(struct wish *wish, const char *generation, const char *text, gint64 n, gint64 total)
 {
-    const char *state = ask_text(trial, "state");
-    if (!isatty(STDERR_FILENO) || wish->cli->json || state == NULL) {
+    if (!isatty(STDERR_FILENO) || wish->cli->json || text == NULL) {
         return;
     }
-    g_autofree char *safe = text_escape(state, 40);
-    fprintf(stderr, "\r%s: %s", wish->name, safe);
-    if (ask_number(trial, "total") > 0) {
-        fprintf(stderr, " %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, ask_number(trial, "done"),
-                ask_number(trial, "total"));
+    g_autofree char *name = text_escape(generation, 40);
+    g_autofree char *safe = text_escape(text, 80);
+    fprintf(stderr, "\r%s: %s", name, safe);
+    if (total > 0) {
+        fprintf(stderr, " %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT, n, total);
     }
     fprintf(stderr, "\033[K");
     wish->said = TRUE;
@@ -110,7 +109,9 @@ trouble_of(const struct wish *wish, const json_t *trial, gint64 since)
         g_autofree char *safe = text_escape(ask_text(trial, "reason"), REASON_SHOWN);
         return g_strdup_printf("%s is not tried yet: %s", wish->name, safe);
     }
+    const char *of = ask_text(last, "generation");
     if (g_strcmp0(state, "idle") == 0 && ask_number(last, "time") >= since &&
+        (of == NULL || strcmp(of, wish->name) == 0) &&
         (g_strcmp0(outcome, "failed") == 0 || g_strcmp0(outcome, "interrupted") == 0)) {
         g_autofree char *safe = text_escape(ask_text(last, "reason"), REASON_SHOWN);
         return g_strdup_printf("%s could not be tried: %s", wish->name, safe);
@@ -142,7 +143,8 @@ await_trial(struct wish *wish)
         g_autofree char *trouble = status == NULL
                                        ? g_strdup("postern-engine does not answer any more")
                                        : trouble_of(wish, trial, since);
-        show_progress(wish, trial);
+        show_progress(wish, wish->name, ask_text(trial, "state"), ask_number(trial, "done"),
+                      ask_number(trial, "total"));
         json_decref(status);
         if (trouble != NULL) {
             end_progress(wish);
@@ -191,17 +193,84 @@ select_next(struct wish *wish)
     return done(wish, "is current. postern-engine loads it when it starts next");
 }
 
+/* Whether another generation is on its way in, or workers of before are on their way out. */
+static gboolean
+is_busy(const struct wish *wish, const json_t *adoption)
+{
+    static const char *const busy[] = {"room", "loading", "proving", "draining", "failing"};
+    const char *phase = ask_text(adoption, "phase");
+    if (g_strcmp0(ask_text(adoption, "generation"), wish->name) == 0 &&
+        g_strcmp0(phase, "failing") != 0) {
+        return FALSE;
+    }
+    for (size_t i = 0; phase != NULL && i < G_N_ELEMENTS(busy); i++) {
+        if (strcmp(phase, busy[i]) == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static gboolean
+is_served(const struct wish *wish)
+{
+    json_t *status = signatures_engine(wish->cli);
+    gboolean is = g_strcmp0(ask_text(status, "generation"), wish->name) == 0 &&
+                  g_strcmp0(ask_text(status, "state"), "ready") == 0;
+    json_decref(status);
+    return is;
+}
+
+/* The engine adopts one at a time; its own choice comes to an end first. */
+static void
+await_others(struct wish *wish)
+{
+    for (;;) {
+        json_t *status = signatures_engine(wish->cli);
+        const json_t *adoption = json_object_get(status, "adoption");
+        gboolean busy = is_busy(wish, adoption);
+        if (busy) {
+            show_progress(wish, ask_text(adoption, "generation"), ask_text(adoption, "text"), 0, 0);
+        }
+        json_decref(status);
+        if (!busy) {
+            end_progress(wish);
+            return;
+        }
+        g_usleep(LOOK_US);
+    }
+}
+
+static int
+later(const struct wish *wish, const char *why)
+{
+    g_autofree char *safe = text_escape(why, REASON_SHOWN);
+    g_autofree char *what =
+        g_strdup_printf("is not in use yet: %s. It will be as soon as that is over", safe);
+    int rc = done(wish, what);
+    return rc == CLI_OK ? CLI_FOUND : rc;
+}
+
 static int
 ask_for_adoption(struct wish *wish, struct ask *ask)
 {
     g_autofree char *error = NULL;
+    await_others(wish);
+    if (is_served(wish)) {
+        return done(wish, "is in use");
+    }
     json_t *request = json_pack("{s:s, s:s, s:b, s:s*}", "op", "adopt", "generation", wish->name,
                                 "force", wish->force, "reject", wish->reject);
     json_t *answer = NULL;
     int rc = ask_call(ask, request, -1, ADOPTION_MS, &answer, NULL, &error);
+    g_autofree char *waits = g_strdup(ask_text(answer, "waits"));
     json_decref(request);
     json_decref(answer);
-    return rc < 0 ? cli_fail("%s", error) : done(wish, "is in use");
+    if (rc < 0) {
+        /* By itself, in the moment between the two questions. */
+        return is_served(wish) ? done(wish, "is in use") : cli_fail("%s", error);
+    }
+    return waits != NULL ? later(wish, waits) : done(wish, "is in use");
 }
 
 /* Tries it first, unless that was done or is not wanted. */

@@ -105,7 +105,7 @@ class Node(Engine):
         zygote = self.processes()["postern-zygote"]
         name = self.offer(contents)
         record = self.outcome(name)
-        assert record["state"] == "rejected", record
+        assert record["state"] == "rejected", record["trial"]
         assert os.readlink(self.dir / "signatures/current") == before
         assert self.processes()["postern-zygote"] == zygote, "what serves goes on"
         assert not (self.dir / "signatures" / name).exists()
@@ -306,3 +306,84 @@ def test_killed_from_outside(node):
     os.kill(stopped_trial(one, name), signal.SIGKILL)
     record = one.outcome(name)
     assert record["state"] == "rejected" and record["reason"] == "loading was killed"
+
+
+def test_from_the_offer_to_the_workers(node):
+    """Found, taken, tried, adopted: nobody was asked, and no scan has noticed."""
+    one = node()
+    first = one.begin()
+    pool = one.attach()
+    name = one.offer({"a.ndb": MORE})
+    one.wait(name, "adopted")
+    instance.wait_for(lambda: one.status()["generation"] == name, "the new signatures")
+    assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
+    pool.close()
+    assert one.record(first)["state"] == "adopted"  # it was, and is what comes before
+    assert adopted(one.postern("rollback", "--reason", "a test", "--json")) == first
+    assert one.status()["generation"] == first
+    assert one.record(name)["state"] == "rejected" and one.record(name)["reason"] == "a test"
+    # The same offer is still there: it is not taken again.
+    time_limit = time.monotonic() + 1
+    while time.monotonic() < time_limit:
+        assert one.record(name)["state"] == "rejected"
+        time.sleep(0.05)
+
+
+def adopted(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["generation"]
+
+
+def test_adopt_tries_first(node):
+    one = node()
+    first = one.begin()
+    good = one.postern("add", str(one.files("more", {"a.ndb": MORE})), "--json")
+    name = json.loads(good.stdout)["generation"]
+    assert one.outcome(name)["trials"] == 1
+    instance.wait_for(lambda: one.status()["generation"] == name, "what was added")
+    # One from before needs no second trial; `previous` is it.
+    assert adopted(one.postern("adopt", "previous", "--json")) == first
+    assert one.record(first)["trials"] == 0 and one.status()["generation"] == first
+    assert adopted(one.postern("adopt", name[:6], "--json")) == name
+    bad = one.postern("add", str(one.files("bad", {"a.ndb": GOOD, "b.ldb": BAD[
+        "matches everything"][0]["a.ldb"]})), "--json")
+    assert bad.returncode == 0, bad.stderr
+    bad = json.loads(bad.stdout)["generation"]
+    assert one.outcome(bad)["state"] == "rejected"
+    again = one.postern("adopt", bad)
+    assert again.returncode == 2 and "was rejected: " in again.stderr, again.stderr
+    assert one.status()["generation"] == name
+
+
+def test_status_of_a_trial(node):
+    if os.geteuid() != 0:
+        pytest.skip("touches processes of other users")
+    one = node()
+    one.begin()
+    name = one.offer(LARGE)
+    pid = stopped_trial(one, name)
+    assert f"{name}: loading since" in one.postern("status").stdout
+    assert one.json("status")["trial"]["state"] == "loading"
+    assert one.json("status")["waiting"]["generation"] == name
+    other = one.postern("add", str(one.files("more", {"a.ndb": MORE})))
+    assert "is being tried; ask again after that" in other.stderr
+    os.kill(pid, signal.SIGCONT)
+    assert one.outcome(name)["state"] in WELL
+    assert f"{name} tried" in one.postern("status").stdout
+
+
+def hungry(count):
+    """Eight patterns with a gap each: eight kilobytes of memory for 170 bytes of file."""
+    pick = random.Random(5)
+    part = lambda: f"{pick.randbytes(4).hex()}*{pick.randbytes(4).hex()}"
+    return "".join(f"Hungry.{n};Engine:81-255,Target:0;0&1&2&3&4&5&6&7;"
+                   f"{';'.join(part() for _ in range(8))}\n" for n in range(count))
+
+
+def test_takes_too_much_memory(node):
+    """By its address space, where there are no control groups; one gigabyte of that is free."""
+    one = node(trial_memory="1K")
+    one.begin()
+    reason = one.rejected({"a.ndb": GOOD, "hungry.ldb": hungry(160000)})
+    assert "allocate memory" in reason, reason
+    assert one.finds()

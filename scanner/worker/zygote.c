@@ -60,6 +60,12 @@ static bool loading;
 static _Noreturn void
 fail(const char *text)
 {
+    struct rlimit limit;
+    /* It takes memory to say that there is none: the limit of a trial is over now. */
+    if (getrlimit(RLIMIT_AS, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_AS, &limit);
+    }
     json_auto_t *packet =
         json_pack("{s:s, s:s, s:b}", "event", "failed", "error", text, "loading", loading);
     if (packet_send(ZYGOTE_CHANNEL, packet, -1) < 0) {
