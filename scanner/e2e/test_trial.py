@@ -387,3 +387,73 @@ def test_takes_too_much_memory(node):
     reason = one.rejected({"a.ndb": GOOD, "hungry.ldb": hungry(160000)})
     assert "allocate memory" in reason, reason
     assert one.finds()
+
+
+def test_samples_of_the_administrator(node):
+    one = node()
+    clean = one.files("clean", {"our-tool.bin": "what only we have"})
+    infected = one.files("infected", {"old-enemy.bin": "what bothered only us"})
+    one.write(trial_clean=clean, trial_infected=infected)
+    enemy = f"Old.Enemy:0:*:{b'bothered only us'.hex()}\n"
+    one.begin({"a.ndb": GOOD + enemy})
+    assert one.rejected({"a.ndb": MORE}) == "old-enemy.bin is not found"
+    assert one.rejected({"a.ndb": MORE + enemy + f"Wrong:0:*:{b'only we have'.hex()}\n"}) == \
+        "our-tool.bin, which is clean, is called Wrong.UNOFFICIAL"
+    assert one.outcome(one.offer({"a.ndb": MORE + enemy}))["state"] in WELL
+
+
+def test_a_folder_that_is_not_there(node):
+    """That is the node's fault: nothing is rejected, nothing is adopted."""
+    one = node(trial_clean="/nowhere")
+    first = one.begin()
+    name = one.offer({"a.ndb": MORE})
+    instance.wait_for(lambda: "cannot be tried: " in one.log_text(), "the complaint")
+    assert "/nowhere" in one.log_text()
+    assert one.record(name)["state"] == "fetched" and one.record(name)["trials"] == 0
+    asked = one.postern("adopt", name)
+    assert asked.returncode == 2 and "could not be tried: " in asked.stderr
+    assert os.readlink(one.dir / "signatures/current") == first
+
+
+def test_waits_for_memory(node):
+    """Nothing is killed for it; force is an administrator's."""
+    one = node(health_memory="900G")
+    one.begin()
+    name = one.offer({"a.ndb": MORE})
+    instance.wait_for(lambda: one.status()["trial"]["state"] == "waiting", "the wait")
+    assert one.status()["trial"]["generation"] == name
+    assert "waiting since" in one.postern("status").stdout
+    asked = one.postern("adopt", name)
+    assert asked.returncode == 2 and "is not tried yet: it is likely to need" in asked.stderr
+    assert one.record(name)["state"] == "fetched" and one.record(name)["trials"] == 0
+
+
+def test_pinned(node):
+    """Nothing else is tried, until it may be adopted."""
+    one = node()
+    first = one.begin()
+    assert one.postern("pin", first).returncode == 0
+    name = one.offer({"a.ndb": MORE})
+    instance.wait_for(lambda: one.record(name)["state"] is not None, "what is taken")
+    time_limit = time.monotonic() + 2
+    while time.monotonic() < time_limit:
+        assert one.record(name)["state"] == "fetched"
+        time.sleep(0.05)
+    assert one.postern("unpin").returncode == 0
+    assert one.outcome(name)["state"] in WELL
+
+
+def test_a_changed_file_is_not_loaded(node):
+    """Nothing half written, or damaged later, comes so far."""
+    one = node(health_memory="900G")
+    one.begin()
+    name = one.offer({"a.ndb": MORE})
+    instance.wait_for(lambda: one.record(name)["state"] == "fetched", "what is taken")
+    one.process.terminate()
+    one.process.wait(10)
+    one.log.close()
+    (one.dir / f"signatures/{name}/a.ndb").write_text(GOOD)
+    one.write()
+    one.start()
+    record = one.outcome(name)
+    assert record["state"] == "rejected" and "is not what its manifest says" in record["reason"]
