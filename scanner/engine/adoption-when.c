@@ -138,13 +138,17 @@ is_for_supervisor(const struct adoption *adoption, const struct nursery *serving
     return !is_hopeless && (serving == NULL || !nursery_is_loaded(serving));
 }
 
+/* What cannot be loaded at all counts as what serves: another one is looked for. */
 static void
 choose(struct adoption *adoption, const struct nursery *serving)
 {
     g_autofree char *before = g_steal_pointer(&adoption->choice.name);
     choice_clear(&adoption->choice);
-    choice_find(adoption->engine, serving != NULL ? nursery_generation(serving) : NULL,
-                &adoption->choice);
+    const struct engine *engine = adoption->engine;
+    const char *has = serving != NULL                         ? nursery_generation(serving)
+                      : supervisor_failed(engine->supervisor) ? engine->report.generation
+                                                              : NULL;
+    choice_find(engine, has, &adoption->choice);
     if (g_strcmp0(before, adoption->choice.name) != 0) {
         adoption->began_us = g_get_monotonic_time();
     }

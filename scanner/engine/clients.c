@@ -506,7 +506,7 @@ clients_adoption_done(struct clients *clients, const char *generation, const cha
         if (client->awaits_adoption) {
             client->awaits_adoption = false;
             (void)client_send(client,
-                              json_pack("{s:b, s:s, s:s?, s:s?}", "ok", error == NULL, "generation",
+                              json_pack("{s:b, s:s, s:s*, s:s*}", "ok", error == NULL, "generation",
                                         generation, "error", error, "waits", waits),
                               -1);
         }

@@ -62,7 +62,10 @@ static enum report_state
 find_state(struct engine *engine)
 {
     /* Workers of before serve on, even when the zygote of a new generation is gone. */
-    if (!adoption_pauses(engine) && crew_ready(engine->crew) > 0) {
+    if (adoption_pauses(engine)) {
+        return REPORT_LOADING;
+    }
+    if (crew_ready(engine->crew) > 0) {
         engine->gap = sd_event_source_disable_unref(engine->gap);
         engine->gap_over = false;
         return REPORT_READY;

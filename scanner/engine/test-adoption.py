@@ -1,0 +1,608 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""One generation after the other, on the real engine: without a pause, without memory for two,
+killed in the middle, and back again when a mail proves the new one guilty.
+
+    /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
+"""
+import os
+import pathlib
+import select
+import signal
+import socket
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
+from chain import Line, MODES, NOBODY, mail, memfd, needs_root
+from chain import own  # fixture
+from generations import Store
+
+ROOT = os.geteuid() == 0
+MARK = b"The marker that only the second generation knows."
+OLD = {"a.ndb": "Test.First:0:*:" + b"nobody has this marker".hex() + "\n"}
+NEW = {"b.ndb": "Test.Second:0:*:" + MARK.hex() + "\n"}
+
+
+class Daemon:
+    """posternd, as far as the engine can tell: scans on each worker that is idle, and lets go those
+    that it is asked for."""
+
+    def __init__(self, engine):
+        self.line = engine.connect()
+        assert self.line.call({"op": "attach"}) == {"ok": True}
+        self.idle = {}
+        self.busy = {}
+        self.released = set()
+        self.releases = 0
+        self.state = {}
+        self.seen = []  # (generation that the engine reported when the scan began, detections)
+        self.lost = 0
+        self.release = True
+        self.gone = {}
+
+    def _event(self):
+        packet, fd = self.line.receive()
+        assert packet is not None, "the engine hung up"
+        if packet["event"] == "worker":
+            self.idle[packet["worker"]] = Line(socket.socket(fileno=fd))
+        elif packet["event"] == "gone":
+            number = packet["worker"]
+            self.gone[number] = packet["cause"]
+            self.idle.pop(number, None)
+            if self.busy.pop(number, None):
+                self.lost += 1
+        elif packet["event"] == "state":
+            self.state = packet
+        elif packet["event"] == "release" and self.release:
+            self.released = set(packet["workers"])
+            self.releases += 1
+            for number in list(self.idle):
+                self._let_go(number)
+
+    def _let_go(self, number):
+        if self.releases and number in self.released:
+            self.idle.pop(number).close()
+            self.releases -= 1
+
+    def _answer(self, number):
+        line, generation = self.busy.pop(number)
+        answer, _ = line.receive()
+        if answer is None:
+            self.lost += 1
+            return
+        self.seen.append((generation, answer["facts"]["detections"]))
+        if not answer["retire"]:
+            self.idle[number] = line
+            self._let_go(number)
+
+    def scan(self, data):
+        """On all that are idle."""
+        for number in list(self.idle):
+            line = self.idle.pop(number)
+            fd = memfd(data)
+            try:
+                line.send({"op": "scan", "id": number}, fd)
+            except (BrokenPipeError, ConnectionResetError):
+                continue  # it was not given: no scan is lost
+            finally:
+                os.close(fd)
+            self.busy[number] = (line, self.state.get("generation"))
+
+    def turn(self, timeout=0.05):
+        lines = {self.line.sock: None}
+        lines.update({line.sock: number for number, (line, _) in self.busy.items()})
+        for sock in select.select(list(lines), [], [], timeout)[0]:
+            if lines[sock] is None:
+                self._event()
+            elif lines[sock] in self.busy:
+                self._answer(lines[sock])
+
+    def until(self, condition, what, seconds=30, data=None):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
+            if data is not None:
+                self.scan(data)
+            self.turn()
+
+    def phase(self):
+        return (self.state.get("adoption") or {}).get("phase")
+
+    def close(self):
+        self.line.close()
+        for line in [*self.idle.values(), *[line for line, _ in self.busy.values()]]:
+            line.close()
+
+
+def wait_for(condition, what, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def site(own):
+    """An engine that serves OLD; its store."""
+    def make(**settings):
+        engine = own(signatures=False, start=False, **settings)
+        owner = NOBODY if ROOT and engine.mode != "root" else None
+        store = Store(engine.dir / "signatures", owner)
+        old = store.put(OLD, "adopted", time.time() - 100)
+        store.adopt(old)
+        engine.start()
+        engine.wait_state("ready")
+        return engine, store, old
+    return make
+
+
+def phase(engine):
+    return (engine.status()["adoption"] or {}).get("phase")
+
+
+def zygotes(engine):
+    return engine.processes()["postern-zygote"]
+
+
+# Without a pause
+
+def test_under_load_no_scan_is_lost(site):
+    engine, store, old = site(workers=3)
+    daemon = Daemon(engine)
+    body = mail() + MARK
+    daemon.until(lambda: len(daemon.seen) > 20, "scans", data=body)
+    assert {generation for generation, _ in daemon.seen} <= {None, old}
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.state.get("generation") == new, "the adoption", data=body)
+    assert store.current() == new
+    first = list(daemon.idle) + list(daemon.busy)
+    daemon.until(lambda: daemon.state["adoption"] is None, "the end of the old zygote", data=body)
+    assert not {generation for generation, found in daemon.seen if found} - {new}
+    daemon.seen.clear()
+    daemon.until(lambda: len(daemon.seen) > 20, "scans", data=body)
+    assert {tuple(found) for _, found in daemon.seen} == {("Test.Second.UNOFFICIAL",)}
+    assert daemon.lost == 0
+    assert {daemon.gone[number] for number in first if number in daemon.gone} == {"retired"}
+    assert len(zygotes(engine)) == 1 and len(daemon.idle) + len(daemon.busy) == 3
+    assert store.state(new)[0] == "adopted" and engine.status()["restarts"] == 0
+    daemon.close()
+
+
+def test_a_busy_worker_ends_its_scan(site):
+    """It is of the old generation for as long as it needs; who waits has the new ones."""
+    engine, store, _ = site(workers=1)
+    daemon = Daemon(engine)
+    daemon.until(lambda: daemon.idle, "a worker")
+    [number] = daemon.idle
+    line = daemon.idle.pop(number)  # it is scanning, as far as the engine can know
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.idle, "a worker of the new generation")
+    assert daemon.phase() == "draining" and daemon.state["generation"] == new
+    assert number not in daemon.gone and len(zygotes(engine)) == 2
+    daemon.scan(mail() + MARK)
+    daemon.until(lambda: daemon.seen, "its scan")
+    assert daemon.seen[0][1]
+    line.close()
+    daemon.until(lambda: number in daemon.gone and daemon.phase() is None, "the end")
+    assert daemon.gone[number] == "retired"
+    daemon.close()
+
+
+def test_by_hand_and_back(site):
+    """`current` is the truth, whoever changed it, and whatever the directory is called."""
+    engine, store, old = site()
+    by_hand = store.path / "mine"
+    by_hand.mkdir()
+    (by_hand / "b.ndb").write_text(NEW["b.ndb"])
+    for name in ("mine", old):
+        store.adopt(name)
+        wait_for(lambda want=name: engine.status()["generation"] == want, "the adoption")
+        assert store.current() == name
+        wait_for(lambda: engine.status()["adoption"] is None, "the end of the old zygote")
+
+
+def test_from_nothing(own):
+    engine = own(signatures=False)
+    engine.wait_state("ready")
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    new = store.put(NEW)
+    wait_for(lambda: engine.status()["generation"] == new, "the adoption")
+    assert store.current() == new and not engine.status()["test_only"]
+
+
+def test_a_directory_that_comes_later(own):
+    engine = own(signatures=False, start=False)
+    (engine.dir / "signatures").rmdir()
+    engine.start()
+    engine.wait_state("ready")
+    assert "cannot be watched" in engine.log_text()
+
+
+def test_pinned_and_older_ones_stay(site):
+    engine, store, old = site()
+    store.put(NEW, created=time.time() - 200)
+    (store.path / "pinned").symlink_to(old)
+    newer = store.put({"c.ndb": NEW["b.ndb"]})
+    line = engine.connect()
+    answer = line.call({"op": "status"})
+    assert answer["generation"] == old and answer["adoption"] is None
+    (store.path / "pinned").unlink()
+    wait_for(lambda: engine.status()["generation"] == newer, "the adoption")
+    line.close()
+
+
+def test_hold(site):
+    engine, store, old = site()
+    line = engine.connect()
+    assert line.call({"op": "hold", "seconds": 600, "why": "node n2 is first"}) == {"ok": True}
+    new = store.put(NEW)
+    wait_for(lambda: phase(engine) == "hold", "the wait")
+    status = engine.status()
+    assert status["generation"] == old and status["adoption"]["why"] == "node n2 is first"
+    assert line.call({"op": "hold", "seconds": 0}) == {"ok": True}
+    wait_for(lambda: engine.status()["generation"] == new, "the adoption")
+    line.close()
+
+
+def test_orders(site):
+    engine, store, old = site()
+    line = engine.connect()
+    fetched = store.put(NEW, "fetched")
+    answer = line.call({"op": "adopt", "generation": fetched})
+    assert not answer["ok"] and "was not tried" in answer["error"]
+    assert not line.call({"op": "adopt", "generation": "0123"})["ok"]
+    assert line.call({"op": "adopt", "generation": fetched, "force": True}) == \
+        {"ok": True, "generation": fetched}
+    assert store.current() == fetched
+    answer = line.call({"op": "adopt", "generation": fetched})
+    assert not answer["ok"] and "serves already" in answer["error"]
+    wait_for(lambda: engine.status()["adoption"] is None, "the end of the old zygote")
+    answer = line.call({"op": "adopt", "generation": "previous", "reject": "it found too much"})
+    assert answer == {"ok": True, "generation": old}
+    assert store.state(fetched) == ("rejected", "it found too much")
+    assert store.current() == old
+    line.close()
+
+
+def test_only_an_administrator_chooses(site):
+    """posternd reads what strangers send."""
+    if not ROOT:
+        pytest.skip("needs a second user")
+    import json, subprocess
+    engine, _, old = site(daemon_user='"daemon"')
+    code = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
+            f"s.connect('{engine.dir}/run/engine/engine.sock'); "
+            f"s.send(b'{{\"op\":\"adopt\",\"generation\":\"{old}\"}}'); print(s.recv(999).decode())")
+    out = subprocess.run(["setpriv", "--reuid=daemon", "--clear-groups", "/usr/bin/python3", "-c",
+                          code], capture_output=True, text=True)
+    assert json.loads(out.stdout) == {"ok": False, "error": "only root may"}, out
+
+
+def test_what_cannot_be_loaded_changes_nothing(site):
+    engine, store, old = site()
+    daemon = Daemon(engine)
+    bad = store.put({"bad.ndb": "nonsense\n"})
+    daemon.until(lambda: daemon.state.get("adoption_failed"), "the failure", data=mail())
+    failed = daemon.state["adoption_failed"]
+    assert failed["generation"] == bad and "bad.ndb" in failed["error"]
+    assert store.current() == old and engine.status()["generation"] == old
+    assert daemon.lost == 0 and len(zygotes(engine)) == 1
+    # Not at once again, but another one is.
+    assert engine.status()["adoption"] is None
+    new = store.put(NEW, created=time.time() + 1)
+    daemon.until(lambda: daemon.state["generation"] == new, "the adoption", data=mail())
+    assert daemon.state["adoption_failed"] is None
+    daemon.close()
+
+
+def test_broken_current_gives_way(own):
+    """What cannot be loaded at all is followed by what was tried."""
+    engine = own(signatures=False, start=False)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    store.adopt(store.put({"bad.ndb": "nonsense\n"}, "adopted", time.time() - 100))
+    engine.start()
+    engine.wait_state("failed")
+    new = store.put(NEW)
+    engine.wait_state("ready")
+    assert store.current() == new and engine.status()["generation"] == new
+
+
+# Ended in the middle
+
+def stop_next(engine, serving):
+    """The new zygote, stopped as soon as it is there: the adoption stays where it is."""
+    found = []
+
+    def look():
+        found[:] = [pid for pid in zygotes(engine) if pid not in serving]
+        return found
+    wait_for(look, "a second zygote")
+    os.kill(found[0], signal.SIGSTOP)
+    return found[0]
+
+
+def restart(engine, store, expected):
+    assert store.current() in expected
+    engine.process.wait(20)
+    current = store.current()
+    (engine.dir / "run/engine/state").unlink(missing_ok=True)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] in expected
+    return current
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_while_it_loads(site, how):
+    engine, store, old = site()
+    serving = zygotes(engine)
+    new = store.put(NEW)
+    stop_next(engine, serving)
+    pids = [pid for pids in engine.processes().values() for pid in pids]
+    watches = [os.pidfd_open(pid) for pid in pids]
+    os.kill(engine.process.pid, how)
+    for fd in watches:
+        assert select.select([fd], [], [], 20)[0], "a process outlives its engine"
+        os.close(fd)
+    assert restart(engine, store, (old, new)) == old
+    wait_for(lambda: engine.status()["generation"] == new, "the adoption")
+    assert store.current() == new
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_while_it_drains(site, how):
+    engine, store, old = site(workers=1)
+    daemon = Daemon(engine)
+    daemon.until(lambda: daemon.idle, "a worker")
+    daemon.release = False
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.phase() == "draining", "the change")
+    os.kill(engine.process.pid, how)
+    daemon.close()
+    assert restart(engine, store, (new,)) == new
+    assert phase(engine) is None and len(zygotes(engine)) == 1
+
+
+def test_killed_anywhere(site):
+    """Whenever it comes: one whole generation is current, and it is loaded."""
+    engine, store, old = site()
+    names = [old]
+    for n in range(12):
+        names.append(store.put({f"n{n}.ndb": NEW["b.ndb"]}, created=time.time() + n))
+        end = time.monotonic() + 0.015 * n
+        while time.monotonic() < end:
+            pass
+        engine.process.kill()
+        restart(engine, store, names[-2:])
+        wait_for(lambda: engine.status()["generation"] == names[-1], "the adoption")
+        assert store.current() == names[-1]
+        wait_for(lambda: engine.status()["adoption"] is None, "the end of the old zygote")
+
+
+def test_killed_new_zygote(site):
+    engine, store, old = site()
+    serving = zygotes(engine)
+    new = store.put(NEW)
+    os.kill(stop_next(engine, serving), signal.SIGKILL)
+    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
+    assert engine.status()["generation"] == old and store.current() == old
+    assert zygotes(engine) == serving
+    line = engine.connect()
+    assert line.call({"op": "adopt", "generation": new})["ok"]
+    line.close()
+
+
+def test_killed_old_zygote_meanwhile(site):
+    """The new one loads on, and serves."""
+    engine, store, old = site()
+    serving = zygotes(engine)
+    new = store.put(NEW)
+    pid = stop_next(engine, serving)
+    os.kill(serving[0], signal.SIGKILL)
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: engine.status()["generation"] == new and phase(engine) is None, "the adoption")
+    assert engine.state_line()[0] == "ready" and len(zygotes(engine)) == 1
+
+
+# Memory for one alone
+
+ONE = {"memory": '"80M"'}  # a second one is taken to need at least 64M
+
+
+def test_nobody_scans_here(site):
+    """On a passive node nobody has to be waited for."""
+    engine, store, _ = site(adopt_quiet=1, **ONE)
+    new = store.put(NEW)
+    most = 0
+    while engine.status()["generation"] != new or engine.state_line()[0] != "ready":
+        most = max(most, len(zygotes(engine)))
+    assert most <= 1 and store.current() == new
+    assert "there is no scanning until it is loaded" in engine.log_text()
+
+
+def test_a_quiet_moment(site):
+    engine, store, old = site(adopt_quiet=5, **ONE)
+    daemon = Daemon(engine)
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
+    adoption = daemon.state["adoption"]
+    assert adoption["quiet"] == 5 and "more than the setting memory allows" in adoption["why"]
+    line = engine.connect()
+    assert line.call({"op": "adopt", "generation": new})["waits"] == adoption["why"]
+    line.close()
+    # What is being scanned is scanned to the end, although posternd was wrong.
+    daemon.until(lambda: len(daemon.busy) == 2, "scans", data=mail())
+    daemon.line.send({"op": "quiet"})
+    daemon.until(lambda: daemon.phase() == "room", "the change")
+    assert daemon.state["state"] == "loading" and daemon.state["adoption"]["pauses"]
+    daemon.until(lambda: not daemon.busy, "the end of the scans")
+    daemon.until(lambda: daemon.state["generation"] == new and daemon.state["state"] == "ready",
+                 "the adoption")
+    assert daemon.lost == 0 and len(zygotes(engine)) == 1
+    daemon.seen.clear()
+    daemon.until(lambda: daemon.seen, "a scan", data=mail() + MARK)
+    assert daemon.seen[0][1]
+    daemon.close()
+
+
+def test_what_cannot_be_loaded_is_followed_by_the_old(site):
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    bad = store.put({"bad.ndb": "nonsense\n"})
+    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == old and store.current() == old
+    assert engine.status()["adoption_failed"]["generation"] == bad
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_ended_in_the_pause(site, how):
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    serving = zygotes(engine)
+    new = store.put(NEW)
+    stop_next(engine, serving)
+    os.kill(engine.process.pid, how)
+    assert restart(engine, store, (old, new)) == old
+
+
+def test_never(site):
+    engine, store, old = site(adopt_quiet=0, **ONE)
+    store.put(NEW)
+    wait_for(lambda: phase(engine) == "memory", "the wait")
+    assert engine.status()["generation"] == old and engine.state_line()[0] == "ready"
+
+
+MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def tight():
+    """A control group; its memory limit is a file to be written to."""
+    if not (ROOT and (MEMORY / "memory.limit_in_bytes").exists()):
+        pytest.skip("needs the memory controller of cgroup v1")
+    group = MEMORY / f"postern-test-{os.getpid()}"
+    group.mkdir()
+    yield group
+    wait_for(lambda: not (group / "cgroup.procs").read_text(), "the end of its processes")
+    group.rmdir()
+
+
+def test_a_control_group_for_one(site, own, tight):
+    engine = own(signatures=False, start=False, adopt_quiet=1)
+    store = Store(engine.dir / "signatures", NOBODY if engine.mode != "root" else None)
+    old = store.put(OLD, "adopted", time.time() - 100)
+    store.adopt(old)
+    command = engine.command()
+    engine.command = lambda: ["/bin/sh", "-c", f'echo $$ > {tight}/cgroup.procs; exec "$@"', "sh",
+                              *command]
+    engine.start()
+    engine.wait_state("ready")
+    daemon = Daemon(engine)
+    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
+    used = int((tight / "memory.usage_in_bytes").read_text())
+    (tight / "memory.limit_in_bytes").write_text(str(used + (40 << 20)))
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
+    assert "MB are available" in daemon.state["adoption"]["why"]
+    assert daemon.state["generation"] == old and daemon.lost == 0
+    (tight / "memory.limit_in_bytes").write_text("-1")
+    daemon.until(lambda: daemon.state["generation"] == new, "the adoption", data=mail())
+    assert daemon.lost == 0
+    daemon.close()
+    engine.process.terminate()
+    engine.process.wait(20)
+
+
+# Back again
+
+def busy_worker(engine, known):
+    """A worker that none of KNOWN is, once there is one."""
+    found = []
+
+    def look():
+        found[:] = [pid for pid in engine.processes()["postern-worker"] if pid not in known]
+        return found
+    wait_for(look, "another worker", 90)
+    return found[0]
+
+
+def accused(site):
+    """An engine that has adopted NEW after OLD, a daemon, and all its workers."""
+    engine, store, old = site()
+    daemon = Daemon(engine)
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.state.get("generation") == new and daemon.phase() is None,
+                 "the adoption")
+    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
+    return engine, store, old, new, daemon
+
+
+def crash_given(engine, known):
+    """Kills the next new worker once it takes processor time: it has the mail then."""
+    pid = busy_worker(engine, known)
+
+    def ticks():
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+        return sum(map(int, text.rpartition(")")[2].split()[11:13]))
+    before = ticks()
+    wait_for(lambda: ticks() > before + 5, "its scan")
+    os.kill(pid, signal.SIGSEGV)
+    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its end")
+
+
+def lethal():
+    """A mail that takes a moment, so that a worker can be killed over it."""
+    from chain import attachment, zipped
+    return memfd(mail(attachment(zipped(bytes(300 << 20)), "a.zip")))
+
+
+@needs_root
+def test_a_mail_that_crashes_both(site):
+    engine, store, old, new, daemon = accused(site)
+    known = engine.processes()["postern-worker"]
+    fd = lethal()
+    daemon.line.send({"op": "evidence"}, fd)
+    crash_given(engine, known)
+    crash_given(engine, known)
+    os.close(fd)
+    wait_for(lambda: "crash, too: nothing is rolled back" in engine.log_text(), "the verdict")
+    wait_for(lambda: len(zygotes(engine)) == 1, "the end of the old zygote")
+    assert store.current() == new and engine.status()["generation"] == new
+    assert store.state(new)[0] == "adopted"
+    daemon.close()
+
+
+@needs_root
+def test_a_mail_that_crashes_the_new_alone(site):
+    engine, store, old, new, daemon = accused(site)
+    known = engine.processes()["postern-worker"]
+    fd = lethal()
+    daemon.line.send({"op": "evidence"}, fd)
+    crash_given(engine, known)
+    os.close(fd)
+    daemon.until(lambda: daemon.state["generation"] == old, "the way back", 120, data=mail())
+    assert store.current() == old and daemon.lost == 0
+    state, reason = store.state(new)
+    assert state == "rejected" and old in reason
+    # And it does not come back.
+    daemon.until(lambda: daemon.phase() is None, "the end", data=mail())
+    assert engine.status()["generation"] == old and len(zygotes(engine)) == 1
+    daemon.close()
+
+
+@needs_root
+@pytest.mark.parametrize("how", ["scanned", "killed"])
+def test_no_evidence(site, how):
+    """A third worker scans it, or was killed for want of memory: nothing is loaded for that."""
+    engine, store, old, new, daemon = accused(site)
+    known = engine.processes()["postern-worker"]
+    fd = lethal() if how == "killed" else memfd(mail())
+    daemon.line.send({"op": "evidence"}, fd)
+    if how == "killed":
+        os.kill(busy_worker(engine, known), signal.SIGKILL)
+    os.close(fd)
+    wait_for(lambda: "a mail that cost two workers: a third one" in engine.log_text(), "the verdict")
+    assert engine.status()["generation"] == new and len(zygotes(engine)) == 1
+    daemon.close()
