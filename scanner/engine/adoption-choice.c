@@ -83,7 +83,28 @@ choice_find(const struct engine *engine, const char *serving, struct choice *ret
         const struct store_entry *entry = newest_tried(list);
         ret->name = g_strdup(entry != NULL ? entry->name : NULL);
     }
+    if (ret->name == NULL && trial_waits_for_memory(engine->trial) != NULL) {
+        ret->name = g_strdup(trial_waits_for_memory(engine->trial));
+        ret->is_untried = true;
+    }
     ret->path = ret->name != NULL ? path_of(engine, ret->name) : NULL;
+}
+
+enum record_state
+choice_state(const struct engine *engine, const struct choice *choice, char **reason_r)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_t) store = NULL;
+    g_autoptr(store_entry_t) entry = NULL;
+    if (store_open(engine->settings->signatures_dir, FALSE, &store, &error) < 0) {
+        return RECORD_TRYING;
+    }
+    entry = store_find(store, choice->name, &error);
+    if (entry == NULL) {
+        return RECORD_TRYING;
+    }
+    *reason_r = g_strdup(entry->record.reason);
+    return entry->record.state;
 }
 
 /* Why ENTRY is not adopted without force; NULL: it may be. */
@@ -185,16 +206,6 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
 
 /* --- memory --------------------------------------------------------------------------------- */
 
-static double
-pressure(void)
-{
-    g_autofree char *text = NULL;
-    const char *line = g_file_get_contents("/proc/pressure/memory", &text, NULL, NULL)
-                           ? strstr(text, "full avg10=")
-                           : NULL;
-    return line != NULL ? g_ascii_strtod(line + strlen("full avg10="), NULL) : 0;
-}
-
 static guint64
 needed(const struct engine *engine, const struct choice *choice)
 {
@@ -218,7 +229,7 @@ choice_fits(const struct engine *engine, const struct choice *choice, char **why
     const struct settings *settings = engine->settings;
     guint64 need = needed(engine, choice);
     guint64 room = room_available(groups_directory(engine->groups));
-    double wait = pressure();
+    double wait = room_pressure();
     /* What may be taken is what leaves this node above the mark at which it is unwell. */
     guint64 reserve = room > settings->health_memory ? settings->health_memory : room;
     *why_r = NULL;

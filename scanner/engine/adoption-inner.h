@@ -8,15 +8,17 @@
 
 #include "adoption.h"
 #include "engine.h"
+#include "record.h"
 
 /* What is to be adopted. */
 struct choice {
     char *name; /* NULL: nothing */
     char *path;
-    char *before;  /* where `current` led when it was chosen; NULL: nowhere */
-    char *reject;  /* why that is rejected then; NULL: it is not */
-    bool is_set;   /* `current` leads to it already */
-    bool by_order; /* of an administrator, or of evidence.c */
+    char *before;    /* where `current` led when it was chosen; NULL: nowhere */
+    char *reject;    /* why that is rejected then; NULL: it is not */
+    bool is_set;     /* `current` leads to it already */
+    bool is_untried; /* for want of memory: it is to be tried in the pause */
+    bool by_order;   /* of an administrator, or of evidence.c */
     bool force;
 };
 
@@ -35,6 +37,9 @@ int choice_commit(const struct engine *engine, const struct choice *choice, char
 
 /* Whether it fits into memory beside what is loaded; else one sentence why not. */
 bool choice_fits(const struct engine *engine, const struct choice *choice, char **why_r);
+/* What its record says, and why (to be freed); RECORD_TRYING also when that cannot be known. */
+enum record_state choice_state(const struct engine *engine, const struct choice *choice,
+                               char **reason_r);
 
 enum adoption_phase {
     PHASE_NONE,
@@ -42,6 +47,7 @@ enum adoption_phase {
     PHASE_MEMORY,
     PHASE_QUIET,
     PHASE_ROOM, /* from here on it is under way */
+    PHASE_TRYING,
     PHASE_LOADING,
     PHASE_PROVING,
     PHASE_DRAINING,
@@ -57,6 +63,7 @@ struct adoption {
     bool pauses; /* room was made: what fails is followed by the generation of before */
     gint64 began_us;
     unsigned commits;
+    unsigned idle; /* looks in a row at a trial that did not run */
     /* What could not be adopted last. */
     struct {
         char *name;
@@ -75,6 +82,8 @@ struct adoption {
 
 /* Tells everybody; WHY may be NULL. */
 void adoption_enter(struct adoption *adoption, enum adoption_phase phase, const char *why);
+/* In the pause: whether the trial has come to its end, and to what. */
+void adoption_look_at_trial(struct adoption *adoption);
 /* Loads the choice in a zygote beside the others. */
 void adoption_load(struct adoption *adoption);
 /* Makes the choice, whose worker is proved, current; and serves it. */

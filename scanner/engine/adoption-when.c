@@ -74,7 +74,11 @@ begin(struct adoption *adoption)
     const struct engine *engine = adoption->engine;
     bool may_pause = engine->settings->adopt_quiet > 0;
     g_autofree char *why = NULL;
-    if (choice_fits(engine, &adoption->choice, &why)) {
+    bool fits = choice_fits(engine, &adoption->choice, &why);
+    if (fits && adoption->choice.is_untried) {
+        why = g_strdup("there is no memory to try it beside what is in use");
+    }
+    if (fits && !adoption->choice.is_untried) {
         adoption_load(adoption);
     } else if (may_pause && is_unused(engine)) {
         adoption_make_room(adoption, why);
@@ -91,7 +95,8 @@ must_wait(struct adoption *adoption)
 {
     gint64 now = g_get_monotonic_time();
     bool has_failed = g_strcmp0(adoption->failure.name, adoption->choice.name) == 0;
-    if (evidence_is_busy(adoption->engine->evidence)) {
+    const struct engine *engine = adoption->engine;
+    if (evidence_is_busy(engine->evidence) || trial_runs(engine->trial)) {
         adoption_set_timer(adoption, LOOK_AGAIN_USEC);
         return true;
     }
@@ -104,7 +109,7 @@ must_wait(struct adoption *adoption)
         adoption_set_timer(adoption, (uint64_t)(adoption->failure.again_us - now));
         return true;
     }
-    if (now < adoption->held_until_us && !adoption->engine->report.test_only) {
+    if (now < adoption->held_until_us && !engine->report.test_only) {
         adoption_enter(adoption, PHASE_HOLD, adoption->held_why);
         adoption_set_timer(adoption, (uint64_t)(adoption->held_until_us - now));
         return true;
@@ -189,6 +194,8 @@ on_timer(sd_event_source *source, uint64_t usec, void *data)
     adoption->timer = sd_event_source_disable_unref(adoption->timer);
     if (adoption->phase == PHASE_PROVING) {
         adoption_commit(adoption);
+    } else if (adoption->phase == PHASE_TRYING) {
+        adoption_look_at_trial(adoption);
     } else {
         look(adoption);
     }
@@ -263,15 +270,22 @@ may_begin(const struct adoption *adoption)
 }
 
 static int
+already(const char *name, char **error_r)
+{
+    *error_r = g_strdup_printf("%s serves already", name);
+    return -EALREADY;
+}
+
+static int
 take_order(struct adoption *adoption, struct choice *choice, char **error_r)
 {
     const struct nursery *serving = supervisor_nursery(adoption->engine->supervisor);
     bool serves = serving != NULL && nursery_is_loaded(serving) && choice->is_set &&
                   strcmp(choice->name, nursery_generation(serving)) == 0;
     if (serves) {
-        *error_r = g_strdup_printf("%s serves already", choice->name);
+        int rc = already(choice->name, error_r);
         choice_clear(choice);
-        return -EALREADY;
+        return rc;
     }
     choice_clear(&adoption->choice);
     adoption->choice = *choice;
@@ -292,9 +306,10 @@ adoption_request(struct engine *engine, const struct adoption_request *request, 
     if (may_begin(adoption)) {
         return take_order(adoption, &choice, error_r);
     }
-    bool is_same =
-        g_strcmp0(adoption->choice.name, choice.name) == 0 && adoption->phase < PHASE_DRAINING;
-    if (!is_same) {
+    bool is_same = g_strcmp0(adoption->choice.name, choice.name) == 0;
+    if (is_same && adoption->phase == PHASE_DRAINING) {
+        rc = already(choice.name, error_r);
+    } else if (!is_same || adoption->phase == PHASE_FAILING) {
         rc = -EBUSY;
         *error_r = g_strdup_printf("generation %s is just being adopted; ask again",
                                    adoption->choice.name);

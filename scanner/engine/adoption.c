@@ -17,6 +17,9 @@
 /* Who holds the store's lock does so for as long as a copy takes. */
 #define COMMIT_AGAIN_USEC (200 * 1000ULL)
 #define COMMITS_MAX 600
+/* Nothing is scanned meanwhile; and a trial that does not begin is not waited for. */
+#define TRIAL_LOOK_USEC (200 * 1000ULL)
+#define TRIAL_LOOKS_MAX 100
 /* After a failure: a minute, then ten times as long, at most a day. */
 #define FAILED_FIRST_S 60
 #define FAILED_LONGEST_S 86400
@@ -32,6 +35,7 @@ static const struct {
     [PHASE_MEMORY] = {"memory", "the update waits for memory"},
     [PHASE_QUIET] = {"quiet", "the update waits for memory, or for a quiet moment"},
     [PHASE_ROOM] = {"room", "no scanning: the old signatures make room for the new"},
+    [PHASE_TRYING] = {"trying", "no scanning: the new signatures are tried"},
     [PHASE_LOADING] = {"loading", "the new signatures are loaded"},
     [PHASE_PROVING] = {"proving", "the first new worker is proved"},
     [PHASE_DRAINING] = {"draining", "workers of before end, as they become idle"},
@@ -239,11 +243,47 @@ adoption_worker_left(struct engine *engine)
     }
 }
 
+/* Where two do not fit the trial had to wait for this pause. */
+static void
+try_first(struct adoption *adoption)
+{
+    g_autofree char *error = NULL;
+    adoption_enter(adoption, PHASE_TRYING, NULL);
+    adoption->idle = 0;
+    if (trial_request(adoption->engine->trial, adoption->choice.name, true, &error) < 0) {
+        fail(adoption, error);
+    } else {
+        adoption_set_timer(adoption, TRIAL_LOOK_USEC);
+    }
+}
+
+void
+adoption_look_at_trial(struct adoption *adoption)
+{
+    g_autofree char *reason = NULL;
+    enum record_state state = choice_state(adoption->engine, &adoption->choice, &reason);
+    bool runs = trial_runs(adoption->engine->trial);
+    adoption->idle = runs ? 0 : adoption->idle + 1;
+    if (!runs && (state == RECORD_TRIED || state == RECORD_ADOPTED)) {
+        adoption->choice.is_untried = false;
+        adoption_load(adoption);
+    } else if (!runs && state == RECORD_REJECTED) {
+        fail(adoption, reason != NULL ? reason : "it is rejected");
+    } else if (adoption->idle >= TRIAL_LOOKS_MAX) {
+        fail(adoption, "its trial came to nothing");
+    } else {
+        adoption_set_timer(adoption, TRIAL_LOOK_USEC);
+    }
+}
+
 void
 adoption_room_made(struct engine *engine)
 {
-    if (engine->adoption->phase == PHASE_ROOM) {
-        adoption_load(engine->adoption);
+    struct adoption *adoption = engine->adoption;
+    if (adoption->phase == PHASE_ROOM && adoption->choice.is_untried) {
+        try_first(adoption);
+    } else if (adoption->phase == PHASE_ROOM) {
+        adoption_load(adoption);
     }
 }
 

@@ -112,6 +112,16 @@ room_available(const char *group)
     return least == G_MAXUINT64 ? 0 : least;
 }
 
+double
+room_pressure(void)
+{
+    g_autofree char *text = NULL;
+    const char *line = g_file_get_contents("/proc/pressure/memory", &text, NULL, NULL)
+                           ? strstr(text, "full avg10=")
+                           : NULL;
+    return line != NULL ? g_ascii_strtod(line + strlen("full avg10="), NULL) : 0;
+}
+
 /* 0: not every file says it. */
 static guint64
 signatures_of(const struct manifest *manifest)

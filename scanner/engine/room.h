@@ -16,6 +16,9 @@
  */
 guint64 room_available(const char *group);
 
+/* Percent of the last 10 s in which all programs waited for memory; 0 where nobody knows. */
+double room_pressure(void);
+
 /*
  * Bytes that MANIFEST's signatures are likely to take: as much for each as those of CURRENT, which
  * take MEMORY. By the number of signatures where both say it, else by size (but not less than half,

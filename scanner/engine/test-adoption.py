@@ -250,19 +250,19 @@ def test_hold(site):
 def test_orders(site):
     engine, store, old = site()
     line = engine.connect()
-    fetched = store.put(NEW, "fetched")
-    answer = line.call({"op": "adopt", "generation": fetched})
-    assert not answer["ok"] and "was not tried" in answer["error"]
+    bad = store.put(NEW, "rejected")
+    answer = line.call({"op": "adopt", "generation": bad})
+    assert not answer["ok"] and "was rejected" in answer["error"]
     assert not line.call({"op": "adopt", "generation": "0123"})["ok"]
-    assert line.call({"op": "adopt", "generation": fetched, "force": True}) == \
-        {"ok": True, "generation": fetched}
-    assert store.current() == fetched
-    answer = line.call({"op": "adopt", "generation": fetched})
+    assert line.call({"op": "adopt", "generation": bad, "force": True}) == \
+        {"ok": True, "generation": bad}
+    assert store.current() == bad
+    answer = line.call({"op": "adopt", "generation": bad})
     assert not answer["ok"] and "serves already" in answer["error"]
     wait_for(lambda: engine.status()["adoption"] is None, "the end of the old zygote")
     answer = line.call({"op": "adopt", "generation": "previous", "reject": "it found too much"})
     assert answer == {"ok": True, "generation": old}
-    assert store.state(fetched) == ("rejected", "it found too much")
+    assert store.state(bad) == ("rejected", "it found too much")
     assert store.current() == old
     line.close()
 
@@ -455,6 +455,28 @@ def test_what_cannot_be_loaded_is_followed_by_the_old(site):
     engine.wait_state("ready")
     assert engine.status()["generation"] == old and store.current() == old
     assert engine.status()["adoption_failed"]["generation"] == bad
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_tried_in_the_pause(site, good):
+    """Where two do not fit, the trial has to wait for the pause, too."""
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    files = NEW if good else {"all.ndb": "Test.Everything:0:*:" + b"the".hex() + "\n"}
+    new = store.put(files, "fetched")
+    most = 0
+
+    def is_over():
+        nonlocal most
+        most = max(most, len(zygotes(engine)))
+        status = engine.status()
+        return status["adoption_failed"] or (status["generation"] == new
+                                             and status["state"] == "ready")
+    wait_for(is_over, "the adoption", 60)
+    engine.wait_state("ready")
+    assert most <= 1
+    assert store.current() == (new if good else old)
+    assert store.state(new)[0] == ("adopted" if good else "rejected")
+    assert engine.status()["generation"] == store.current()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
