@@ -73,6 +73,22 @@ print_signatures(const json_t *engine)
     }
 }
 
+/* New signatures that will not be used, or cannot be tried. */
+static void
+print_trial(const json_t *engine)
+{
+    const json_t *last = json_object_get(json_object_get(engine, "trial"), "last");
+    const char *outcome = ask_text(last, "outcome");
+    if (g_strcmp0(outcome, "rejected") == 0 || g_strcmp0(outcome, "failed") == 0) {
+        g_autofree char *generation = text_escape(ask_text(last, "generation"), 64);
+        g_autofree char *reason = text_escape(ask_text(last, "reason"), 300);
+        gboolean rejected = strcmp(outcome, "rejected") == 0;
+        g_autofree char *word =
+            terminal_colour(COLOUR_BAD, rejected ? "rejected" : "cannot be tried");
+        line("", "new ones, generation %s: %s: %s", generation, word, reason);
+    }
+}
+
 /* Both tell the same kind of thing, each of what it knows. */
 static void
 print_health(const char *label, const json_t *health)
@@ -107,6 +123,7 @@ print_engine(const json_t *engine)
         print_state(engine, state == NULL ? "unknown" : state);
     }
     print_signatures(engine);
+    print_trial(engine);
     g_autofree char *sandbox = text_escape(ask_text(engine, "sandbox"), 200);
     line("Sandbox", "%s", sandbox);
     line("Workers",

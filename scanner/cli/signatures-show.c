@@ -331,9 +331,51 @@ print_trial(const json_t *engine)
         printf("%s%s\n", ask_text(trial, "reason") != NULL ? ": " : "",
                ask_text(trial, "reason") != NULL ? reason : "");
     }
-    if (json_is_object(json_object_get(trial, "last"))) {
-        print_last(json_object_get(trial, "last"));
+    const json_t *last = json_object_get(trial, "last");
+    if (json_is_object(last) && g_strcmp0(ask_text(last, "outcome"), "rejected") != 0) {
+        print_last(last);
     }
+}
+
+/* What the engine puts in the place of what is in use, or would if it could. */
+static void
+print_adoption(const json_t *adoption)
+{
+    const char *text = ask_text(adoption, "text");
+    const char *why = ask_text(adoption, "why");
+    if (text != NULL) {
+        g_autofree char *generation = text_escape(ask_text(adoption, "generation"), 40);
+        g_autofree char *safe = text_escape(text, 100);
+        g_autofree char *reason = text_escape(why, 300);
+        printf("Adoption   %s: %s%s%s\n", generation, safe, why != NULL ? ": " : "",
+               why != NULL ? reason : "");
+    }
+}
+
+/* The latest that was rejected since CURRENT (NULL: none) was adopted; NULL: none. */
+static const struct store_entry *
+rejected_of(GPtrArray *list, const struct store_entry *current)
+{
+    const struct store_entry *found = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        gboolean counts = entry->record.state == RECORD_REJECTED &&
+                          (current == NULL || entry->record.since >= current->record.adopted);
+        if (counts && (found == NULL || entry->record.since > found->record.since)) {
+            found = entry;
+        }
+    }
+    return found;
+}
+
+static void
+print_rejected(const struct store_entry *entry)
+{
+    g_autofree char *time = terminal_time(entry->record.since);
+    g_autofree char *reason = text_escape(entry->record.reason, 300);
+    g_autofree char *word = terminal_colour(COLOUR_BAD, "rejected");
+    printf("Rejected   %s: %s %s%s%s\n", entry->name, word, time,
+           entry->record.reason != NULL ? ": " : "", entry->record.reason != NULL ? reason : "");
 }
 
 static json_t *
@@ -359,11 +401,13 @@ signatures_status(struct cli *cli, int argc, char **argv)
     json_t *update = json_load_file(path, 0, NULL);
     json_t *engine = signatures_engine(cli);
     const struct store_entry *current = marked(list, FALSE);
+    const struct store_entry *rejected = rejected_of(list, current);
     if (cli->json) {
-        signatures_print(json_pack("{s:o, s:o, s:o, s:O?, s:O?}", "current", entry_or_null(current),
-                                   "waiting", entry_or_null(waiting_of(list)), "pinned",
-                                   entry_or_null(marked(list, TRUE)), "update", update, "trial",
-                                   json_object_get(engine, "trial")));
+        signatures_print(json_pack(
+            "{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?}", "current", entry_or_null(current), "waiting",
+            entry_or_null(waiting_of(list)), "pinned", entry_or_null(marked(list, TRUE)),
+            "rejected", entry_or_null(rejected), "update", update, "trial",
+            json_object_get(engine, "trial"), "adoption", json_object_get(engine, "adoption")));
     } else {
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
         print_entry("In use", current, now);
@@ -372,6 +416,10 @@ signatures_status(struct cli *cli, int argc, char **argv)
             print_entry("Pinned", marked(list, TRUE), now);
         }
         print_trial(engine);
+        print_adoption(json_object_get(engine, "adoption"));
+        if (rejected != NULL) {
+            print_rejected(rejected);
+        }
         print_update(update);
     }
     json_decref(update);

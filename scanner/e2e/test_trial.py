@@ -199,6 +199,9 @@ def test_rejected(served, what):
     contents = contents if "a.ndb" in contents else {"a.ndb": GOOD, **contents}
     assert reason in served.rejected(contents)
     assert served.finds()
+    shown = served.postern("status").stdout
+    assert f"Rejected   {served.json('status')['rejected']['generation']}: rejected" in shown
+    assert reason in shown
 
 
 def patterns(count):
