@@ -414,6 +414,111 @@ test_cvd_head(void **data)
     assert_int_equal(head_of("ClamAV-VDB:t:7", &head), -EBADMSG);
 }
 
+/* As if NAME had been put together at CREATED. */
+static void
+dated(struct bench *b, const char *name, gint64 created)
+{
+    g_autofree char *path = g_build_filename(b->signatures, name, "manifest.json", NULL);
+    json_t *manifest = json_load_file(path, 0, NULL);
+    assert_int_equal(json_object_set_new(manifest, "created", json_integer(created)), 0);
+    assert_int_equal(json_dump_file(manifest, path, 0), 0);
+    json_decref(manifest);
+}
+
+static void
+assert_candidate(struct bench *b, const char *name)
+{
+    g_autoptr(store_entry_t) entry = store_candidate(b->store);
+    if (name == NULL) {
+        assert_null(entry);
+    } else {
+        assert_non_null(entry);
+        assert_string_equal(entry->name, name);
+    }
+}
+
+static void
+test_candidate(void **data)
+{
+    struct bench *b = *data;
+    const gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    g_autofree char *error = NULL;
+    g_autofree char *old = made(b, "old");
+    g_autofree char *in_use = made(b, "in use");
+    g_autofree char *new = made(b, "new");
+    g_autofree char *newest = made(b, "newest");
+    dated(b, old, now - 30);
+    dated(b, in_use, now - 20);
+    dated(b, new, now - 10);
+    dated(b, newest, now - 5);
+    assert_candidate(b, newest);
+    assert_int_equal(store_adopt(b->store, in_use, TRUE, &error), 0);
+    assert_int_equal(store_set(b->store, newest, RECORD_REJECTED, "bad", &error), 0);
+    assert_candidate(b, new);
+    assert_int_equal(store_set(b->store, new, RECORD_TRYING, NULL, &error), 0);
+    assert_candidate(b, NULL); /* the old one is older than what is in use */
+    assert_int_equal(store_pin(b->store, old, &error), 0);
+    assert_int_equal(store_set(b->store, new, RECORD_FETCHED, NULL, &error), 0);
+    assert_candidate(b, NULL);
+    assert_int_equal(store_pin(b->store, new, &error), 0);
+    assert_candidate(b, new);
+    assert_int_equal(store_pin(b->store, NULL, &error), 0);
+    /* A clock was a day ahead when what is in use was made: it does not shut out all that comes. */
+    dated(b, in_use, now + 86400);
+    assert_candidate(b, new);
+}
+
+static struct record
+record_of(struct bench *b, const char *name)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_entry_t) entry = store_find(b->store, name, &error);
+    struct record record = entry->record;
+    record.reason = NULL;
+    return record;
+}
+
+static void
+test_tried(void **data)
+{
+    struct bench *b = *data;
+    const struct record_trial measured = {12, 34, 56, 78};
+    g_autofree char *error = NULL;
+    g_autofree char *name = made(b, "one");
+    assert_int_equal(store_tried(b->store, name, &measured, &error), -EINVAL);
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(store_set(b->store, name, RECORD_TRYING, NULL, &error), 0);
+    assert_int_equal(store_tried(b->store, name, &measured, &error), 0);
+    struct record record = record_of(b, name);
+    assert_int_equal(record.state, RECORD_TRIED);
+    assert_memory_equal(&record.trial, &measured, sizeof measured);
+    assert_int_equal(store_adopt(b->store, name, FALSE, &error), 0);
+    record = record_of(b, name);
+    assert_memory_equal(&record.trial, &measured, sizeof measured);
+}
+
+/* No memory is no fault of the signatures, however often. */
+static void
+test_what_counts(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *error = NULL;
+    g_autofree char *name = made(b, "one");
+    for (unsigned i = 0; i < 2 * RECORD_TRIALS_MAX; i++) {
+        assert_int_equal(store_set(b->store, name, RECORD_TRYING, NULL, &error), 0);
+        assert_int_equal(store_set(b->store, name, RECORD_FETCHED, "no memory", &error), 0);
+    }
+    assert_int_equal(record_of(b, name).trials, 0);
+    assert_int_equal(store_set(b->store, name, RECORD_TRYING, NULL, &error), 0);
+    assert_int_equal(store_recover(b->store, &error), 0);
+    assert_int_equal(state_of(b, name), RECORD_FETCHED);
+    assert_int_equal(record_of(b, name).trials, 1);
+    /* Once it was rejected, an administrator's word gives it all its chances again. */
+    assert_int_equal(store_set(b->store, name, RECORD_REJECTED, "bad", &error), 0);
+    assert_int_equal(store_set(b->store, name, RECORD_FETCHED, NULL, &error), 0);
+    assert_int_equal(record_of(b, name).trials, 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -430,6 +535,9 @@ main(void)
         T(test_take),
         T(test_hostile_offer),
         T(test_foreign_file),
+        T(test_candidate),
+        T(test_tried),
+        T(test_what_counts),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cvd_head),
     };
