@@ -197,7 +197,8 @@ select_next(struct wish *wish)
 static gboolean
 is_busy(const struct wish *wish, const json_t *adoption)
 {
-    static const char *const busy[] = {"room", "loading", "proving", "draining", "failing"};
+    static const char *const busy[] = {"room",    "trying",   "loading",
+                                       "proving", "draining", "failing"};
     const char *phase = ask_text(adoption, "phase");
     if (g_strcmp0(ask_text(adoption, "generation"), wish->name) == 0 &&
         g_strcmp0(phase, "failing") != 0) {

@@ -199,9 +199,6 @@ def test_rejected(served, what):
     contents = contents if "a.ndb" in contents else {"a.ndb": GOOD, **contents}
     assert reason in served.rejected(contents)
     assert served.finds()
-    shown = served.postern("status").stdout
-    assert f"Rejected   {served.json('status')['rejected']['generation']}: rejected" in shown
-    assert reason in shown
 
 
 def patterns(count):
@@ -353,6 +350,8 @@ def test_adopt_tries_first(node):
     assert bad.returncode == 0, bad.stderr
     bad = json.loads(bad.stdout)["generation"]
     assert one.outcome(bad)["state"] == "rejected"
+    assert f"Rejected   {bad}: rejected" in one.postern("status").stdout
+    assert one.json("status")["rejected"]["generation"] == bad
     again = one.postern("adopt", bad)
     assert again.returncode == 2 and "was rejected: " in again.stderr, again.stderr
     assert one.status()["generation"] == name
@@ -460,3 +459,15 @@ def test_a_changed_file_is_not_loaded(node):
     one.start()
     record = one.outcome(name)
     assert record["state"] == "rejected" and "is not what its manifest says" in record["reason"]
+
+
+@needs_root
+def test_rejected_by_somebody_meanwhile(node):
+    one = node()
+    one.begin()
+    name = one.offer(LARGE)
+    pid = stopped_trial(one, name)
+    assert one.postern("reject", name, "--reason", "we do not want it").returncode == 0
+    os.kill(pid, signal.SIGCONT)
+    assert one.outcome(name)["reason"] == "we do not want it"
+    assert one.status()["trial"]["last"]["outcome"] == "overtaken"

@@ -42,6 +42,7 @@ struct run {
     struct record_trial before;
     guint64 needed;
     guint64 available;
+    double pressure;
     guint64 limit;    /* of memory */
     bool is_squeezed; /* the limit is what there was, less than it might have had */
     struct launched zygote;
@@ -204,6 +205,10 @@ has_room(struct run *run)
     if (run->task->whatever_memory) {
         return true;
     }
+    run->pressure = room_pressure();
+    if (run->pressure >= (double)run->settings->health_pressure / 2) {
+        return false;
+    }
     run->is_squeezed = run->available < wish;
     run->limit = MIN(wish, run->available);
     /* One whose limit is set lower will be rejected for that; it need not wait. */
@@ -213,6 +218,9 @@ has_room(struct run *run)
 static char *
 memory_text(const struct run *run)
 {
+    if (run->pressure >= (double)run->settings->health_pressure / 2) {
+        return g_strdup_printf("programs wait for memory %.0f %% of the time", run->pressure);
+    }
     return g_strdup_printf("it is likely to need %" G_GUINT64_FORMAT " MB of memory beside what is "
                            "in use, and %" G_GUINT64_FORMAT " MB may be taken (health_memory and "
                            "memory keep the rest)",
@@ -438,12 +446,9 @@ verify(struct run *run)
 
 /* The first time it is tried again; then nobody knows how often it would cost the node. */
 static const char *
-interrupted(const struct run *run, struct store *store, char **error_r)
+interrupted(const struct run *run, struct store *store, const struct store_entry *entry,
+            char **error_r)
 {
-    g_autoptr(store_entry_t) entry = store_find(store, run->entry->name, error_r);
-    if (entry == NULL) {
-        return TRIAL_FAILED;
-    }
     bool is_last = entry->record.trials >= RECORD_TRIALS_MAX;
     int rc = is_last ? store_set(store, entry->name, RECORD_REJECTED, run->reason, error_r)
                      : store_recover(store, error_r);
@@ -455,7 +460,12 @@ static const char *
 record(struct run *run, struct store *store, enum exam_result result, char **error_r)
 {
     const char *name = run->entry->name;
+    g_autofree char *none = NULL;
+    g_autoptr(store_entry_t) now = store_find(store, name, &none);
     int rc;
+    if (now == NULL || now->record.state != RECORD_TRYING) {
+        return TRIAL_OVERTAKEN;
+    }
     switch (result) {
     case EXAM_PASSED:
         rc = store_tried(store, name, &run->measured, error_r);
@@ -464,7 +474,7 @@ record(struct run *run, struct store *store, enum exam_result result, char **err
         rc = store_set(store, name, RECORD_REJECTED, run->reason, error_r);
         return rc < 0 ? TRIAL_FAILED : TRIAL_REJECTED;
     case EXAM_INTERRUPTED:
-        return interrupted(run, store, error_r);
+        return interrupted(run, store, now, error_r);
     case EXAM_UNABLE:
         break;
     }

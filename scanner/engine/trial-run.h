@@ -38,6 +38,7 @@
 #define TRIAL_TRIED "tried"             /* it may be adopted */
 #define TRIAL_REJECTED "rejected"       /* never again by itself */
 #define TRIAL_INTERRUPTED "interrupted" /* counted: the second time it is rejected */
+#define TRIAL_OVERTAKEN "overtaken"     /* somebody adopted or rejected it meanwhile */
 #define TRIAL_FAILED "failed"           /* by this node's fault; later again */
 
 struct trial_task {

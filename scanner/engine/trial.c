@@ -151,7 +151,8 @@ fill_task(const struct trial *trial, struct trial_task *task)
         .whatever_memory = trial->begun.whatever_memory,
         .slot = ZYGOTE_SLOTS_MAX - 1,
     };
-    if (supervisor_loaded(engine->supervisor) && !engine->report.test_only) {
+    /* In a pause: of what was in use until then. */
+    if (!engine->report.test_only) {
         task->in_use.signatures = engine->report.signatures;
         task->in_use.memory = engine->report.memory;
     }
@@ -401,6 +402,14 @@ on_interrupted(struct trial *trial, const char *generation, const char *reason)
 }
 
 static void
+on_overtaken(struct trial *trial, const char *generation, const char *reason)
+{
+    log_notice("generation %s: somebody has decided during its trial, which says: %s", generation,
+               reason != NULL ? reason : "all well");
+    adoption_consider(trial->engine);
+}
+
+static void
 on_failed(struct trial *trial, const char *generation, const char *reason)
 {
     log_err("generation %s: cannot be tried: %s", generation, reason);
@@ -430,6 +439,7 @@ static const struct {
     {TRIAL_TRIED, on_tried, SOON_USEC, true, false},
     {TRIAL_REJECTED, on_rejected, SOON_USEC, true, false},
     {TRIAL_INTERRUPTED, on_interrupted, SOON_USEC, true, false},
+    {TRIAL_OVERTAKEN, on_overtaken, SOON_USEC, true, false},
     {TRIAL_FAILED, on_failed, LATER_USEC, true, false},
 };
 
@@ -438,8 +448,8 @@ ended(struct trial *trial, const char *how)
 {
     const char *outcome = json_string_value(json_object_get(trial->end, "outcome"));
     const char *generation = json_string_value(json_object_get(trial->end, "generation"));
-    g_autofree char *reason =
-        text_escape(json_string_value(json_object_get(trial->end, "reason")), TEXT_SHOWN);
+    const char *said = json_string_value(json_object_get(trial->end, "reason"));
+    g_autofree char *reason = said != NULL ? text_escape(said, TEXT_SHOWN) : NULL;
     uint64_t next = WAIT_USEC;
     bool was_waiting = g_strcmp0(outcome, TRIAL_WAITING) == 0;
     bool again = trial->again;
