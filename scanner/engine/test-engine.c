@@ -266,6 +266,11 @@ test_groups(void **state)
     put(w1, "memory.events", "low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n");
     assert_int_equal(groups_oom_kills(groups, 1), 3);
     assert_int_equal(groups_oom_kills(groups, 0), 0);
+    guint64 at_limit;
+    put(trial, "memory.events", "low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n");
+    assert_int_equal(groups_trial_oom_kills(groups, &at_limit), 3);
+    assert_int_equal(at_limit, 2);
+    assert_string_equal(groups_directory(groups), place->dir);
     groups_free(groups);
 
     put(place->dir, "cgroup.procs", "1\n");
