@@ -455,12 +455,13 @@ static enum exam_result
 scan_one(struct exam *exam, const struct sample *sample)
 {
     int fd = sample_memfd(sample, exam->limits->size);
-    if (fd == -EFBIG || (fd < 0 && sample->path != NULL)) {
-        /* Gone meanwhile, or not for us to read: what is left is tried. */
+    if (fd == -EFBIG || (fd == -ENOENT && sample->path != NULL)) {
+        /* Too large for a mail, or gone meanwhile: what is left is tried. */
         return EXAM_PASSED;
     }
     if (fd < 0) {
-        return finish(exam, EXAM_UNABLE, "no memory for a sample: %s", g_strerror(-fd));
+        g_autofree char *name = text_escape(sample->name, TEXT_SHOWN);
+        return finish(exam, EXAM_UNABLE, "the sample %s: %s", name, g_strerror(-fd));
     }
     enum exam_result result = EXAM_PASSED;
     if (exam->worker.channel < 0) {

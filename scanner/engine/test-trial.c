@@ -471,6 +471,37 @@ test_examinations(void **state)
     }
 }
 
+/* A sample of the administrator that cannot be read is no reason to trust what nobody scanned. */
+static void
+test_samples_that_cannot_be_read(void **state)
+{
+    static const struct {
+        const char *path;
+        enum exam_result result;
+    } cases[] = {{"/nowhere", EXAM_PASSED}, {"/", EXAM_UNABLE}};
+    const struct exam_limits limits = {.load_us = 200000,
+                                       .sample_us = 200000,
+                                       .end_us = g_get_monotonic_time() + 120 * G_USEC_PER_SEC,
+                                       .size = 1 << 20};
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        struct exam exam;
+        struct sample sample = {.name = (char[]){"it"}, .path = g_strdup(cases[i].path)};
+        g_autoptr(GPtrArray) samples = g_ptr_array_new();
+        struct launched zygote = start_fake(PLAY_GOOD);
+        g_ptr_array_add(samples, &sample);
+        exam_init(&exam, &zygote, &limits);
+        assert_int_equal(exam_load(&exam), EXAM_PASSED);
+        assert_int_equal(exam_scan(&exam, samples), cases[i].result);
+        exam_clear(&exam);
+        kill(zygote.pid, SIGKILL);
+        waitpid(zygote.pid, NULL, 0);
+        close(zygote.pidfd);
+        close(zygote.channel);
+        g_free(sample.path);
+    }
+}
+
 /* The kernel's counters tell a set that is too large from a node that has no memory. */
 static guint64
 kills_for_limit(guint64 *own, void *data)
@@ -529,6 +560,7 @@ main(void)
         cmocka_unit_test(test_memory_of_a_trial),
         cmocka_unit_test(test_room_needed),
         cmocka_unit_test(test_examinations),
+        cmocka_unit_test(test_samples_that_cannot_be_read),
         cmocka_unit_test(test_killed_for_memory),
     };
     signal(SIGPIPE, SIG_IGN);

@@ -59,6 +59,7 @@ struct trial {
     json_t *end;   /* what it said at last */
     json_t *last;  /* the last trial with an outcome */
     char *refused; /* what was said of an offer last */
+    char *failed;  /* what was said of a failure last; NULL: a trial came to an end since */
 };
 
 static gint64
@@ -384,6 +385,7 @@ on_tried(struct trial *trial, const char *generation, const char *reason)
 {
     const json_t *measured = json_object_get(trial->end, "measured");
     (void)reason;
+    report_set_text(&trial->failed, NULL);
     log_notice("generation %s: tried, all well: %" JSON_INTEGER_FORMAT " signatures, "
                "%" JSON_INTEGER_FORMAT " MB, loaded in %.1f s and the clean samples scanned in "
                "%.2f s of processor time",
@@ -412,7 +414,10 @@ on_overtaken(struct trial *trial, const char *generation, const char *reason)
 static void
 on_failed(struct trial *trial, const char *generation, const char *reason)
 {
-    log_err("generation %s: cannot be tried: %s", generation, reason);
+    if (g_strcmp0(trial->failed, reason) != 0) {
+        log_err("generation %s: cannot be tried: %s", generation, reason);
+        report_set_text(&trial->failed, reason);
+    }
     adoption_consider(trial->engine);
 }
 
@@ -470,7 +475,7 @@ ended(struct trial *trial, const char *how)
             ask_again(trial);
         }
         if (outcomes[i].note != NULL) {
-            outcomes[i].note(trial, generation != NULL ? generation : "asked for", reason);
+            outcomes[i].note(trial, generation != NULL ? generation : "(none yet)", reason);
         }
     }
     if (outcome == NULL) {
@@ -583,5 +588,6 @@ trial_free(struct trial *trial)
     g_free(trial->generation);
     g_free(trial->reason);
     g_free(trial->refused);
+    g_free(trial->failed);
     g_free(trial);
 }
