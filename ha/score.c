@@ -191,9 +191,11 @@ score_compute(const struct role *role, const struct score_state *state, unsigned
         held.promotion = SCORE_LOAD;
         return role->stage == ROLE_STANDBY ? held : score_not_ready(role, state, keep_s, now);
     }
-    held.promotion = hold_s > 0 ? SCORE_PLOST : SCORE_READY;
+    held.moves = role->stage == ROLE_SERVING && state->has_health &&
+                 state->health.level[HEALTH_SIGNATURES_MOVE] != HEALTH_GREEN;
+    held.promotion = hold_s > 0 || held.moves ? SCORE_PLOST : SCORE_READY;
     held.again = hold_s == 0 ? 0 : role->again > 0 ? role->again : now;
-    held.recheck_s = hold_s;
+    held.recheck_s = MAX(hold_s, held.moves ? 1 : 0);
     return held;
 }
 
@@ -222,7 +224,10 @@ engine_text(const struct score_state *state, unsigned load_s)
 char *
 score_text(const struct score_state *state, unsigned load_s)
 {
-    g_autofree char *text = engine_text(state, load_s);
+    g_autofree char *engine = engine_text(state, load_s);
+    bool is_old = state->has_health && state->health.level[HEALTH_SIGNATURES_OLD] != HEALTH_GREEN;
+    g_autofree char *text =
+        engine == NULL ? NULL : g_strconcat(engine, is_old ? ", with OLD signatures" : "", NULL);
     if (text == NULL || !state->has_health || health_worst(&state->health) < HEALTH_RED) {
         return g_steal_pointer(&text);
     }
@@ -360,8 +365,9 @@ void
 score_hold(bool peer_ready, struct score *score)
 {
     if (score_is_held(score)) {
-        *score = peer_ready ? *score : (struct score){.promotion = SCORE_READY};
-        score->recheck_s = peer_ready ? 1 : 0;
+        bool moves = score->moves;
+        *score = peer_ready ? *score : (struct score){.promotion = SCORE_READY, .moves = moves};
+        score->recheck_s = peer_ready ? 1 : moves ? SCORE_MOVE_S : 0;
     }
 }
 

@@ -17,6 +17,9 @@
  * half way refuses mail twice as long. As long as no other node is ready nothing moves, and nothing
  * is held: who is ready first serves.
  *
+ * A promoted node that is ready, but whose new signatures wait for the mail to leave (adopt_move),
+ * falls to PLOST as well, as long as another node is ready.
+ *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.
  *
@@ -41,6 +44,9 @@
 #define SCORE_KEEP_MIN 30
 #define SCORE_KEEP_UNKNOWN 120
 #define SCORE_KEEP_MAX 600
+
+/* How often is looked for another node that is ready, while the mail should move to it. */
+#define SCORE_MOVE_S 10
 
 /* How long a mail group takes to stop: Postfix's and Dovecot's agents need 1 to 10 s. */
 #define SCORE_HOLD 15
@@ -86,6 +92,7 @@ struct score {
     gint64 fell;      /* to be remembered in the role */
     gint64 again;     /* to be remembered in the role */
     gint64 recheck_s; /* seconds after which the score changes by itself; 0 = it does not */
+    bool moves;       /* it is low so that the mail moves */
 };
 
 /*
@@ -95,7 +102,7 @@ struct score {
 void score_wait(const struct role *role, bool peer_ready, struct score *score);
 
 /* While a loss still counts although the engine is ready again: looked at every second, and
- * forgotten when no other node is ready. */
+ * forgotten when no other node is ready. What is to make the mail move counts again then, later. */
 void score_hold(bool peer_ready, struct score *score);
 
 /* The table: pure. KEEP_S is the keep time, NOW as role_now(). */
@@ -103,9 +110,9 @@ struct score score_compute(const struct role *role, const struct score_state *st
                            unsigned keep_s, gint64 now);
 unsigned score_keep_seconds(unsigned measured_load_s);
 
-/* "loading since 12:03:10, about 18 s"; of a red node with the causes. LOAD_S is how long a load
- * takes here, 0 = unknown. NULL while an engine that starts has said nothing: one change of the
- * attribute less. Free with g_free(). */
+/* "loading since 12:03:10, about 18 s"; of one with old signatures (age_limit) that it has, of a
+ * red one the causes. LOAD_S is how long a load takes here, 0 = unknown. NULL while an engine that
+ * starts has said nothing: one change of the attribute less. Free with g_free(). */
 char *score_text(const struct score_state *state, unsigned load_s);
 
 /*

@@ -144,6 +144,37 @@ test_score_held_for_a_peer(void **state)
     }
 }
 
+/* New signatures wait for the mail to leave: only where it is, and only when it has where to go. */
+static void
+test_move(void **state)
+{
+    static const struct {
+        enum role_stage stage;
+        enum score_engine engine;
+        bool moves;
+    } moves[] = {
+        {ROLE_SERVING, SCORE_ENGINE_READY, true},
+        {ROLE_STANDBY, SCORE_ENGINE_READY, false},
+        {ROLE_TAKING, SCORE_ENGINE_READY, false},
+        {ROLE_SERVING, SCORE_ENGINE_LOADING, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(moves); i++) {
+        struct role role = {.stage = moves[i].stage, .since = 1000};
+        struct score_state engine = {.engine = moves[i].engine, .has_health = true};
+        const struct score plain = score_compute(&role, &engine, KEEP, 1005);
+        engine.health.level[HEALTH_SIGNATURES_MOVE] = HEALTH_YELLOW;
+        struct score got = score_compute(&role, &engine, KEEP, 1005);
+        assert_int_equal(got.moves, moves[i].moves);
+        assert_int_equal(got.promotion, moves[i].moves ? SCORE_PLOST : plain.promotion);
+        score_hold(true, &got);
+        assert_int_equal(got.promotion, moves[i].moves ? SCORE_PLOST : plain.promotion);
+        score_hold(false, &got);
+        assert_int_equal(got.promotion, plain.promotion);
+        assert_int_equal(got.recheck_s, moves[i].moves ? SCORE_MOVE_S : plain.recheck_s);
+    }
+}
+
 /* A new promotion starts afresh; a demotion does not. */
 static void
 test_fell_and_stage(void **state)
@@ -315,6 +346,10 @@ test_state_health(void **state)
     assert_int_equal(got.health.level[HEALTH_CLOCK_UNSET], HEALTH_YELLOW);
     g_autofree char *text = score_text(&got, 0);
     assert_string_equal(text, "ready (gen); this node is red: storage-full");
+    got.health.level[HEALTH_STORAGE_FULL] = HEALTH_GREEN;
+    got.health.level[HEALTH_SIGNATURES_OLD] = HEALTH_YELLOW;
+    g_autofree char *old = score_text(&got, 0);
+    assert_string_equal(old, "ready (gen), with OLD signatures");
     for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
         assert_int_equal(score_state_parse(bad[i], &got), 0);
         assert_int_equal(got.engine, SCORE_ENGINE_READY);
@@ -361,6 +396,7 @@ main(void)
         cmocka_unit_test(test_peers),
         cmocka_unit_test(test_keep_seconds),
         cmocka_unit_test(test_state_valid),
+        cmocka_unit_test(test_move),
         cmocka_unit_test(test_state_hostile),
         cmocka_unit_test(test_state_generation),
         cmocka_unit_test(test_state_health),

@@ -50,11 +50,12 @@ static const struct row rows[] = {
 static char *parse_error;
 static int lines[N_ROWS]; /* where a setting stands; 0 = nowhere */
 
-/* What a running posternd asks for each time that it needs it, beside all of KIND_ACTION. */
-static const char *const live[] = {"message_size",     "submission_clients", "clamd_clients",
-                                   "state_low_water",  "quarantine_days",    "quarantine_size",
-                                   "quarantine_quota", "spool_memory",       "clients",
-                                   "poison_strikes",   "poison_age",         NULL};
+/* What a running posternd or engine asks for each time that it needs it, beside all of KIND_ACTION.
+ */
+static const char *const live[] = {
+    "message_size",    "submission_clients", "clamd_clients", "state_low_water", "quarantine_days",
+    "quarantine_size", "quarantine_quota",   "spool_memory",  "clients",         "poison_strikes",
+    "poison_age",      "age_limit",          "age_unsafe",    "adopt_quiet",     NULL};
 
 /* As libconfuse says it; there is no other way to know which name it was. */
 static const char unknown_option[] = "no such option '%s'";
@@ -349,6 +350,13 @@ check_whole(const struct settings *s)
         return g_strdup_printf("state_storage = %s: must be exclusive or shared%s%s%s",
                                s->state_storage, near != NULL ? "; did you mean " : "",
                                near != NULL ? near : "", near != NULL ? "?" : "");
+    }
+    if (strcmp(s->adopt_move, "yes") != 0 && strcmp(s->adopt_move, "no") != 0) {
+        return g_strdup_printf("adopt_move = %s: must be yes or no", s->adopt_move);
+    }
+    if (s->age_unsafe > 0 && s->age_unsafe < s->age_limit) {
+        return g_strdup("age_unsafe is shorter than age_limit: nobody would be warned "
+                        "before; lower age_limit, too");
     }
     if (s->message_size > s->spool_memory) {
         return g_strdup("message_size is larger than spool_memory: no such message could ever be "

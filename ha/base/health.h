@@ -7,7 +7,8 @@
  * nothing to interpret, and the command line has a sentence for each word.
  *
  * Two processes judge, each only what it can know, and neither is believed beyond that. The engine
- * (on every node) judges what is the node's own: memory, the file systems of its own, the clock.
+ * (on every node) judges what is the node's own: memory, the file systems of its own, the clock,
+ * its signatures.
  * Only such a cause can be red, since only then does it help to go elsewhere. posternd (where it
  * serves) judges what would come along: the shared storage, the way to the mail server, overload.
  *
@@ -31,6 +32,9 @@ enum health_cause {
     HEALTH_STORAGE_ERROR,
     HEALTH_CLOCK_JUMPS,
     HEALTH_CLOCK_UNSET,
+    HEALTH_SIGNATURES_OLD,
+    HEALTH_SIGNATURES_WAIT,
+    HEALTH_SIGNATURES_MOVE,
     HEALTH_STATE_FULL,
     HEALTH_STATE_SLOW,
     HEALTH_STATE_ERROR,

@@ -37,6 +37,17 @@ work_cancel(void *data)
 }
 
 static void
+judge_age(const struct control_client *client, struct decision *decision)
+{
+    const struct settings *settings = control_client_settings(client);
+    guint64 limit = settings->age_unsafe;
+    guint64 age = limit == 0 ? 0 : pool_signatures_age(control_client_services(client)->pool);
+    if (age > limit) {
+        policy_old(settings, NULL, age, decision);
+    }
+}
+
+static void
 on_scanned(void *data, const struct scan_outcome *outcome)
 {
     static const char *const droppable[] = {"facts/parts", "facts", NULL};
@@ -44,6 +55,7 @@ on_scanned(void *data, const struct scan_outcome *outcome)
     struct control_client *client = work->client;
     struct decision decision;
     policy_decide(NULL, outcome->facts, outcome->error, &decision);
+    judge_age(client, &decision);
     json_t *answer =
         json_pack("{s:b, s:s, s:s, s:o}", "ok", 1, "verdict", verdict_name(decision.verdict),
                   "reason", decision.reason, "facts",

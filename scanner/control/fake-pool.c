@@ -128,6 +128,12 @@ pool_status(const struct pool *pool)
                      "idle", 2 - pool->running, "queued", 0);
 }
 
+guint64
+pool_signatures_age(const struct pool *pool)
+{
+    return pool->age;
+}
+
 unsigned
 pool_queued(const struct pool *pool)
 {

@@ -13,6 +13,7 @@
 struct pool {
     sd_event *event;
     bool ready;
+    guint64 age;     /* what pool_signatures_age() says */
     unsigned queued; /* what pool_queued() says */
     int scans;       /* all that began */
     int running;     /* scans that have not ended */

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
@@ -194,11 +195,15 @@ on_health(const struct health *health, void *data)
     engine_changed(engine);
 }
 
-static uint64_t
-signatures_memory(void *data)
+/* The mail may move only where there is somewhere to, which ha/score.h sees to. */
+static void
+ask_signatures(struct health_signatures *ret, void *data)
 {
-    const struct engine *engine = data;
-    return engine->report.memory;
+    struct engine *engine = data;
+    ret->memory = engine->report.memory;
+    ret->old = age_is_over(&engine->age, engine->settings, &engine->report);
+    ret->waits = adoption_waits_for_memory(engine);
+    ret->moves = strcmp(engine->settings->adopt_move, "yes") == 0;
 }
 
 /* A crash is no cure: what ailed the node before still counts. */
@@ -212,7 +217,7 @@ watch_health(struct engine *engine, char **error_r)
         engine->report.judged = true;
     }
     int rc = health_watch_new(engine->event, engine->settings, known ? &before : NULL, on_health,
-                              signatures_memory, engine, &engine->health);
+                              ask_signatures, engine, &engine->health);
     if (rc < 0) {
         *error_r = g_strdup_printf("no watch over this node's health: %s", g_strerror(-rc));
     }

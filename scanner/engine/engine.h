@@ -12,6 +12,7 @@
 #include <systemd/sd-event.h>
 
 #include "adoption.h"
+#include "age.h"
 #include "clients.h"
 #include "crew.h"
 #include "evidence.h"
@@ -32,6 +33,7 @@ struct engine {
     bool stopping;
     struct adoption *adoption;
     struct evidence *evidence;
+    struct age age;
     struct crew *crew;
     struct clients *clients;
     struct groups *groups; /* NULL: there are none */

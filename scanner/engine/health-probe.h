@@ -30,6 +30,9 @@ struct health_measure {
     int64_t clock_us;   /* CLOCK_REALTIME - CLOCK_BOOTTIME: changes when the clock is set */
     unsigned jumps;     /* filled in by health-watch.h */
     bool silent;        /* likewise: the child does not answer */
+    bool old;           /* likewise, this and the next: of struct health_signatures */
+    bool waits;
+    bool moves;
 };
 
 /* Measures here and now. PLACES: up to HEALTH_PLACES_MAX directories, NULL-terminated; one that is

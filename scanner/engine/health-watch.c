@@ -33,7 +33,7 @@ struct health_watch {
     sd_event_source *timer;
     sd_event_source *answer;
     health_changed *on_change;
-    health_load *load;
+    health_ask *on_ask;
     void *data;
 };
 
@@ -108,13 +108,35 @@ judge_unset(const struct health_measure *m, const struct health_limits *l)
     return m->clock_unset ? HEALTH_YELLOW : HEALTH_GREEN;
 }
 
+static enum health_level
+judge_old(const struct health_measure *m, const struct health_limits *l)
+{
+    (void)l;
+    return m->old ? HEALTH_YELLOW : HEALTH_GREEN;
+}
+
+static enum health_level
+judge_wait(const struct health_measure *m, const struct health_limits *l)
+{
+    (void)l;
+    return m->waits && !m->moves ? HEALTH_YELLOW : HEALTH_GREEN;
+}
+
+static enum health_level
+judge_move(const struct health_measure *m, const struct health_limits *l)
+{
+    (void)l;
+    return m->waits && m->moves ? HEALTH_YELLOW : HEALTH_GREEN;
+}
+
 typedef enum health_level judge(const struct health_measure *measure,
                                 const struct health_limits *limits);
 static judge *const judges[HEALTH_CAUSES] = {
     [HEALTH_MEMORY_PRESSURE] = judge_pressure, [HEALTH_MEMORY_SHORT] = judge_memory,
     [HEALTH_STORAGE_FULL] = judge_room,        [HEALTH_STORAGE_READONLY] = judge_readonly,
     [HEALTH_STORAGE_ERROR] = judge_error,      [HEALTH_CLOCK_JUMPS] = judge_jumps,
-    [HEALTH_CLOCK_UNSET] = judge_unset,
+    [HEALTH_CLOCK_UNSET] = judge_unset,        [HEALTH_SIGNATURES_OLD] = judge_old,
+    [HEALTH_SIGNATURES_WAIT] = judge_wait,     [HEALTH_SIGNATURES_MOVE] = judge_move,
 };
 
 enum health_level
@@ -166,10 +188,15 @@ tell(struct health_watch *watch, const struct health *now)
 }
 
 static void
-take(struct health_watch *watch, const struct health_measure *measure)
+take(struct health_watch *watch, struct health_measure *measure)
 {
     struct health now = {{0}};
-    watch->limits.load = watch->load(watch->data);
+    struct health_signatures signatures = {0};
+    watch->on_ask(&signatures, watch->data);
+    watch->limits.load = signatures.memory;
+    measure->old = signatures.old;
+    measure->waits = signatures.waits;
+    measure->moves = signatures.moves;
     for (unsigned i = 0; i < HEALTH_CAUSES; i++) {
         if (judges[i] != NULL) {
             enum health_level sample = health_judge((enum health_cause)i, measure, &watch->limits);
@@ -279,7 +306,7 @@ inherit(struct health_watch *watch, const struct health *before)
 
 int
 health_watch_new(sd_event *event, const struct settings *settings, const struct health *before,
-                 health_changed *on_change, health_load *load, void *data,
+                 health_changed *on_change, health_ask *on_ask, void *data,
                  struct health_watch **ret)
 {
     const char *places[] = {settings->engine_dir, settings->signatures_dir, "/var/tmp", NULL};
@@ -296,7 +323,7 @@ health_watch_new(sd_event *event, const struct settings *settings, const struct 
                    .memory = settings->health_memory,
                    .storage = settings->health_storage},
         .on_change = on_change,
-        .load = load,
+        .on_ask = on_ask,
         .data = data,
     };
     inherit(watch, before);

@@ -46,14 +46,19 @@ struct health_watch;
 
 /*
  * Calls ON_CHANGE in the event loop with what holds now, whenever that is another than before; the
- * first time soon after the start. BEFORE is how a predecessor left it, or NULL. LOAD is asked for
- * the bytes that the signatures take. A node that cannot be measured is green.
- * Returns 0 or -errno.
+ * first time soon after the start. BEFORE is how a predecessor left it, or NULL. ON_ASK is asked at
+ * each look about the signatures. A node that cannot be measured is green. Returns 0 or -errno.
  */
+struct health_signatures {
+    uint64_t memory; /* bytes that they take */
+    bool old;        /* older than they should be */
+    bool waits;      /* newer ones wait for memory */
+    bool moves;      /* so they do, and the mail may move for that */
+};
 typedef void health_changed(const struct health *health, void *data);
-typedef uint64_t health_load(void *data);
+typedef void health_ask(struct health_signatures *ret, void *data);
 int health_watch_new(sd_event *event, const struct settings *settings, const struct health *before,
-                     health_changed *on_change, health_load *load, void *data,
+                     health_changed *on_change, health_ask *on_ask, void *data,
                      struct health_watch **ret);
 /* NULL is fine. */
 void health_watch_free(struct health_watch *watch);

@@ -496,6 +496,30 @@ def test_never(site):
     assert engine.status()["generation"] == old and engine.state_line()[0] == "ready"
 
 
+def test_it_says_so(site):
+    """The node's health, for the cluster and for people; and that the mail is to move, if it may."""
+    for move, cause in (("no", "signatures-wait"), ("yes", "signatures-move")):
+        engine, store, _ = site(adopt_quiet=0, health_interval=1, health_window=1, health_needed=1,
+                                adopt_move=f'"{move}"', **ONE)
+        store.put(NEW)
+        wait_for(lambda e=engine, c=cause: f"{c}=yellow" in e.state_line()[-1], "the health")
+
+
+# Age
+
+def test_old_signatures(own):
+    engine = own(signatures=False, start=False, age_limit=3600, health_interval=1, health_window=1,
+                 health_needed=1)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    store.adopt(store.put(OLD, "adopted", time.time() - 100, age=7200))
+    engine.start()
+    engine.wait_state("ready")
+    wait_for(lambda: "signatures-old=yellow" in engine.state_line()[-1], "the health")
+    assert engine.log_text().count("days and 2 hours old: new viruses pass") == 1
+    store.put(NEW)
+    wait_for(lambda: "signatures-old" not in engine.state_line()[-1], "younger ones")
+
+
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
 
 

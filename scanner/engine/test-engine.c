@@ -16,9 +16,11 @@
 #include <cmocka.h>
 #include <glib.h>
 
+#include "age.h"
 #include "generation.h"
 #include "groups.h"
 #include "report.h"
+#include "room.h"
 
 struct place {
     char *dir;
@@ -290,6 +292,86 @@ test_groups(void **state)
     }
 }
 
+static void
+test_age(void **state)
+{
+    struct age age = {0};
+    struct settings settings = {.age_limit = 3600};
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    struct report report = {.generation = (char[]){"g"}};
+    (void)state;
+    assert_false(age_is_over(&age, &settings, &report)); /* not known */
+    report.newest = now - 3000;
+    assert_false(age_is_over(&age, &settings, &report));
+    report.newest = now + 86400; /* the clock is behind */
+    assert_false(age_is_over(&age, &settings, &report));
+    report.newest = now - 4000;
+    assert_int_equal(age.warned, 0);
+    assert_true(age_is_over(&age, &settings, &report));
+    assert_true(age.warned >= now);
+    age.warned = now - 100; /* once a day is enough */
+    assert_true(age_is_over(&age, &settings, &report));
+    assert_int_equal(age.warned, now - 100);
+    age.warned = now - 86400;
+    assert_true(age_is_over(&age, &settings, &report));
+    assert_true(age.warned >= now);
+    report.test_only = true;
+    assert_false(age_is_over(&age, &settings, &report));
+    report.test_only = false;
+    settings.age_limit = 0;
+    assert_false(age_is_over(&age, &settings, &report));
+}
+
+static void
+add_file(struct manifest *manifest, const char *name, guint64 size, guint64 signatures)
+{
+    struct manifest_file *file = g_new0(struct manifest_file, 1);
+    file->name = g_strdup(name);
+    file->origin = g_strdup("a test");
+    file->size = size;
+    file->signatures = signatures;
+    manifest_add(manifest, file);
+}
+
+static void
+test_room_needed(void **state)
+{
+    const guint64 mb = 1048576;
+    g_autoptr(manifest_t) old = manifest_new();
+    g_autoptr(manifest_t) twice = manifest_new();
+    g_autoptr(manifest_t) unknown = manifest_new();
+    (void)state;
+    add_file(old, "main.cvd", 100 * mb, 1000000);
+    add_file(twice, "main.cld", 900 * mb, 2000000);
+    add_file(unknown, "a.ndb", 50 * mb, 0);
+    assert_int_equal(room_needed(twice, NULL, 0), 64 * mb + 2000000 * 200);
+    assert_int_equal(room_needed(unknown, NULL, 0), (64 + 200) * mb);
+    /* Twice as many signatures, whatever the files' sizes are; else the sizes, within limits. */
+    assert_int_equal(room_needed(twice, old, 264 * mb), (64 + 400) * mb);
+    assert_int_equal(room_needed(unknown, old, 264 * mb), (64 + 100) * mb);
+    assert_int_equal(room_needed(unknown, twice, 264 * mb), (64 + 100) * mb);
+    assert_int_equal(room_needed(old, unknown, 264 * mb), (64 + 400) * mb);
+}
+
+static void
+test_room_in_groups(void **state)
+{
+    const struct place *place = *state;
+    g_autofree char *below = group(place->dir, "below");
+    guint64 machine = room_available(NULL);
+    assert_true(machine > 0);
+    put(place->dir, "memory.max", "300000\n");
+    put(place->dir, "memory.current", "200000\n");
+    put(below, "memory.max", "max\n");
+    put(below, "memory.current", "100000\n");
+    assert_int_equal(room_available(below), 100000);
+    put(place->dir, "memory.stat", "anon 5\ninactive_file 30000\nactive_file 20000\n");
+    assert_int_equal(room_available(below), 150000);
+    remove_files(below);
+    assert_int_equal(rmdir(below), 0);
+    remove_files(place->dir);
+}
+
 int
 main(void)
 {
@@ -298,6 +380,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_current_generation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_report, setup, teardown),
+        cmocka_unit_test(test_age),
+        cmocka_unit_test(test_room_needed),
+        cmocka_unit_test_setup_teardown(test_room_in_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_groups, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,23 @@ test_measure(void **state)
     assert_null(g_dir_read_name(left));
 }
 
+/* Never red: they would come along. */
+static void
+test_judge_signatures(void **state)
+{
+    struct health_measure m = well;
+    (void)state;
+    m.old = true;
+    check_judge(HEALTH_SIGNATURES_OLD, &m, HEALTH_YELLOW);
+    m.old = false;
+    m.waits = true;
+    check_judge(HEALTH_SIGNATURES_WAIT, &m, HEALTH_YELLOW);
+    m.moves = true;
+    check_judge(HEALTH_SIGNATURES_MOVE, &m, HEALTH_YELLOW);
+    m.waits = false;
+    check_judge(HEALTH_SIGNATURES_MOVE, &m, HEALTH_GREEN);
+}
+
 struct heard {
     sd_event *event;
     unsigned n;
@@ -168,11 +185,11 @@ on_health(const struct health *health, void *data)
     (void)sd_event_exit(heard->event, 0);
 }
 
-static uint64_t
-no_load(void *data)
+static void
+old_signatures(struct health_signatures *ret, void *data)
 {
     (void)data;
-    return 0;
+    ret->old = true;
 }
 
 /* The child measures, the watch judges: more memory is asked for than any machine has. */
@@ -190,7 +207,8 @@ watch_until_told(const struct place *place, guint64 memory, const struct health 
     struct health_watch *watch = NULL;
     assert_true(sd_event_new(&heard->event) >= 0);
     assert_int_equal(
-        health_watch_new(heard->event, &settings, before, on_health, no_load, heard, &watch), 0);
+        health_watch_new(heard->event, &settings, before, on_health, old_signatures, heard, &watch),
+        0);
     assert_int_equal(sd_event_loop(heard->event), 0);
     health_watch_free(watch);
     sd_event_unref(heard->event);
@@ -203,6 +221,7 @@ test_watch(void **state)
     struct health before = {{0}};
     watch_until_told(*state, 1ULL << 60, NULL, 1, &heard);
     assert_int_equal(heard.health.level[HEALTH_MEMORY_SHORT], HEALTH_RED);
+    assert_int_equal(heard.health.level[HEALTH_SIGNATURES_OLD], HEALTH_YELLOW);
     /* One look is not enough for red, and is enough for yellow at the start. */
     watch_until_told(*state, 1ULL << 60, NULL, 2, &heard);
     assert_int_equal(heard.health.level[HEALTH_MEMORY_SHORT], HEALTH_YELLOW);
@@ -219,6 +238,7 @@ main(void)
         cmocka_unit_test(test_judge_memory),
         cmocka_unit_test(test_judge_storage),
         cmocka_unit_test(test_judge_clock),
+        cmocka_unit_test(test_judge_signatures),
         cmocka_unit_test_setup_teardown(test_measure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_watch, setup, teardown),
     };

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "actions.h"
 #include "clamd-file.h"
 
 struct clamd_item {
@@ -86,13 +87,27 @@ fail(struct clamd_item *item, int error)
     finish(item, &verdict);
 }
 
+/* Who asks here cannot be told of a doubt beside the verdict: tagged is clean. */
+void
+clamd_services_judge(const struct clamd_services *services, const struct scan_outcome *outcome,
+                     struct clamd_verdict *ret)
+{
+    const struct settings *settings = services->settings;
+    guint64 limit = settings->on_old == ACTION_TAG ? 0 : settings->age_unsafe;
+    guint64 age = limit == 0 ? 0 : pool_signatures_age(services->pool);
+    clamd_verdict_of(outcome, ret);
+    if (age > limit) {
+        clamd_verdict_too_old(age, ret);
+    }
+}
+
 static void
 on_scanned(void *data, const struct scan_outcome *outcome)
 {
     struct clamd_item *item = data;
     struct clamd_verdict verdict;
     item->scan = NULL;
-    clamd_verdict_of(outcome, &verdict);
+    clamd_services_judge(item->services, outcome, &verdict);
     finish(item, &verdict);
 }
 

@@ -33,6 +33,10 @@ struct clamd_services {
     guint64 found;
 };
 
+/* clamd_verdict_of(), and what age_unsafe and on_old say. */
+void clamd_services_judge(const struct clamd_services *services, const struct scan_outcome *outcome,
+                          struct clamd_verdict *ret);
+
 struct clamd_item;
 
 /* The end, exactly once unless it was cancelled, from the event loop. VERDICT is the callee's. */

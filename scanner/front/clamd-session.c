@@ -141,7 +141,7 @@ on_stream_scanned(void *data, const struct scan_outcome *outcome)
     struct command *command = data;
     struct clamd_verdict verdict;
     command->scan = NULL;
-    clamd_verdict_of(outcome, &verdict);
+    clamd_services_judge(command->session->services, outcome, &verdict);
     answer_verdict(command, command->path, &verdict);
     clamd_verdict_clear(&verdict);
     command_end(command);

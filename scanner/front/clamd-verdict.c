@@ -7,6 +7,7 @@
 #define ENCRYPTED "Heuristics.Encrypted"
 #define NAME_MAX_LENGTH 128
 #define ERROR_MAX_LENGTH 200
+#define SECONDS_PER_DAY 86400
 
 static const char *const cause_names[] = {
     [CAUSE_ENCRYPTED] = ENCRYPTED ".Archive",    [CAUSE_LIMIT] = LIMITS ".Limit",
@@ -114,6 +115,16 @@ clamd_verdict_of(const struct scan_outcome *outcome, struct clamd_verdict *ret)
         ret->names = names_of(outcome->facts);
     } else if (ret->verdict == VERDICT_ERROR) {
         ret->error = plain_text(error_of(outcome));
+    }
+}
+
+void
+clamd_verdict_too_old(guint64 age_s, struct clamd_verdict *verdict)
+{
+    if (verdict->verdict == VERDICT_CLEAN) {
+        verdict->verdict = VERDICT_ERROR;
+        verdict->error = g_strdup_printf("The signatures are %" G_GUINT64_FORMAT " days old.",
+                                         age_s / SECONDS_PER_DAY);
     }
 }
 

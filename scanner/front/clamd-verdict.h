@@ -28,6 +28,8 @@ struct clamd_verdict {
 
 /* OUTCOME is of pool.h. All texts are printable ASCII, names without blanks and colons. */
 void clamd_verdict_of(const struct scan_outcome *outcome, struct clamd_verdict *ret);
+/* Nothing was found, but by signatures that are AGE_S seconds old: an error. */
+void clamd_verdict_too_old(guint64 age_s, struct clamd_verdict *verdict);
 /* The verdict on what is larger than message_size: it is not even read. */
 void clamd_verdict_too_large(struct clamd_verdict *ret);
 /* TEXT is copied. */

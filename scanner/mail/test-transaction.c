@@ -31,6 +31,7 @@ static struct {
     struct spool *replacement;
     struct transaction *transaction;
     guint64 strikes;
+    guint64 age; /* of the signatures */
     int incidents;
     strikes_done *struck;
     void *strike_data;
@@ -53,6 +54,13 @@ pool_scan_by_another(struct pool *pool, int fd, gint64 worker, scan_done *done, 
 {
     fake.not_by = worker;
     return pool_scan(pool, fd, done, data);
+}
+
+guint64
+pool_signatures_age(const struct pool *pool)
+{
+    (void)pool;
+    return fake.age;
 }
 
 char *
@@ -535,6 +543,23 @@ test_replace(void **state)
 }
 
 static void
+test_old_signatures(void **state)
+{
+    const struct settings settings = {.on_old = ACTION_TEMPFAIL, .age_unsafe = 1000};
+    services.settings = &settings;
+    for (fake.age = 1000; fake.age <= 1001; fake.age++) {
+        g_autoptr(facts_t) facts = facts_new();
+        facts->complete = true;
+        start();
+        scanned(facts, NULL);
+        assert_memory_equal(fake.replied, fake.age == 1000 ? "acc" : "451", 3);
+        g_clear_pointer(&fake.replied, g_free);
+    }
+    services.settings = NULL;
+    (void)state;
+}
+
+static void
 test_message_line(void **state)
 {
     (void)state;
@@ -567,6 +592,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_clean),
+        TEST(test_old_signatures),
         TEST(test_infected_is_kept_before_the_reply),
         TEST(test_unscanned_is_kept),
         TEST(test_no_facts),

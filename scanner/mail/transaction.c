@@ -204,6 +204,17 @@ step_after(const struct decision *decision)
     return policy_keeps(decision->action) ? STEP_STORE : STEP_REPLY;
 }
 
+static void
+judge_age(struct transaction *t)
+{
+    const struct settings *settings = t->services->settings;
+    guint64 limit = settings == NULL ? 0 : settings->age_unsafe;
+    guint64 age = limit == 0 ? 0 : pool_signatures_age(t->services->pool);
+    if (age > limit) {
+        policy_old(settings, t->envelope, age, &t->decision);
+    }
+}
+
 static enum progress
 step_decide(struct transaction *t)
 {
@@ -211,6 +222,7 @@ step_decide(struct transaction *t)
     policy_decide_mail(t->services->settings, t->envelope, outcome->facts, outcome->error,
                        &t->decision);
     t->worker = outcome->worker;
+    judge_age(t);
     if (t->decision.action == ACTION_REPLACE) {
         replace(t, outcome->facts);
     }

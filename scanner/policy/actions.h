@@ -34,6 +34,7 @@ bool action_parse(const char *name, enum action *ret);
 #define ACTIONS_ON_END_TO_END (ACTION_BIT(ACTION_TAG) | ACTIONS_KEEPING)
 #define ACTIONS_ON_DEFECT (ACTION_BIT(ACTION_ACCEPT) | ACTION_BIT(ACTION_TAG) | ACTIONS_KEEPING)
 #define ACTIONS_ON_ERROR (ACTION_BIT(ACTION_QUARANTINE) | ACTION_BIT(ACTION_TEMPFAIL))
+#define ACTIONS_ON_OLD (ACTION_BIT(ACTION_TAG) | ACTIONS_KEEPING)
 #define ACTIONS_ON_EMPTIED ACTIONS_KEEPING
 
 /* "tag, quarantine, reject"; freed with g_free(). */
@@ -52,6 +53,7 @@ char *action_set_text(unsigned set);
     X(END_TO_END, end_to_end)   \
     X(DEFECT, defect)           \
     X(ERROR, error)             \
+    X(OLD, old)                 \
     X(EMPTIED, emptied)
 
 enum situation {

@@ -9,6 +9,7 @@
 /* A reply line may have 512 bytes (RFC 5321, 4.5.3.1.5); a header line should stay below 998. */
 #define NAME_MAX_LENGTH 80
 #define REASON_ITEMS 5
+#define SECONDS_PER_DAY 86400
 
 /* What the sender is told: words of his, not of ours. */
 static const char *const refusals[SITUATION_COUNT] = {
@@ -19,6 +20,7 @@ static const char *const refusals[SITUATION_COUNT] = {
     [ON_END_TO_END] = "it has content that only its recipient can decrypt",
     [ON_DEFECT] = "its structure (MIME) is broken",
     [ON_ERROR] = "it could not be scanned for viruses",
+    [ON_OLD] = "it could not be scanned for new viruses",
 };
 
 static const enum situation cause_situations[] = {
@@ -285,7 +287,8 @@ policy_decide(const struct envelope *envelope, const struct facts *facts, const 
 static void
 reason_add(struct decision *decision, const char *why)
 {
-    char *both = g_strdup_printf("%s (%s)", decision->reason, why);
+    bool is_first = *decision->reason == '\0';
+    char *both = is_first ? g_strdup(why) : g_strdup_printf("%s (%s)", decision->reason, why);
     g_free(decision->reason);
     decision->reason = both;
 }
@@ -313,6 +316,30 @@ policy_replace_failed(struct decision *decision, const char *why)
     g_clear_pointer(&decision->key, g_free);
     reason_add(decision, why);
     reply_set(decision, whole_refusal(decision));
+}
+
+void
+policy_old(const struct settings *settings, const struct envelope *envelope, guint64 age_s,
+           struct decision *decision)
+{
+    struct wish wish;
+    g_autofree char *why = g_strdup_printf("the signatures are %" G_GUINT64_FORMAT " days old",
+                                           age_s / SECONDS_PER_DAY);
+    if (decision->action > ACTION_REPLACE) {
+        return;
+    }
+    wish_make(&wish, settings, envelope, 1U << ON_OLD);
+    reason_add(decision, why);
+    decision->verdict = decision->verdict == VERDICT_CLEAN ? VERDICT_UNSCANNED : decision->verdict;
+    if (wish.action <= decision->action) {
+        return;
+    }
+    decision->action = wish.action;
+    decision->replacing = 0;
+    g_free(decision->rule);
+    decision->rule = wish.rule == NULL ? NULL : plain(wish.rule->name);
+    g_free(decision->reply);
+    decision->reply = reply_of(wish.action, ON_OLD, NULL);
 }
 
 void

@@ -48,7 +48,14 @@ void policy_decide_mail(const struct settings *settings, const struct envelope *
  * refused. WHY is added to the reason.
  */
 void policy_replace_failed(struct decision *decision, const char *why);
-/* The same where nothing of substance would remain: what on_emptied says. */
+/*
+ * Changes a DECISION that would deliver something, be it a part: the signatures are AGE_S seconds
+ * old, more than age_unsafe. What was clean is not fully scanned then, and what on_old says is
+ * done, where that is stricter. ENVELOPE may be NULL, SETTINGS as in policy_decide_mail().
+ */
+void policy_old(const struct settings *settings, const struct envelope *envelope, guint64 age_s,
+                struct decision *decision);
+/* As policy_replace_failed() where nothing of substance would remain: what on_emptied says. */
 void policy_emptied(const struct settings *settings, const struct envelope *envelope,
                     struct decision *decision);
 

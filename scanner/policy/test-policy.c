@@ -446,10 +446,56 @@ test_store_failed(void **state)
     }
 }
 
+/* By old signatures nothing is clean; what was found, or refused anyway, is as it was. */
+static void
+test_old(void **state)
+{
+    const guint64 days = 9 * 86400ULL;
+    static const struct {
+        enum action was;
+        enum verdict verdict;
+        enum action on_old;
+        enum action action;
+        enum verdict verdict_after;
+        const char *reply;
+    } rows[] = {
+        {ACTION_ACCEPT, VERDICT_CLEAN, ACTION_TEMPFAIL, ACTION_TEMPFAIL, VERDICT_UNSCANNED, "451 "},
+        {ACTION_ACCEPT, VERDICT_CLEAN, ACTION_TAG, ACTION_TAG, VERDICT_UNSCANNED, NULL},
+        {ACTION_ACCEPT, VERDICT_CLEAN, ACTION_QUARANTINE, ACTION_QUARANTINE, VERDICT_UNSCANNED,
+         "550 5.7.1 Message refused: it could not be scanned for new viruses"},
+        {ACTION_TAG, VERDICT_UNSCANNED, ACTION_REJECT, ACTION_REJECT, VERDICT_UNSCANNED, "550 "},
+        {ACTION_REPLACE, VERDICT_INFECTED, ACTION_TEMPFAIL, ACTION_TEMPFAIL, VERDICT_INFECTED,
+         "451 "},
+        {ACTION_REPLACE, VERDICT_INFECTED, ACTION_TAG, ACTION_REPLACE, VERDICT_INFECTED, NULL},
+        {ACTION_QUARANTINE, VERDICT_INFECTED, ACTION_TEMPFAIL, ACTION_QUARANTINE, VERDICT_INFECTED,
+         NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        struct settings *settings = settings_make();
+        struct envelope *envelope = envelope_make("a@b.example", "c@d.example", NULL);
+        struct decision d = {.action = rows[i].was, .verdict = rows[i].verdict, .replacing = 1};
+        settings->on_old = (int)rows[i].on_old;
+        d.reason = g_strdup("");
+        policy_old(settings, envelope, days, &d);
+        bool is_other = rows[i].was <= ACTION_REPLACE;
+        assert_int_equal(d.action, rows[i].action);
+        assert_int_equal(d.verdict, rows[i].verdict_after);
+        assert_string_equal(d.reason, is_other ? "the signatures are 9 days old" : "");
+        assert_int_equal(d.replacing, rows[i].action == rows[i].was);
+        assert_true((d.reply == NULL) == (rows[i].reply == NULL));
+        assert_true(d.reply == NULL || g_str_has_prefix(d.reply, rows[i].reply));
+        decision_clear(&d);
+        envelope_free(envelope);
+        settings_drop(settings);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_old),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_too_many_parts),

@@ -318,6 +318,15 @@ pool_tell_quiet(struct pool *pool, bool may)
     watch_quiet(pool);
 }
 
+guint64
+pool_signatures_age(const struct pool *pool)
+{
+    const json_t *state = engine_link_state(pool->link);
+    gint64 newest = json_integer_value(json_object_get(state, "newest"));
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    return newest > 0 && now > newest ? (guint64)(now - newest) : 0;
+}
+
 unsigned
 pool_queued(const struct pool *pool)
 {

@@ -57,6 +57,9 @@ void scan_cancel(struct scan *scan);
  */
 void pool_tell_quiet(struct pool *pool, bool may);
 
+/* Seconds since the newest of the signatures in use was made; 0: nobody knows. */
+guint64 pool_signatures_age(const struct pool *pool);
+
 /* Scans that wait for a worker. */
 unsigned pool_queued(const struct pool *pool);
 

@@ -196,6 +196,15 @@ test_second_death_is_the_end(void **state)
     (void)worker_take(second, "bad");
     close(second);
     check_result(&result, "two workers were lost over it", true);
+    engine_expect("kill", 2);
+    int evidence = -1;
+    json_t *packet = NULL;
+    run_until_readable(t.sock);
+    assert_int_equal(packet_receive(t.sock, &packet, &evidence), 1);
+    assert_string_equal(json_string_value(json_object_get(packet, "op")), "evidence");
+    assert_true(evidence >= 0);
+    json_decref(packet);
+    close(evidence);
     struct pollfd idle = {.fd = third, .events = POLLIN};
     assert_int_equal(poll(&idle, 1, 0), 0); /* not a third time */
     close(third);
@@ -432,12 +441,122 @@ test_cancel(void **state)
     close(fd);
 }
 
+static void
+expect_end(int worker)
+{
+    char byte;
+    run_until_readable(worker);
+    assert_int_equal(recv(worker, &byte, sizeof byte, 0), 0);
+    close(worker);
+}
+
+static void
+send_release(gint64 one, gint64 two)
+{
+    engine_send(json_pack("{s:s, s:[I, I]}", "event", "release", "workers", (json_int_t)one,
+                          (json_int_t)two),
+                -1);
+}
+
+/* Workers of before go one for one: who is idle at once, who is busy with the end of its scan. */
+static void
+test_release(void **state)
+{
+    struct result busy = {0};
+    struct result waiting = {0};
+    int fd = message("x");
+    (void)state;
+    engine_accept("ready");
+    int one = engine_worker(1);
+    run_until_ready(true);
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &busy));
+    json_int_t id = worker_take(one, "x");
+    int two = engine_worker(2);
+    send_release(1, 2);
+    expect_end(two);
+    int three = engine_worker(3);
+    send_release(1, 9);
+    worker_answer(one, id, NULL, false);
+    check_result(&busy, NULL, false);
+    expect_end(one);
+    /* Three stays: it was not named. */
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &waiting));
+    worker_answer(three, worker_take(three, "x"), NULL, false);
+    check_result(&waiting, NULL, false);
+    close(three);
+    close(fd);
+}
+
+/* One that was to go and ends by itself is one that has gone. */
+static void
+test_release_of_one_that_retires(void **state)
+{
+    struct result busy = {0};
+    struct result other = {0};
+    int fd = message("x");
+    (void)state;
+    engine_accept("ready");
+    int one = engine_worker(1);
+    run_until_ready(true);
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &busy));
+    json_int_t id = worker_take(one, "x");
+    send_release(1, 2);
+    while (sd_event_run(t.event, 0) > 0) {
+    }
+    worker_answer(one, id, NULL, true);
+    check_result(&busy, NULL, false);
+    close(one);
+    int two = engine_worker(2);
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &other));
+    worker_answer(two, worker_take(two, "x"), NULL, false);
+    check_result(&other, NULL, false);
+    json_auto_t *status = pool_status(t.pool);
+    assert_int_equal(json_integer_value(json_object_get(status, "workers")), 1);
+    close(two);
+    close(fd);
+}
+
+static void
+send_wish(int quiet)
+{
+    engine_send(json_pack("{s:s, s:s, s:{s:i}}", "event", "state", "state", "ready", "adoption",
+                          "quiet", quiet),
+                -1);
+}
+
+/* Told when nothing was scanned for so long; never where another node scans meanwhile. */
+static void
+test_quiet(void **state)
+{
+    struct result result = {0};
+    int fd = message("x");
+    (void)state;
+    engine_accept("ready");
+    int one = engine_worker(1);
+    run_until_ready(true);
+    pool_tell_quiet(t.pool, false);
+    send_wish(1);
+    assert_non_null(pool_scan(t.pool, fd, play_on_done, &result));
+    worker_answer(one, worker_take(one, "x"), NULL, false);
+    check_result(&result, NULL, false);
+    assert_int_equal(recv(t.sock, &(char){0}, 1, MSG_DONTWAIT), -1);
+    gint64 before = g_get_monotonic_time();
+    pool_tell_quiet(t.pool, true);
+    engine_expect("quiet", 0);
+    assert_true(g_get_monotonic_time() - before >= G_USEC_PER_SEC);
+    close(one);
+    close(fd);
+}
+
 int
 main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, play_setup, play_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_scan),
+        TEST(test_release),
+        TEST(test_release_of_one_that_retires),
+        TEST(test_quiet),
         TEST(test_by_another),
         TEST(test_queue_is_in_order),
         TEST(test_not_ready),
