@@ -22,6 +22,7 @@ struct report {
     char *posternd_error;
     char *engine_error;
     gint64 signatures; /* Unix seconds of the newest signature file on this node; 0 = unknown */
+    gint64 age_limit;  /* seconds after which they are old; 0: never */
 };
 
 G_GNUC_PRINTF(2, 3)
@@ -113,6 +114,30 @@ print_health(const char *label, const json_t *health)
     }
 }
 
+/* What is being put in the place of what serves; or could not be, the last time. */
+static void
+print_adoption(const json_t *engine)
+{
+    const json_t *adoption = json_object_get(engine, "adoption");
+    const json_t *failed = json_object_get(engine, "adoption_failed");
+    if (json_is_object(adoption)) {
+        const char *why = ask_text(adoption, "why");
+        g_autofree char *generation = text_escape(ask_text(adoption, "generation"), 40);
+        g_autofree char *text = text_escape(ask_text(adoption, "text"), 100);
+        g_autofree char *reason = text_escape(why, 300);
+        gboolean pauses = json_is_true(json_object_get(adoption, "pauses"));
+        g_autofree char *word = terminal_colour(pauses ? COLOUR_BAD : COLOUR_DOUBT, text);
+        line("Adoption", "%s: %s%s%s", generation, word, why != NULL ? ": " : "",
+             why != NULL ? reason : "");
+    }
+    if (json_is_object(failed)) {
+        g_autofree char *generation = text_escape(ask_text(failed, "generation"), 40);
+        g_autofree char *error = text_escape(ask_text(failed, "error"), 300);
+        g_autofree char *word = terminal_colour(COLOUR_BAD, "could not be adopted");
+        line("", "%s %s: %s", generation, word, error);
+    }
+}
+
 static void
 print_engine(const json_t *engine)
 {
@@ -124,6 +149,7 @@ print_engine(const json_t *engine)
     }
     print_signatures(engine);
     print_trial(engine);
+    print_adoption(engine);
     g_autofree char *sandbox = text_escape(ask_text(engine, "sandbox"), 200);
     line("Sandbox", "%s", sandbox);
     line("Workers",
@@ -191,13 +217,14 @@ print_spool(const json_t *spool)
 }
 
 static void
-print_age(gint64 newest)
+print_age(gint64 newest, gint64 limit)
 {
-    gint64 days = (g_get_real_time() / G_USEC_PER_SEC - newest) / DAY;
+    gint64 age = g_get_real_time() / G_USEC_PER_SEC - newest;
+    gboolean is_old = limit > 0 && age > limit;
     g_autofree char *when = terminal_time(newest);
-    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT " day(s) old", days);
-    g_autofree char *word =
-        terminal_colour(days >= MANIFEST_OLD_DAYS ? COLOUR_DOUBT : COLOUR_GOOD, text);
+    g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT " day(s) old%s", age / DAY,
+                                            is_old ? ": new viruses pass" : "");
+    g_autofree char *word = terminal_colour(is_old ? COLOUR_DOUBT : COLOUR_GOOD, text);
     line("", "%s (installed on this node; newest file %s)", word, when);
 }
 
@@ -248,6 +275,7 @@ report_make(const struct settings *settings, struct report *report)
     g_autofree char *engine = g_build_filename(settings->engine_dir, "engine.sock", NULL);
     report->posternd = ask_status("posternd", settings->control_socket, &report->posternd_error);
     report->signatures = manifest_newest(settings->signatures_dir);
+    report->age_limit = (gint64)settings->age_limit;
     report->engine = ask_status("postern-engine", engine, &report->engine_error);
     if (report->engine == NULL) {
         json_t *pool = json_object_get(report->posternd, "pool");
@@ -290,7 +318,7 @@ print_text(const struct report *report)
         print_engine(report->engine);
         if (report->signatures != 0 &&
             !json_is_true(json_object_get(report->engine, "test_only"))) {
-            print_age(report->signatures);
+            print_age(report->signatures, report->age_limit);
         }
     } else {
         line("Engine", "%s", report->engine_error);

@@ -229,14 +229,20 @@ check_age(struct doctor *d)
                    "no generation of signatures is installed (%s cannot be read)", path);
         return;
     }
-    gint64 days = (g_get_real_time() / G_USEC_PER_SEC - time) / DAY;
-    enum doctor_level level = days >= STALE_DAYS          ? DOCTOR_PROBLEM
-                              : days >= MANIFEST_OLD_DAYS ? DOCTOR_WARNING
-                                                          : DOCTOR_OK;
+    gint64 age = g_get_real_time() / G_USEC_PER_SEC - time;
+    gint64 old = (gint64)d->settings->age_limit;
+    gint64 unsafe = (gint64)d->settings->age_unsafe;
+    gboolean is_unsafe = unsafe > 0 && age > unsafe;
+    enum doctor_level level = is_unsafe || age >= STALE_DAYS * DAY ? DOCTOR_PROBLEM
+                              : old > 0 && age > old               ? DOCTOR_WARNING
+                                                                   : DOCTOR_OK;
     doctor_add(d, level, "signatures.age", path,
-               level == DOCTOR_OK ? NULL : "update them: freshclam, then postern signatures add",
-               "the newest file is %" G_GINT64_FORMAT " day(s) old%s", days,
-               level == DOCTOR_OK ? "" : ": new viruses pass");
+               level == DOCTOR_OK ? NULL
+                                  : "see why there are no newer ones: postern signatures status",
+               "the newest file is %" G_GINT64_FORMAT " day(s) old%s", age / DAY,
+               is_unsafe            ? ": nothing is clean any more (age_unsafe, on_old)"
+               : level == DOCTOR_OK ? ""
+                                    : ": new viruses pass");
 }
 
 void

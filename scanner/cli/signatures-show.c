@@ -280,7 +280,7 @@ print_update(const json_t *update)
 }
 
 static void
-print_entry(const char *title, const struct store_entry *entry, gint64 now)
+print_entry(const char *title, const struct store_entry *entry, gint64 now, gint64 limit)
 {
     if (entry == NULL) {
         printf("%-10s none\n", title);
@@ -289,12 +289,12 @@ print_entry(const char *title, const struct store_entry *entry, gint64 now)
     gint64 time = entry->manifest != NULL ? manifest_time(entry->manifest) : 0;
     g_autofree char *newest = terminal_time(time);
     gint64 days = MAX(now - time, 0) / SECONDS_PER_DAY;
+    gboolean is_old = limit > 0 && now - time > limit;
     g_autofree char *age =
         time == 0
             ? g_strdup("its files are gone")
             : g_strdup_printf("signatures of %s, %" G_GINT64_FORMAT " day(s) old", newest, days);
-    g_autofree char *shown =
-        terminal_colour(time == 0 || days >= MANIFEST_OLD_DAYS ? COLOUR_DOUBT : COLOUR_GOOD, age);
+    g_autofree char *shown = terminal_colour(time == 0 || is_old ? COLOUR_DOUBT : COLOUR_GOOD, age);
     printf("%-10s %s, %s, %s\n", title, entry->name, record_state_word(entry->record.state), shown);
 }
 
@@ -410,10 +410,11 @@ signatures_status(struct cli *cli, int argc, char **argv)
             json_object_get(engine, "trial"), "adoption", json_object_get(engine, "adoption")));
     } else {
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
-        print_entry("In use", current, now);
-        print_entry("Waiting", waiting_of(list), now);
+        gint64 limit = (gint64)cli->settings->age_limit;
+        print_entry("In use", current, now, limit);
+        print_entry("Waiting", waiting_of(list), now, limit);
         if (marked(list, TRUE) != NULL) {
-            print_entry("Pinned", marked(list, TRUE), now);
+            print_entry("Pinned", marked(list, TRUE), now, limit);
         }
         print_trial(engine);
         print_adoption(json_object_get(engine, "adoption"));

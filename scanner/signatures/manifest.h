@@ -17,8 +17,6 @@
 #define MANIFEST_NAME "manifest.json"
 /* Digits of the identity that are a generation's name. */
 #define MANIFEST_NAME_DIGITS 16
-/* Updates change some file every day; a set this old misses what is new. */
-#define MANIFEST_OLD_DAYS 3
 
 struct manifest_file {
     char *name;
