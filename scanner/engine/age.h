@@ -10,7 +10,7 @@
 #include "settings.h"
 
 struct age {
-    gint64 warned; /* Unix seconds; 0: never */
+    gint64 warned;       /* Unix seconds; 0: never */
     char generation[64]; /* which */
 };
 

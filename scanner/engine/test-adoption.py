@@ -5,123 +5,27 @@ killed in the middle, and back again when a mail proves the new one guilty.
 
     /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
 """
+import json
 import os
 import pathlib
 import select
 import signal
-import socket
+import subprocess
 import sys
 import time
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import Line, MODES, NOBODY, mail, memfd, needs_root
+from chain import NOBODY, attachment, mail, memfd, needs_root, zipped
 from chain import own  # fixture
+from daemon import Daemon, wait_for
 from generations import Store
 
 ROOT = os.geteuid() == 0
 MARK = b"The marker that only the second generation knows."
 OLD = {"a.ndb": "Test.First:0:*:" + b"nobody has this marker".hex() + "\n"}
 NEW = {"b.ndb": "Test.Second:0:*:" + MARK.hex() + "\n"}
-
-
-class Daemon:
-    """posternd, as far as the engine can tell: scans on each worker that is idle, and lets go those
-    that it is asked for."""
-
-    def __init__(self, engine):
-        self.line = engine.connect()
-        assert self.line.call({"op": "attach"}) == {"ok": True}
-        self.idle = {}
-        self.busy = {}
-        self.released = set()
-        self.releases = 0
-        self.state = {}
-        self.seen = []  # (generation that the engine reported when the scan began, detections)
-        self.lost = 0
-        self.release = True
-        self.gone = {}
-
-    def _event(self):
-        packet, fd = self.line.receive()
-        assert packet is not None, "the engine hung up"
-        if packet["event"] == "worker":
-            self.idle[packet["worker"]] = Line(socket.socket(fileno=fd))
-        elif packet["event"] == "gone":
-            number = packet["worker"]
-            self.gone[number] = packet["cause"]
-            self.idle.pop(number, None)
-            if self.busy.pop(number, None):
-                self.lost += 1
-        elif packet["event"] == "state":
-            self.state = packet
-        elif packet["event"] == "release" and self.release:
-            self.released = set(packet["workers"])
-            self.releases += 1
-            for number in list(self.idle):
-                self._let_go(number)
-
-    def _let_go(self, number):
-        if self.releases and number in self.released:
-            self.idle.pop(number).close()
-            self.releases -= 1
-
-    def _answer(self, number):
-        line, generation = self.busy.pop(number)
-        answer, _ = line.receive()
-        if answer is None:
-            self.lost += 1
-            return
-        self.seen.append((generation, answer["facts"]["detections"]))
-        if not answer["retire"]:
-            self.idle[number] = line
-            self._let_go(number)
-
-    def scan(self, data):
-        """On all that are idle."""
-        for number in list(self.idle):
-            line = self.idle.pop(number)
-            fd = memfd(data)
-            try:
-                line.send({"op": "scan", "id": number}, fd)
-            except (BrokenPipeError, ConnectionResetError):
-                continue  # it was not given: no scan is lost
-            finally:
-                os.close(fd)
-            self.busy[number] = (line, self.state.get("generation"))
-
-    def turn(self, timeout=0.05):
-        lines = {self.line.sock: None}
-        lines.update({line.sock: number for number, (line, _) in self.busy.items()})
-        for sock in select.select(list(lines), [], [], timeout)[0]:
-            if lines[sock] is None:
-                self._event()
-            elif lines[sock] in self.busy:
-                self._answer(lines[sock])
-
-    def until(self, condition, what, seconds=30, data=None):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
-            if data is not None:
-                self.scan(data)
-            self.turn()
-
-    def phase(self):
-        return (self.state.get("adoption") or {}).get("phase")
-
-    def close(self):
-        self.line.close()
-        for line in [*self.idle.values(), *[line for line, _ in self.busy.values()]]:
-            line.close()
-
-
-def wait_for(condition, what, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -271,7 +175,6 @@ def test_only_an_administrator_chooses(site):
     """posternd reads what strangers send."""
     if not ROOT:
         pytest.skip("needs a second user")
-    import json, subprocess
     engine, _, old = site(daemon_user='"daemon"')
     code = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
             f"s.connect('{engine.dir}/run/engine/engine.sock'); "
@@ -600,7 +503,6 @@ def crash_given(engine, known):
 
 def lethal():
     """A mail that takes a moment, so that a worker can be killed over it."""
-    from chain import attachment, zipped
     return memfd(mail(attachment(zipped(bytes(300 << 20)), "a.zip")))
 
 

@@ -16,6 +16,7 @@
 #include "envelope.h"
 #include "esmtp.h"
 #include "memory.h"
+#include "message-line.h"
 #include "spool.h"
 
 static void
@@ -356,6 +357,33 @@ test_esmtp(void **state)
     g_free(two);
 }
 
+static void
+test_message_line(void **state)
+{
+    (void)state;
+    g_autoptr(envelope_t) e = envelope_new();
+    e->queue_id = g_strdup("4XyZ");
+    e->sender = g_strdup("");
+    e->client_addr = g_strdup("192.0.2.1");
+    e->message_id = g_strdup("<1@x> verdict=clean\r\nforged: line \"q\"");
+    g_ptr_array_add(e->recipients, g_strdup("b@example.org"));
+    struct message_line record = {.envelope = e,
+                                  .size = 7,
+                                  .verdict = "not fully scanned",
+                                  .reason = "",
+                                  .action = "quarantine",
+                                  .rule = "the boss",
+                                  .key = "0123",
+                                  .scan_us = 12345,
+                                  .total_us = 20000};
+    g_autofree char *line = message_line(&record);
+    assert_string_equal(
+        line, "4XyZ: message-id=\"<1@x> verdict=clean\\x0d\\x0aforged: line \\x22q\\x22\" "
+              "client=unknown[192.0.2.1] user=- direction=inbound from=\"\" rcpts=1 size=7 "
+              "verdict=\"not fully scanned\" reason=- action=quarantine rule=\"the boss\" "
+              "key=0123 scan_ms=12 store_ms=0 total_ms=20");
+}
+
 int
 main(void)
 {
@@ -370,6 +398,7 @@ main(void)
         cmocka_unit_test(test_envelope_json_refused),
         cmocka_unit_test(test_envelope_parameters),
         cmocka_unit_test(test_esmtp),
+        cmocka_unit_test(test_message_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "counters.h"
-#include "message-line.h"
 #include "quarantine.h"
 #include "replace.h"
 #include "transaction.h"
@@ -559,33 +558,6 @@ test_old_signatures(void **state)
     (void)state;
 }
 
-static void
-test_message_line(void **state)
-{
-    (void)state;
-    g_autoptr(envelope_t) e = envelope_new();
-    e->queue_id = g_strdup("4XyZ");
-    e->sender = g_strdup("");
-    e->client_addr = g_strdup("192.0.2.1");
-    e->message_id = g_strdup("<1@x> verdict=clean\r\nforged: line \"q\"");
-    g_ptr_array_add(e->recipients, g_strdup("b@example.org"));
-    struct message_line record = {.envelope = e,
-                                  .size = 7,
-                                  .verdict = "not fully scanned",
-                                  .reason = "",
-                                  .action = "quarantine",
-                                  .rule = "the boss",
-                                  .key = "0123",
-                                  .scan_us = 12345,
-                                  .total_us = 20000};
-    g_autofree char *line = message_line(&record);
-    assert_string_equal(
-        line, "4XyZ: message-id=\"<1@x> verdict=clean\\x0d\\x0aforged: line \\x22q\\x22\" "
-              "client=unknown[192.0.2.1] user=- direction=inbound from=\"\" rcpts=1 size=7 "
-              "verdict=\"not fully scanned\" reason=- action=quarantine rule=\"the boss\" "
-              "key=0123 scan_ms=12 store_ms=0 total_ms=20");
-}
-
 int
 main(void)
 {
@@ -609,7 +581,6 @@ main(void)
         TEST(test_abandoned_while_striking),
         TEST(test_discard),
         TEST(test_replace),
-        TEST(test_message_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

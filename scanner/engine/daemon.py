@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""posternd as an engine that adopts generations sees it (import after chain.py's folder is in the
+path)."""
+import os
+import select
+import socket
+import time
+
+from chain import Line, memfd
+
+
+class Daemon:
+    """posternd, as far as the engine can tell: scans on each worker that is idle, and lets go those
+    that it is asked for."""
+
+    def __init__(self, engine):
+        self.line = engine.connect()
+        assert self.line.call({"op": "attach"}) == {"ok": True}
+        self.idle = {}
+        self.busy = {}
+        self.released = set()
+        self.releases = 0
+        self.state = {}
+        self.seen = []  # (generation that the engine reported when the scan began, detections)
+        self.lost = 0
+        self.release = True
+        self.gone = {}
+
+    def _event(self):
+        packet, fd = self.line.receive()
+        assert packet is not None, "the engine hung up"
+        if packet["event"] == "worker":
+            self.idle[packet["worker"]] = Line(socket.socket(fileno=fd))
+        elif packet["event"] == "gone":
+            number = packet["worker"]
+            self.gone[number] = packet["cause"]
+            self.idle.pop(number, None)
+            if self.busy.pop(number, None):
+                self.lost += 1
+        elif packet["event"] == "state":
+            self.state = packet
+        elif packet["event"] == "release" and self.release:
+            self.released = set(packet["workers"])
+            self.releases += 1
+            for number in list(self.idle):
+                self._let_go(number)
+
+    def _let_go(self, number):
+        if self.releases and number in self.released:
+            self.idle.pop(number).close()
+            self.releases -= 1
+
+    def _answer(self, number):
+        line, generation = self.busy.pop(number)
+        answer, _ = line.receive()
+        if answer is None:
+            self.lost += 1
+            return
+        self.seen.append((generation, answer["facts"]["detections"]))
+        if not answer["retire"]:
+            self.idle[number] = line
+            self._let_go(number)
+
+    def scan(self, data):
+        """On all that are idle."""
+        for number in list(self.idle):
+            line = self.idle.pop(number)
+            fd = memfd(data)
+            try:
+                line.send({"op": "scan", "id": number}, fd)
+            except (BrokenPipeError, ConnectionResetError):
+                continue  # it was not given: no scan is lost
+            finally:
+                os.close(fd)
+            self.busy[number] = (line, self.state.get("generation"))
+
+    def turn(self, timeout=0.05):
+        lines = {self.line.sock: None}
+        lines.update({line.sock: number for number, (line, _) in self.busy.items()})
+        for sock in select.select(list(lines), [], [], timeout)[0]:
+            if lines[sock] is None:
+                self._event()
+            elif lines[sock] in self.busy:
+                self._answer(lines[sock])
+
+    def until(self, condition, what, seconds=30, data=None):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
+            if data is not None:
+                self.scan(data)
+            self.turn()
+
+    def phase(self):
+        return (self.state.get("adoption") or {}).get("phase")
+
+    def close(self):
+        self.line.close()
+        for line in [*self.idle.values(), *[line for line, _ in self.busy.values()]]:
+            line.close()
+
+
+def wait_for(condition, what, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
