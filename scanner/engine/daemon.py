@@ -35,8 +35,9 @@ class Daemon:
             number = packet["worker"]
             self.gone[number] = packet["cause"]
             self.idle.pop(number, None)
-            if self.busy.pop(number, None):
-                self.lost += 1
+            if number in self.busy:
+                self._answer(number)  # what it said before it ended is still there
+            self.idle.pop(number, None)
         elif packet["event"] == "state":
             self.state = packet
         elif packet["event"] == "release" and self.release:
