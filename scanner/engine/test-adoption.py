@@ -337,11 +337,19 @@ def test_a_quiet_moment(site):
     assert line.call({"op": "adopt", "generation": new})["waits"] == adoption["why"]
     line.close()
     # What is being scanned is scanned to the end, although posternd was wrong.
-    daemon.until(lambda: len(daemon.busy) == 2, "scans", data=mail())
+    daemon.until(lambda: len(daemon.idle) == 2, "the end of the scans")
+    number, line = daemon.idle.popitem()
+    serving = zygotes(engine)
     daemon.line.send({"op": "quiet"})
     daemon.until(lambda: daemon.phase() == "room", "the change")
+    daemon.until(lambda: len(daemon.gone) == 1, "the end of the other")
     assert daemon.state["state"] == "loading" and daemon.state["adoption"]["pauses"]
-    daemon.until(lambda: not daemon.busy, "the end of the scans")
+    assert zygotes(engine) == serving and number not in daemon.gone
+    fd = memfd(mail())
+    line.send({"op": "scan", "id": number}, fd)
+    os.close(fd)
+    assert line.receive()[0]["facts"]["complete"]
+    line.close()
     daemon.until(lambda: daemon.state["generation"] == new and daemon.state["state"] == "ready",
                  "the adoption")
     assert daemon.lost == 0 and len(zygotes(engine)) == 1
