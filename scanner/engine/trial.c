@@ -448,26 +448,17 @@ static const struct {
     {TRIAL_FAILED, on_failed, LATER_USEC, true, false},
 };
 
-static void
-ended(struct trial *trial, const char *how)
+/* What the process said at last. Returns when to look again; 0: it said nothing that is known. */
+static uint64_t
+take_outcome(struct trial *trial, const char *outcome, bool had_begun)
 {
-    const char *outcome = json_string_value(json_object_get(trial->end, "outcome"));
     const char *generation = json_string_value(json_object_get(trial->end, "generation"));
     const char *said = json_string_value(json_object_get(trial->end, "reason"));
     g_autofree char *reason = said != NULL ? text_escape(said, TEXT_SHOWN) : NULL;
-    uint64_t next = WAIT_USEC;
-    bool was_waiting = g_strcmp0(outcome, TRIAL_WAITING) == 0;
-    bool again = trial->again;
-    bool had_begun = trial_runs(trial);
-    forget_child(trial);
-    if (!was_waiting && g_strcmp0(outcome, TRIAL_BUSY) != 0) {
-        trial->was_late = false;
-    }
     for (size_t i = 0; outcome != NULL && i < G_N_ELEMENTS(outcomes); i++) {
         if (strcmp(outcomes[i].outcome, outcome) != 0) {
             continue;
         }
-        next = was_waiting && had_begun ? LATER_USEC : outcomes[i].next_usec;
         if (outcomes[i].is_end) {
             remember(trial, trial->end, outcome, reason);
         }
@@ -477,13 +468,30 @@ ended(struct trial *trial, const char *how)
         if (outcomes[i].note != NULL) {
             outcomes[i].note(trial, generation != NULL ? generation : "(none yet)", reason);
         }
+        return outcomes[i].note == on_waiting && had_begun ? LATER_USEC : outcomes[i].next_usec;
     }
-    if (outcome == NULL) {
+    return 0;
+}
+
+static void
+ended(struct trial *trial, const char *how)
+{
+    const char *outcome = json_string_value(json_object_get(trial->end, "outcome"));
+    bool waits = g_strcmp0(outcome, TRIAL_WAITING) == 0;
+    bool again = trial->again;
+    bool had_begun = trial_runs(trial);
+    forget_child(trial);
+    if (!waits && g_strcmp0(outcome, TRIAL_BUSY) != 0) {
+        trial->was_late = false;
+    }
+    uint64_t next = take_outcome(trial, outcome, had_begun);
+    if (next == 0) {
         /* store_recover() counts it, at the next look. */
         log_err("trial: its process %s", how);
         trial->was_late = true;
+        next = WAIT_USEC;
     }
-    if (!was_waiting && trial->stage != NULL) {
+    if (!waits && trial->stage != NULL) {
         set_stage(trial, NULL, NULL, NULL);
     }
     json_decref(g_steal_pointer(&trial->end));
