@@ -82,8 +82,6 @@ set_stage(struct trial *trial, const char *stage, const char *generation, const 
     }
 }
 
-/* Looking */
-
 static void
 look_in(struct trial *trial, uint64_t usec)
 {
@@ -498,8 +496,6 @@ ended(struct trial *trial, const char *how)
     g_clear_pointer(&trial->begun.generation, g_free);
     look_in(trial, again || trial->wanted.generation != NULL ? MIN(next, BUSY_USEC) : next);
 }
-
-/* For the others */
 
 int
 trial_request(struct trial *trial, const char *generation, bool whatever_memory, char **error_r)
