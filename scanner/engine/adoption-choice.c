@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "generation.h"
-#include "log.h"
 #include "nursery.h"
 #include "room.h"
 #include "store.h"
@@ -164,14 +163,15 @@ note_adopted(struct store *store, const char *name)
 
 /* It is adopted by now: what cannot be noted is no reason to take that back. */
 static void
-reject_before(const struct engine *engine, struct store *store, const struct choice *choice)
+reject_before(const struct engine *engine, struct store *store, const struct choice *choice,
+              char **warning_r)
 {
     g_autofree char *error = NULL;
     g_autofree char *ignored = NULL;
     if (choice->reject != NULL && choice->before != NULL &&
         strcmp(choice->before, choice->name) != 0 &&
         store_set(store, choice->before, RECORD_REJECTED, choice->reject, &error) < 0) {
-        log_warning("generation %s: cannot be rejected: %s", choice->before, error);
+        *warning_r = g_strdup_printf("%s cannot be rejected: %s", choice->before, error);
     }
     (void)store_prune(store, (guint)engine->settings->generations, &ignored);
 }
@@ -199,7 +199,7 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
         rc = store_adopt(store, choice->name, choice->force, error_r);
     }
     if (rc == 0) {
-        reject_before(engine, store, choice);
+        reject_before(engine, store, choice, error_r);
     }
     return rc;
 }

@@ -2,7 +2,8 @@
 #ifndef ADOPTION_INNER_H
 #define ADOPTION_INNER_H
 
-/* For adoption.c (how), adoption-when.c (when) and adoption-choice.c (what) alone. */
+/* For adoption.c (how), adoption-when.c (when), adoption-choice.c (what) and adoption-commit.c
+ * alone. */
 
 #include <glib.h>
 
@@ -30,7 +31,8 @@ void choice_find(const struct engine *engine, const char *serving, struct choice
 int choice_order(const struct engine *engine, const struct adoption_request *request,
                  struct choice *ret, char **error_r);
 /*
- * Makes `current` lead to it. Returns 0; -EBUSY: another process changes the store, try again;
+ * Makes `current` lead to it. Waits for disks. Returns 0, perhaps with one sentence of what else
+ * could not be done; -EBUSY: another process changes the store, try again;
  * -ESTALE: `current` was changed meanwhile; or -errno, with one sentence.
  */
 int choice_commit(const struct engine *engine, const struct choice *choice, char **error_r);
@@ -63,6 +65,11 @@ struct adoption {
     bool pauses; /* room was made: what fails is followed by the generation of before */
     gint64 began_us;
     unsigned commits;
+    struct {
+        pid_t pid; /* 0: none */
+        int out;   /* -1: none; what it says */
+        sd_event_source *end;
+    } commit;
     unsigned idle; /* looks in a row at a trial that did not run */
     /* What could not be adopted last. */
     struct {
@@ -88,6 +95,16 @@ void adoption_look_at_trial(struct adoption *adoption);
 void adoption_load(struct adoption *adoption);
 /* Makes the choice, whose worker is proved, current; and serves it. */
 void adoption_commit(struct adoption *adoption);
+/* It is current; or RC says what it is not, with one sentence (NULL: none). */
+void adoption_committed(struct adoption *adoption, int rc, const char *text);
+
+/* adoption-commit.c */
+
+/* choice_commit() in a process of its own; adoption_committed() when it has ended. Returns 0 or
+ * -errno. */
+int adoption_commit_start(struct adoption *adoption);
+/* Ends it, if there is one. */
+void adoption_commit_forget(struct adoption *adoption);
 /* The one that serves ends its scans and makes room, for WHY. */
 void adoption_make_room(struct adoption *adoption, const char *why);
 

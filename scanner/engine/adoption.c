@@ -321,13 +321,27 @@ switch_over(struct adoption *adoption)
 void
 adoption_commit(struct adoption *adoption)
 {
-    g_autofree char *error = NULL;
-    int rc = choice_commit(adoption->engine, &adoption->choice, &error);
+    int rc = adoption_commit_start(adoption);
+    if (rc < 0) {
+        g_autofree char *text = g_strdup_printf("`current` cannot be set: %s", g_strerror(-rc));
+        fail(adoption, text);
+    }
+}
+
+void
+adoption_committed(struct adoption *adoption, int rc, const char *text)
+{
+    if (adoption->phase != PHASE_PROVING || adoption->engine->stopping) {
+        return;
+    }
     if (rc == -EBUSY && adoption->commits++ < COMMITS_MAX) {
         adoption_set_timer(adoption, COMMIT_AGAIN_USEC);
     } else if (rc < 0) {
-        fail(adoption, error != NULL ? error : g_strerror(-rc));
+        fail(adoption, text != NULL ? text : "the process that sets `current` has ended");
     } else {
+        if (text != NULL) {
+            log_warning("generation %s: %s", adoption->choice.name, text);
+        }
         switch_over(adoption);
     }
 }
@@ -415,6 +429,7 @@ adoption_new(struct engine *engine, struct adoption **ret, char **error_r)
 {
     struct adoption *adoption = g_new0(struct adoption, 1);
     adoption->engine = engine;
+    adoption->commit.out = -1;
     int rc = adoption_watch(adoption);
     if (rc < 0) {
         *error_r = g_strdup_printf("no adoption of signatures: %s", g_strerror(-rc));
@@ -433,6 +448,7 @@ adoption_free(struct adoption *adoption)
     }
     nursery_free(adoption->next);
     nursery_free(adoption->old);
+    adoption_commit_forget(adoption);
     adoption_forget_timers(adoption);
     choice_clear(&adoption->choice);
     g_free(adoption->failure.name);

@@ -5,6 +5,7 @@ killed in the middle, and back again when a mail proves the new one guilty.
 
     /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
 """
+import fcntl
 import json
 import os
 import pathlib
@@ -211,6 +212,35 @@ def test_broken_current_gives_way(own):
     new = store.put(NEW)
     engine.wait_state("ready")
     assert store.current() == new and engine.status()["generation"] == new
+
+
+def test_somebody_else_changes_the_store(site):
+    """It waits for the lock, and serves meanwhile."""
+    engine, store, old = site()
+    daemon = Daemon(engine)
+    lock = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.phase() == "proving", "the proof", data=mail())
+    before = len(daemon.seen)
+    daemon.until(lambda: len(daemon.seen) > before + 50, "scans", data=mail())
+    assert daemon.phase() == "proving" and store.current() == old
+    os.close(lock)
+    daemon.until(lambda: daemon.state["generation"] == new, "the adoption", data=mail())
+    assert store.current() == new and daemon.lost == 0
+    daemon.close()
+
+
+def test_no_permission(site):
+    """What cannot be noted is not done: the old generation serves on, and is told why."""
+    if not ROOT:
+        pytest.skip("needs another owner")
+    engine, store, old = site(mode="caps")
+    os.chown(store.path, 0, 0)
+    store.put(NEW)
+    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
+    assert "Permission denied" in engine.status()["adoption_failed"]["error"]
+    assert store.current() == old and engine.status()["generation"] == old
 
 
 # Ended in the middle
