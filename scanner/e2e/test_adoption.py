@@ -16,6 +16,7 @@ import pytest
 
 import instance
 import mails
+import postfix
 from instance import wait_for
 
 sys.path.append(str(instance.TOP / "scanner/engine"))
@@ -144,6 +145,39 @@ def test_mail_goes_on(site):
     assert lost == 0
     print("worst answer:", max(load.worst for load in loads), "of",
           sum(len(load.answers) for load in loads))
+
+
+def test_through_postfix(site, folder):
+    """The milter's connections stay, and every message gets its verdict."""
+    if os.geteuid() != 0:
+        pytest.skip("a private Postfix needs root")
+    postern, store = site()
+    mta = postfix.Postfix(folder / "postfix-adoption", f"unix:{postern.dir}/milter.sock")
+    mta.start()
+    replies, over = [], threading.Event()
+
+    def send():
+        while not over.is_set():
+            began = time.monotonic()
+            replies.append((began, mta.send(mails.clean("marked", MARK))[0]))
+    threads = [threading.Thread(target=send) for _ in range(3)]
+    try:
+        for thread in threads:
+            thread.start()
+        wait_for(lambda: len(replies) > 5, "mail")
+        assert {code for _, code in replies} == {250}
+        new = store.put(ndb("Second", MARK), created=time.time() + 1)
+        wait_for(lambda: engine(postern)["generation"] == new
+                 and engine(postern)["adoption"] is None, "the adoption")
+        adopted = time.monotonic()
+        wait_for(lambda: sum(began > adopted for began, _ in replies) > 10, "mail")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(60)
+        mta.stop()
+    assert {code for _, code in replies} == {250, 550}
+    assert {code for began, code in replies if began > adopted} == {550}
 
 
 def test_version(site):
