@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "generation.h"
+#include "log.h"
 #include "nursery.h"
 #include "room.h"
 #include "store.h"
