@@ -2,11 +2,29 @@
 /* postern signatures: pin, unpin, reject; the others are in signatures-*.c */
 #include "signatures-commands.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "terminal.h"
 #include "text.h"
+
+/* The engine holds the lock for as long as a copy of an offer takes, else for milliseconds. */
+#define LOCK_TRIES 300
+#define LOCK_PAUSE_US (100 * 1000)
+
+int
+signatures_open(const struct settings *settings, gboolean change, struct store **ret,
+                char **error_r)
+{
+    int rc = store_open(settings->signatures_dir, change, ret, error_r);
+    for (unsigned i = 0; i < LOCK_TRIES && rc == -EBUSY; i++) {
+        g_usleep(LOCK_PAUSE_US);
+        g_clear_pointer(error_r, g_free);
+        rc = store_open(settings->signatures_dir, change, ret, error_r);
+    }
+    return rc;
+}
 
 struct store *
 signatures_store(struct cli *cli, gboolean change)
@@ -14,7 +32,7 @@ signatures_store(struct cli *cli, gboolean change)
     const struct settings *settings = cli_settings(cli);
     g_autofree char *error = NULL;
     struct store *store = NULL;
-    if (settings != NULL && store_open(settings->signatures_dir, change, &store, &error) < 0) {
+    if (settings != NULL && signatures_open(settings, change, &store, &error) < 0) {
         cli_fail("%s", error);
     }
     return store;

@@ -9,6 +9,9 @@
 #include "cli.h"
 #include "store.h"
 
+/* As store_open(), of the settings; waits up to half a minute for another process's change. */
+int signatures_open(const struct settings *settings, gboolean change, struct store **ret,
+                    char **error_r);
 /* Opens the store of the settings; NULL after a message. An absent one is opened for a change only.
  */
 struct store *signatures_store(struct cli *cli, gboolean change);

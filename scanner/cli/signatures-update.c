@@ -158,7 +158,7 @@ take(struct cli *cli, struct store_new *taken, char **error_r)
         *error_r = g_strdup_printf("%s: %s", path, g_strerror(-rc));
         return rc;
     }
-    int rc = store_open(settings->signatures_dir, TRUE, &store, error_r);
+    int rc = signatures_open(settings, TRUE, &store, error_r);
     if (rc == 0) {
         rc = store_take(store, offer, settings->update_size, taken, error_r);
     }
