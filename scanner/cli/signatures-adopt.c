@@ -154,16 +154,16 @@ await_trial(struct wish *wish)
     }
 }
 
+/* Returns as ask_call(). */
 static int
-ask_for_trial(struct wish *wish, struct ask *ask)
+ask_for_trial(const struct wish *wish, struct ask *ask, char **error_r)
 {
-    g_autofree char *error = NULL;
     json_t *request = json_pack("{s:s, s:s}", "op", "try", "generation", wish->name);
     json_t *answer = NULL;
-    int rc = ask_call(ask, request, -1, SHORT_MS, &answer, NULL, &error);
+    int rc = ask_call(ask, request, -1, SHORT_MS, &answer, NULL, error_r);
     json_decref(request);
     json_decref(answer);
-    return rc < 0 ? cli_fail("%s", error) : CLI_OK;
+    return rc;
 }
 
 /* The adoption */
@@ -286,8 +286,7 @@ settle(struct wish *wish, const struct store_entry *entry)
     int rc = CLI_OK;
     if (!wish->force &&
         (entry->record.state == RECORD_FETCHED || entry->record.state == RECORD_TRYING)) {
-        rc = ask_for_trial(wish, &ask);
-        rc = rc == CLI_OK ? await_trial(wish) : rc;
+        rc = ask_for_trial(wish, &ask, &error) < 0 ? cli_fail("%s", error) : await_trial(wish);
     }
     if (rc == CLI_OK) {
         rc = ask_for_adoption(wish, &ask);
@@ -391,22 +390,29 @@ add_running(struct cli *cli, const struct store_new *made, struct ask *ask)
     if (entry->record.state == RECORD_ADOPTED) {
         return ask_for_adoption(&wish, ask);
     }
-    int rc = ask_for_trial(&wish, ask);
-    if (rc == CLI_OK) {
-        print_added(cli, made, "is adopted after its trial; see `postern signatures status`");
+    g_autofree char *busy = NULL;
+    int rc = ask_for_trial(&wish, ask, &busy);
+    if (rc < 0 && rc != -EBADE) {
+        return cli_fail("%s", busy);
     }
-    return rc;
+    print_added(cli, made,
+                rc < 0 ? "is here. Another one is just being tried; this one is next"
+                       : "is adopted after its trial; see `postern signatures status`");
+    return CLI_OK;
 }
 
 static int
-select_added(struct cli *cli, struct store *store, const struct store_new *made)
+select_added(struct cli *cli, struct store *store, const struct store_new *made,
+             gboolean engine_runs)
 {
     g_autofree char *error = NULL;
     if (store_adopt(store, made->name, TRUE, &error) < 0 ||
         store_prune(store, (guint)cli->settings->generations, &error) < 0) {
         return cli_fail("%s", error);
     }
-    print_added(cli, made, "is current. postern-engine loads it when it starts next");
+    print_added(cli, made,
+                engine_runs ? "is current. postern-engine loads it now"
+                            : "is current. postern-engine loads it when it starts next");
     return CLI_OK;
 }
 
@@ -435,8 +441,12 @@ signatures_add(struct cli *cli, int argc, char **argv)
         return cli_fail("%s", error);
     }
     g_autoptr(store_entry_t) current = store_find(store, "current", &none);
-    if (current == NULL || engine_open(cli, &ask, &down) < 0) {
-        return select_added(cli, store, &made);
+    gboolean engine_runs = engine_open(cli, &ask, &down) == 0;
+    if (current == NULL || !engine_runs) {
+        if (engine_runs) {
+            ask_close(&ask);
+        }
+        return select_added(cli, store, &made, engine_runs);
     }
     /* The trial changes the store, too. */
     g_clear_pointer(&store, store_free);

@@ -367,11 +367,14 @@ def test_status_of_a_trial(node):
     assert f"{name}: loading since" in one.postern("status").stdout
     assert one.json("status")["trial"]["state"] == "loading"
     assert one.json("status")["waiting"]["generation"] == name
-    other = one.postern("add", str(one.files("more", {"a.ndb": MORE})))
-    assert "is being tried; ask again after that" in other.stderr
+    other = one.postern("add", str(one.files("more", {**LARGE, "a.ndb": MORE})))
+    assert other.returncode == 0 and "this one is next" in other.stdout, other.stderr
+    refused = one.postern("adopt", other.stdout.split()[1])
+    assert "is being tried; ask again after that" in refused.stderr
     os.kill(pid, signal.SIGCONT)
-    assert one.outcome(name)["state"] in WELL
-    assert f"{name} tried" in one.postern("status").stdout
+    one.wait(name, *WELL)
+    assert one.outcome(other.stdout.split()[1])["state"] in WELL
+    assert f"{other.stdout.split()[1]} tried" in one.postern("status").stdout
 
 
 def hungry(count):
