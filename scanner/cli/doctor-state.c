@@ -11,8 +11,11 @@
 #include <sys/vfs.h>
 #include <linux/magic.h>
 
+#include "ask.h"
 #include "manifest.h"
+#include "signatures-commands.h"
 #include "terminal.h"
+#include "text.h"
 
 /* Not in every linux/magic.h: fs/ocfs2, fs/gfs2 and fs/smb of the kernel. */
 #define MAGIC_OCFS2 0x7461636f
@@ -25,6 +28,7 @@
 #define DAY 86400
 #define STALE_DAYS 14
 #define LEAST_INODES 1000
+#define REASON_SHOWN 300
 
 static const struct {
     gint64 magic;
@@ -208,7 +212,7 @@ check_test_only(struct doctor *d)
     }
     if (json_is_true(json_object_get(d->engine, "test_only"))) {
         doctor_add(d, DOCTOR_PROBLEM, "signatures.test-only", "postern-engine",
-                   "postern signatures add PATH..., then start the engine anew",
+                   "postern signatures add PATH...",
                    "ONLY TEST SIGNATURES: no real virus is found");
     } else {
         doctor_add(d, DOCTOR_OK, "signatures.loaded", "postern-engine", NULL,
@@ -245,6 +249,41 @@ check_age(struct doctor *d)
                                     : ": new viruses pass");
 }
 
+/* New signatures that are not used. */
+static void
+check_rejected(struct doctor *d)
+{
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *ignored = NULL;
+    if (store_open(d->settings->signatures_dir, FALSE, &store, &ignored) < 0) {
+        return;
+    }
+    g_autoptr(GPtrArray) list = store_list(store);
+    const struct store_entry *rejected = signatures_rejected(list);
+    if (rejected != NULL) {
+        g_autofree char *reason = text_escape(rejected->record.reason, REASON_SHOWN);
+        doctor_add(d, DOCTOR_WARNING, "signatures.rejected", rejected->name,
+                   "tell whoever makes them; what is in use stays until better ones come",
+                   "the newest signatures were rejected: %s", reason);
+    }
+}
+
+static void
+check_trial(struct doctor *d)
+{
+    const json_t *trial = json_object_get(d->engine, "trial");
+    const json_t *last = json_object_get(trial, "last");
+    gboolean waits = g_strcmp0(ask_text(trial, "state"), "waiting") == 0;
+    if (waits || g_strcmp0(ask_text(last, "outcome"), "failed") == 0) {
+        const json_t *told = waits ? trial : last;
+        g_autofree char *name = text_escape(ask_text(told, "generation"), 40);
+        g_autofree char *reason = text_escape(ask_text(told, "reason"), REASON_SHOWN);
+        doctor_add(d, DOCTOR_WARNING, "signatures.trial", name,
+                   "mend that; it is tried again by itself", "new signatures are not tried: %s",
+                   reason);
+    }
+}
+
 void
 doctor_state(struct doctor *doctor)
 {
@@ -253,4 +292,6 @@ doctor_state(struct doctor *doctor)
     check_twice(doctor);
     check_test_only(doctor);
     check_age(doctor);
+    check_rejected(doctor);
+    check_trial(doctor);
 }

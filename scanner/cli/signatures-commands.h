@@ -18,6 +18,8 @@ struct store *signatures_store(struct cli *cli, gboolean change);
 /* An entry as JSON: what `list` and `show` print. */
 json_t *signatures_json(const struct store_entry *entry);
 void signatures_print(json_t *object);
+/* The latest of LIST that was rejected since the current one was adopted; NULL: none. */
+const struct store_entry *signatures_rejected(GPtrArray *list);
 /* The engine's status, a new reference; NULL when it does not answer. */
 json_t *signatures_engine(struct cli *cli);
 

@@ -234,6 +234,22 @@ marked(GPtrArray *list, gboolean pinned)
     return NULL;
 }
 
+const struct store_entry *
+signatures_rejected(GPtrArray *list)
+{
+    const struct store_entry *current = marked(list, FALSE);
+    const struct store_entry *found = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        gboolean counts = entry->record.state == RECORD_REJECTED &&
+                          (current == NULL || entry->record.since >= current->record.adopted);
+        if (counts && (found == NULL || entry->record.since > found->record.since)) {
+            found = entry;
+        }
+    }
+    return found;
+}
+
 static void
 print_sources(const json_t *update)
 {
@@ -352,22 +368,6 @@ print_adoption(const json_t *adoption)
     }
 }
 
-/* The latest that was rejected since CURRENT (NULL: none) was adopted; NULL: none. */
-static const struct store_entry *
-rejected_of(GPtrArray *list, const struct store_entry *current)
-{
-    const struct store_entry *found = NULL;
-    for (guint i = 0; i < list->len; i++) {
-        const struct store_entry *entry = g_ptr_array_index(list, i);
-        gboolean counts = entry->record.state == RECORD_REJECTED &&
-                          (current == NULL || entry->record.since >= current->record.adopted);
-        if (counts && (found == NULL || entry->record.since > found->record.since)) {
-            found = entry;
-        }
-    }
-    return found;
-}
-
 static void
 print_rejected(const struct store_entry *entry)
 {
@@ -401,7 +401,7 @@ signatures_status(struct cli *cli, int argc, char **argv)
     json_t *update = json_load_file(path, 0, NULL);
     json_t *engine = signatures_engine(cli);
     const struct store_entry *current = marked(list, FALSE);
-    const struct store_entry *rejected = rejected_of(list, current);
+    const struct store_entry *rejected = signatures_rejected(list);
     if (cli->json) {
         signatures_print(json_pack(
             "{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?}", "current", entry_or_null(current), "waiting",

@@ -56,6 +56,12 @@ class Node(Engine):
     def json(self, *words):
         return json.loads(self.postern(*words, "--json").stdout)
 
+    def findings(self):
+        done = subprocess.run([self.dir / "postern", "--config", self.config, "doctor", "--json",
+                               "state"], capture_output=True, text=True, check=False, timeout=120)
+        return [(row["level"], row["id"], row["where"])
+                for row in json.loads(done.stdout)["findings"]]
+
     def files(self, name, contents):
         folder = self.dir / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -352,6 +358,7 @@ def test_adopt_tries_first(node):
     assert one.outcome(bad)["state"] == "rejected"
     assert f"Rejected   {bad}: rejected" in one.postern("status").stdout
     assert one.json("status")["rejected"]["generation"] == bad
+    assert ("warning", "signatures.rejected", bad) in one.findings()
     again = one.postern("adopt", bad)
     assert again.returncode == 2 and "was rejected: " in again.stderr, again.stderr
     assert one.status()["generation"] == name
@@ -428,6 +435,7 @@ def test_waits_for_memory(node):
     instance.wait_for(lambda: one.status()["trial"]["state"] == "waiting", "the wait")
     assert one.status()["trial"]["generation"] == name
     assert "waiting since" in one.postern("status").stdout
+    assert ("warning", "signatures.trial", name) in one.findings()
     asked = one.postern("adopt", name)
     assert asked.returncode == 2 and "is not tried yet: it is likely to need" in asked.stderr
     assert one.record(name)["state"] == "fetched" and one.record(name)["trials"] == 0
@@ -474,3 +482,68 @@ def test_rejected_by_somebody_meanwhile(node):
     os.kill(pid, signal.SIGCONT)
     assert one.outcome(name)["reason"] == "we do not want it"
     assert one.status()["trial"]["last"]["outcome"] == "overtaken"
+
+
+@needs_root
+def test_disk_full(node):
+    """What cannot be copied whole is not taken; it is when there is room again."""
+    one = node()
+    one.begin()
+    one.process.terminate()
+    one.process.wait(10)
+    one.log.close()
+    tight = one.dir / "tight"
+    tight.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tight], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{one.dir}/signatures/.", tight], check=True)
+        os.chown(tight, NOBODY, NOBODY)
+        one.write(signatures_dir=tight)
+        one.start()
+        one.wait_state("ready")
+        name = one.offer({"a.ndb": MORE, "large.ndb": patterns(6000)})
+        instance.wait_for(lambda: "offers is not taken: " in one.log_text(), "the complaint")
+        assert "No space left on device" in one.log_text()
+        assert not (tight / name).exists() and one.finds()
+        subprocess.run(["mount", "-o", "remount,size=20m", tight], check=True)
+        (one.dir / "update/.now").write_text("")
+        (one.dir / "update/.now").rename(one.dir / "update/now")  # a sign to look
+        instance.wait_for(lambda: (tight / f"records/{name}.json").exists() and json.loads(
+            (tight / f"records/{name}.json").read_text())["state"] in WELL, "the trial", 120)
+        assert not list(tight.glob(".tmp-*"))
+    finally:
+        one.process.terminate()
+        one.process.wait(10)
+        subprocess.run(["umount", tight], check=True)
+
+
+@needs_root
+def test_no_permission(node):
+    """One sentence, and what is in use stays."""
+    one = node("user")
+    first = one.begin()
+    os.chown(one.dir / "signatures", 0, 0)
+    one.offer({"a.ndb": MORE})
+    instance.wait_for(lambda: "offers is not taken: " in one.log_text(), "the complaint")
+    assert "Permission denied" in one.log_text()
+    assert os.readlink(one.dir / "signatures/current") == first and one.finds()
+
+
+def test_an_offer_that_lies(node):
+    """As a postern-update that was taken over could make it."""
+    one = node()
+    one.begin()
+    name = one.offer({"a.ndb": MORE})
+    one.wait(name, *WELL)
+    offer = one.dir / "update/offer"
+    next_one = one.dir / "update/next"
+    shutil.copytree(offer, next_one)
+    manifest = json.loads((offer / "manifest.json").read_text())
+    (next_one / "a.ndb").write_text(GOOD.replace("cafe", "beef") + MORE)
+    text = json.dumps(manifest).replace(manifest["identity"], "0" * 64)
+    (next_one / "manifest.json").write_text(text)
+    shutil.rmtree(offer)
+    next_one.rename(offer)
+    instance.wait_for(lambda: "offers is not taken: " in one.log_text(), "the complaint")
+    assert not (one.dir / f"signatures/{'0' * 16}").exists()
+    assert len(one.json("list")) == 2
