@@ -547,3 +547,17 @@ def test_an_offer_that_lies(node):
     instance.wait_for(lambda: "offers is not taken: " in one.log_text(), "the complaint")
     assert not (one.dir / f"signatures/{'0' * 16}").exists()
     assert len(one.json("list")) == 2
+
+
+def test_an_offer_from_before(node):
+    """What an administrator put in place is not undone by what had been offered before."""
+    one = node()
+    old = one.offer({"a.ndb": MORE})
+    made = json.loads((one.dir / "update/offer/manifest.json").read_text())["created"]
+    instance.wait_for(lambda: time.time() >= made + 1, "the next second")
+    one.begin()
+    time_limit = time.monotonic() + 2
+    while time.monotonic() < time_limit:
+        assert one.record(old)["state"] is None
+        time.sleep(0.05)
+    assert one.outcome(one.offer({"a.ndb": MORE + "New:0:*:feedbeeffeedbeef\n"}))["state"] in WELL

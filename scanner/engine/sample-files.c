@@ -177,6 +177,7 @@ sample_gzip_of(const guint8 *data, guint size)
 GByteArray *
 sample_tar_of(const char *name, const guint8 *data, guint size)
 {
+    static const char magic[] = {'u', 's', 't', 'a', 'r', '\0', '0', '0'};
     GByteArray *tar = g_byte_array_new();
     char head[512] = "";
     unsigned sum = 0;
@@ -188,10 +189,7 @@ sample_tar_of(const char *name, const guint8 *data, guint size)
     g_snprintf(head + 136, 12, "%011o", 0U);
     memset(head + 148, ' ', 8);
     head[156] = '0';
-    memcpy(head + 257,
-           "ustar\0"
-           "00",
-           8);
+    memcpy(head + 257, magic, sizeof magic);
     for (size_t i = 0; i < sizeof head; i++) {
         sum += (guint8)head[i];
     }
