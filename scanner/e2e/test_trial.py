@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""New signatures on trial: what is good is tried unattended, what is bad is rejected and remembered."""
+"""New signatures on trial: good ones are tried unattended, bad ones rejected and remembered."""
+import ctypes
 import json
 import os
 import pathlib
@@ -561,3 +562,30 @@ def test_an_offer_from_before(node):
         assert one.record(old)["state"] is None
         time.sleep(0.05)
     assert one.outcome(one.offer({"a.ndb": MORE + "New:0:*:feedbeeffeedbeef\n"}))["state"] in WELL
+
+
+def crash(pid):
+    """Sends the process to an address where there is nothing: as a broken loader would go there."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long] * 4
+    registers = (ctypes.c_ulonglong * 27)()
+    attach, detach, get, put = 16, 17, 12, 13
+    assert ptrace(attach, pid, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(pid, 0x40000000)  # __WALL
+    assert ptrace(get, pid, 0, ctypes.addressof(registers)) == 0
+    registers[16] = 1  # rip
+    assert ptrace(put, pid, 0, ctypes.addressof(registers)) == 0
+    assert ptrace(detach, pid, 0, 0) == 0
+    os.kill(pid, signal.SIGCONT)
+
+
+@needs_root
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="knows the registers of x86-64 alone")
+def test_crashes_the_loader(node):
+    one = node()
+    first = one.begin()
+    name = one.offer(LARGE)
+    crash(stopped_trial(one, name))
+    record = one.outcome(name)
+    assert record["state"] == "rejected" and record["reason"] == "loading crashes (signal 11)"
+    assert os.readlink(one.dir / "signatures/current") == first and one.finds()
