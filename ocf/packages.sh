@@ -4,7 +4,7 @@
 build_packages=(
     build-essential autoconf automake pkg-config libglib2.0-dev libclamav-dev libgmime-3.0-dev
     libsystemd-dev libqb-dev libxml2-dev pacemaker-dev libsqlite3-dev libconfuse-dev libjansson-dev
-    libssl-dev libseccomp-dev libmilter-dev zlib1g-dev
+    libssl-dev libseccomp-dev libmilter-dev zlib1g-dev libmicrohttpd-dev libcurl4-openssl-dev
 )
 test_packages=(
     arc arj brotli bzip2 cpio dosfstools gcab genisoimage jlha-utils lrzip lzip lzop fp-utils-3.2.2

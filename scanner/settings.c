@@ -340,16 +340,38 @@ check_clamd(const struct settings *s)
     return check_listen("clamd_listen", s->clamd_listen);
 }
 
+/* Settings with two possible values. */
+static char *
+check_words(const struct settings *s)
+{
+    const struct {
+        const char *name;
+        const char *value;
+        const char *words[3];
+    } settings[] = {
+        {"state_storage", s->state_storage, {"exclusive", "shared", NULL}},
+        {"update_on", s->update_on, {"active node", "every node", NULL}},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(settings); i++) {
+        const char *const *words = settings[i].words;
+        const char *near = nearest_name(settings[i].value, words);
+        if (!g_strv_contains(words, settings[i].value)) {
+            return g_strdup_printf("%s = %s: must be %s or %s%s%s%s", settings[i].name,
+                                   settings[i].value, words[0], words[1],
+                                   near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+                                   near != NULL ? "?" : "");
+        }
+    }
+    return NULL;
+}
+
 /* What the table cannot say. Returns a sentence, or NULL when all is well. */
 static char *
 check_whole(const struct settings *s)
 {
-    if (strcmp(s->state_storage, "exclusive") != 0 && strcmp(s->state_storage, "shared") != 0) {
-        static const char *const storages[] = {"exclusive", "shared", NULL};
-        const char *near = nearest_name(s->state_storage, storages);
-        return g_strdup_printf("state_storage = %s: must be exclusive or shared%s%s%s",
-                               s->state_storage, near != NULL ? "; did you mean " : "",
-                               near != NULL ? near : "", near != NULL ? "?" : "");
+    char *wrong = check_words(s);
+    if (wrong != NULL) {
+        return wrong;
     }
     if (strcmp(s->adopt_move, "yes") != 0 && strcmp(s->adopt_move, "no") != 0) {
         return g_strdup_printf("adopt_move = %s: must be yes or no", s->adopt_move);
@@ -367,7 +389,7 @@ check_whole(const struct settings *s)
                                "health_window, and at most all",
                                s->health_needed);
     }
-    char *wrong = check_listen("milter_listen", s->milter_listen);
+    wrong = check_listen("milter_listen", s->milter_listen);
     if (wrong == NULL) {
         wrong = check_listen("submission_listen", s->submission_listen);
     }

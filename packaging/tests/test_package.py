@@ -4,7 +4,8 @@
 import os
 import subprocess
 
-UNITS = ["postern-engine.service", "postern-notify.service", "posternd.service"]
+UNITS = ["postern-engine.service", "postern-notify.service", "postern-share.service",
+         "postern-update.service", "posternd.service"]
 RELOAD = "systemctl --system daemon-reload"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

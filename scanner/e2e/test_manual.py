@@ -49,7 +49,8 @@ def test_page(page):
 
 
 @pytest.mark.parametrize("program, section", [("postern", 1), ("posternd", 8),
-                                              ("postern-engine", 8), ("postern-update", 8)])
+                                              ("postern-engine", 8), ("postern-update", 8),
+                                              ("postern-share", 8)])
 def test_programs_options(program, section):
     page = (instance.TOP / f"docs/man/{program}.{section}").read_text()
     text = run(instance.BUILD / program, "--help").stdout

@@ -3,15 +3,17 @@
 #define CONFINE_H
 
 /*
- * What postern-fetch gives up before it speaks to a mirror: it writes nothing but its source's
- * directory, makes no file larger than a limit, runs no other program, looks into no other process,
- * and dies with its parent. It still reads what its user may, and the network.
+ * What postern-fetch gives up before it speaks to a mirror, and postern-share before it speaks to a
+ * peer: it writes nothing but one directory, makes no file larger than a limit, runs no other
+ * program, looks into no other process, and dies with its parent. It still reads what its user may,
+ * and the network.
  */
 
 #include <glib.h>
 
-/* DIR: the source's directory, writable. BYTES: largest file. Returns NULL, or the name of the step
- * that failed, with errno. A kernel without landlock is no failure. */
+/* DIR: what stays writable. BYTES: largest file. SECONDS: most time of the processor, 0: any.
+ * Returns NULL, or the name of the step that failed, with errno. A kernel without landlock is no
+ * failure. */
 const char *confine(int dir, guint64 bytes, guint64 seconds);
 
 #endif

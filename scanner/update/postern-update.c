@@ -20,15 +20,19 @@
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
+#include "precedence.h"
 #include "progress.h"
 #include "round.h"
 #include "schedule.h"
 
 /* The clock is looked at so often: it may be set, and a laptop may sleep. */
 #define LOOK_SECONDS 60
+/* On a passive node: whether it has become the active one. */
+#define HOLD_SECONDS 5
 
 struct options {
     char *config;
+    char *role;
     gboolean once;
     gboolean foreground;
     gboolean debug;
@@ -117,6 +121,23 @@ read_again(const struct options *options, struct settings **settings)
     *settings = fresh;
 }
 
+/* In a cluster the active node fetches for all. Returns whether this one may. */
+static gboolean
+hold(const struct options *options, struct settings **settings)
+{
+    const struct timespec pause = {.tv_sec = HOLD_SECONDS};
+    sigset_t hangup;
+    if (precedence_may_fetch(*settings, options->role)) {
+        return TRUE;
+    }
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    if (sigtimedwait(&hangup, NULL, &pause) == SIGHUP) {
+        read_again(options, settings);
+    }
+    return FALSE;
+}
+
 static int
 serve(const struct options *options, struct settings **settings)
 {
@@ -127,8 +148,14 @@ serve(const struct options *options, struct settings **settings)
     (void)sd_notify(0, "READY=1");
     for (;;) {
         g_autofree char *error = NULL;
+        if (!hold(options, settings)) {
+            continue;
+        }
         wait_until(*settings, next_round(*settings));
         read_again(options, settings);
+        if (!precedence_may_fetch(*settings, options->role)) {
+            continue;
+        }
         if (time(NULL) < next_round(*settings) - (gint64)(*settings)->update_jitter - 1) {
             continue; /* the interval became longer, or somebody else was quicker */
         }
@@ -161,6 +188,8 @@ options_parse(struct options *options, int argc, char **argv)
     const GOptionEntry entries[] = {
         {"config", 'c', 0, G_OPTION_ARG_FILENAME, &options->config,
          "Configuration (" SETTINGS_PATH ")", "FILE"},
+        {"role", 0, 0, G_OPTION_ARG_FILENAME, &options->role,
+         "What the cluster wants of this node (" PRECEDENCE_ROLE ")", "FILE"},
         {"once", 0, 0, G_OPTION_ARG_NONE, &options->once, "Look now, tell it as JSON, and end",
          NULL},
         {"foreground", 0, 0, G_OPTION_ARG_NONE, &options->foreground, "Log to stderr", NULL},
@@ -209,6 +238,7 @@ main(int argc, char **argv)
     int rc = options.once ? once(&options, settings) : serve(&options, &settings);
     settings_free(settings);
     g_free(options.config);
+    g_free(options.role);
     log_fini();
     return rc;
 }

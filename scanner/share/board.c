@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "board.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "durable.h"
+#include "node-state.h"
+#include "text.h"
+
+#define FILE_MAX (1024 * 1024)
+/* Before any boot: silent for longer than anybody asks. */
+#define NEVER (-(gint64)G_MAXINT32 / 2)
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+struct seen {
+    json_t *state;
+    gint64 heard;
+    char *adopted;
+    gint64 adopted_at;
+    char *confirmed;
+};
+
+struct board {
+    const struct settings *settings;
+    const struct peers *peers;
+    const char *role;
+    GHashTable *nodes; /* name: struct seen * */
+    char *given;
+    char *from;
+    char *error;
+    char *boot;
+    gint64 since;
+    gint64 given_at;
+};
+
+gint64
+board_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_BOOTTIME, &now);
+    return (gint64)now.tv_sec;
+}
+
+static char *
+boot_id(void)
+{
+    char *text = NULL;
+    (void)g_file_get_contents(BOOT_ID, &text, NULL, NULL);
+    return text == NULL ? g_strdup("") : g_strstrip(text);
+}
+
+static void
+seen_free(void *p)
+{
+    struct seen *seen = p;
+    json_decref(seen->state);
+    g_free(seen->adopted);
+    g_free(seen->confirmed);
+    g_free(seen);
+}
+
+static const char *
+text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/* The entry of a peer, made when there is none; NULL: it is none of them, or this node. */
+static struct seen *
+seen_of(struct board *board, const char *name)
+{
+    struct seen *seen = name == NULL ? NULL : g_hash_table_lookup(board->nodes, name);
+    if (seen == NULL && name != NULL && strcmp(name, board->peers->self) != 0 &&
+        peers_find(board->peers, name) != NULL) {
+        seen = g_new0(struct seen, 1);
+        g_hash_table_insert(board->nodes, g_strdup(name), seen);
+    }
+    return seen;
+}
+
+static void
+seen_learn(struct board *board, const json_t *node, gint64 now)
+{
+    struct seen *seen = seen_of(board, text_of(node, "name"));
+    gint64 silent = json_integer_value(json_object_get(node, "silent"));
+    json_t *state = node_state_clean(json_object_get(node, "state"));
+    if (seen == NULL || state == NULL || silent < 0 || silent > now + G_MAXINT32 ||
+        (seen->state != NULL && now - silent < seen->heard)) {
+        json_decref(state);
+        return;
+    }
+    json_decref(seen->state);
+    seen->state = state;
+    seen->heard = now - silent;
+    g_free(seen->adopted);
+    seen->adopted = g_strdup(text_of(node, "adopted"));
+    seen->adopted_at = seen->heard;
+    g_free(seen->confirmed);
+    seen->confirmed = g_strdup(text_of(node, "confirmed"));
+}
+
+void
+board_learn(struct board *board, const json_t *nodes, gint64 now)
+{
+    size_t i;
+    json_t *node;
+    json_array_foreach(nodes, i, node)
+    {
+        seen_learn(board, node, now);
+    }
+}
+
+struct board *
+board_new(const struct settings *settings, const struct peers *peers, const char *role)
+{
+    struct board *board = g_new0(struct board, 1);
+    gint64 now = board_now();
+    board->settings = settings;
+    board->peers = peers;
+    board->role = role;
+    board->nodes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, seen_free);
+    board->boot = boot_id();
+    board->since = now;
+    board->given_at = now;
+    json_t *before = board_load(settings);
+    board_learn(board, json_object_get(before, "nodes"), now);
+    /* What was seen before is old news, by however much: nobody counts as present by it. */
+    GHashTableIter iter;
+    void *value;
+    g_hash_table_iter_init(&iter, board->nodes);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        ((struct seen *)value)->heard = NEVER;
+    }
+    board->given = g_strdup(text_of(before, "gives"));
+    json_decref(before);
+    return board;
+}
+
+void
+board_free(struct board *board)
+{
+    if (board != NULL) {
+        g_hash_table_unref(board->nodes);
+        g_free(board->given);
+        g_free(board->from);
+        g_free(board->error);
+        g_free(board->boot);
+        g_free(board);
+    }
+}
+
+void
+board_set_given(struct board *board, const char *name, const char *from)
+{
+    if (g_strcmp0(board->given, name) != 0) {
+        g_free(board->given);
+        board->given = g_strdup(name);
+        board->given_at = board_now();
+    }
+    if (g_strcmp0(board->from, from) != 0) {
+        g_free(board->from);
+        board->from = g_strdup(from);
+    }
+}
+
+const char *
+board_given(const struct board *board)
+{
+    return board->given;
+}
+
+void
+board_set_error(struct board *board, const char *error)
+{
+    g_free(board->error);
+    board->error = error == NULL ? NULL : text_escape(error, 500);
+}
+
+void
+board_hear(struct board *board, const char *node, const json_t *state, gint64 now)
+{
+    struct seen *seen = seen_of(board, node);
+    json_t *clean = node_state_clean(state);
+    if (seen == NULL || clean == NULL) {
+        json_decref(clean);
+        return;
+    }
+    const char *loaded = text_of(clean, "loaded");
+    gboolean works = loaded != NULL && g_strcmp0(text_of(clean, "engine"), "ready") == 0;
+    if (!works || g_strcmp0(seen->adopted, loaded) != 0) {
+        g_free(seen->adopted);
+        seen->adopted = works ? g_strdup(loaded) : NULL;
+        seen->adopted_at = now;
+        g_clear_pointer(&seen->confirmed, g_free);
+    } else if (now - seen->adopted_at >= (gint64)board->settings->share_interval) {
+        g_free(seen->confirmed);
+        seen->confirmed = g_strdup(loaded);
+    }
+    json_decref(seen->state);
+    seen->state = clean;
+    seen->heard = now;
+}
+
+json_t *
+board_nodes(const struct board *board, gint64 now)
+{
+    json_t *nodes = json_array();
+    for (guint i = 0; i < board->peers->nodes->len; i++) {
+        const struct peer_node *node = g_ptr_array_index(board->peers->nodes, i);
+        const struct seen *seen = g_hash_table_lookup(board->nodes, node->name);
+        if (seen != NULL) {
+            json_array_append_new(nodes, json_pack("{s:s, s:I, s:s?, s:s?, s:O}", "name",
+                                                   node->name, "silent",
+                                                   (json_int_t)(now - seen->heard), "adopted",
+                                                   seen->adopted, "confirmed", seen->confirmed,
+                                                   "state", seen->state));
+        }
+    }
+    return nodes;
+}
+
+int
+board_write(const struct board *board, gint64 now)
+{
+    g_autofree char *path =
+        g_build_filename(board->settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
+    json_t *status = json_pack(
+        "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:s?, s:s, s:I, s:I, s:o}", "version", 1, "self",
+        board->peers->self, "role", board->role, "from", board->from, "gives", board->given,
+        "given", (json_int_t)board->given_at, "error", board->error, "boot", board->boot, "since",
+        (json_int_t)board->since, "at", (json_int_t)now, "nodes", board_nodes(board, now));
+    char *text = json_dumps(status, JSON_INDENT(2));
+    int rc = durable_keep_text(path, text, 0644);
+    free(text);
+    json_decref(status);
+    return rc;
+}
+
+json_t *
+board_load(const struct settings *settings)
+{
+    g_autofree char *path = g_build_filename(settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
+    struct stat st;
+    json_t *status = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_MAX) {
+        status = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!json_is_object(status)) {
+        json_decref(status);
+        status = NULL;
+    }
+    return status;
+}
+
+gint64
+board_age(const json_t *status, gint64 now)
+{
+    g_autofree char *boot = boot_id();
+    gint64 at = json_integer_value(json_object_get(status, "at"));
+    return g_strcmp0(text_of(status, "boot"), boot) == 0 && at <= now ? now - at : -1;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "give-answer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "give.h"
+#include "node-state.h"
+#include "signature-files.h"
+#include "store.h"
+
+#define MANIFEST_MAX (1024 * 1024)
+#define VERSION 1
+#define PREFIX "/1/"
+
+struct give_call *
+give_call_new(void)
+{
+    struct give_call *call = g_new0(struct give_call, 1);
+    call->body = g_byte_array_new();
+    return call;
+}
+
+void
+give_call_free(struct give_call *call)
+{
+    if (call != NULL) {
+        g_byte_array_unref(call->body);
+        g_free(call);
+    }
+}
+
+char *
+give_choose(const struct settings *settings)
+{
+    g_autofree char *ignored = NULL;
+    g_autoptr(store_t) store = NULL;
+    const struct store_entry *best = NULL;
+    if (store_open(settings->signatures_dir, FALSE, &store, &ignored) < 0) {
+        return NULL;
+    }
+    g_autoptr(GPtrArray) list = store_list(store);
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->manifest == NULL || entry->record.state == RECORD_REJECTED) {
+            continue;
+        }
+        if (entry->is_pinned) {
+            return g_strdup(entry->name);
+        }
+        if (best == NULL || entry->manifest->created > best->manifest->created) {
+            best = entry;
+        }
+    }
+    return best == NULL ? NULL : g_strdup(best->name);
+}
+
+/* RESPONSE is taken over. */
+static enum MHD_Result
+answer(const struct give_place *place, struct MHD_Connection *connection,
+       const struct give_call *call, unsigned status, const char *digest,
+       struct MHD_Response *response)
+{
+    g_autofree char *seal = seal_answer(
+        &call->request, peers_key_find(place->peers, call->request.key), status, digest);
+    enum MHD_Result rc = MHD_NO;
+    if (response != NULL) {
+        MHD_add_response_header(response, SEAL_HEADER, seal);
+        rc = MHD_queue_response(connection, status, response);
+        MHD_destroy_response(response);
+    }
+    return rc;
+}
+
+/* TEXT, from malloc(), is taken over. */
+static enum MHD_Result
+answer_text(const struct give_place *place, struct MHD_Connection *connection,
+            const struct give_call *call, unsigned status, char *text, size_t length)
+{
+    char digest[65];
+    seal_digest(text, length, digest);
+    return answer(place, connection, call, status, digest,
+                  MHD_create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE));
+}
+
+static enum MHD_Result
+answer_nothing(const struct give_place *place, struct MHD_Connection *connection,
+               const struct give_call *call, unsigned status)
+{
+    return answer_text(place, connection, call, status, NULL, 0);
+}
+
+static enum MHD_Result
+answer_turn(struct give_place *place, struct MHD_Connection *connection,
+            const struct give_call *call)
+{
+    gint64 now = board_now();
+    const char *given = board_given(place->board);
+    json_t *state = json_loadb((const char *)call->body->data, call->body->len,
+                               JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(state)) {
+        json_decref(state);
+        return answer_nothing(place, connection, call, MHD_HTTP_BAD_REQUEST);
+    }
+    board_hear(place->board, call->request.from, state, now);
+    (void)board_write(place->board, now);
+    json_decref(state);
+    json_t *object = json_pack("{s:i, s:s, s:s?, s:o, s:o}", "version", VERSION, "node",
+                               place->peers->self, "gives", given, "state",
+                               node_state_of(place->settings, given, NULL), "nodes",
+                               board_nodes(place->board, now));
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    return answer_text(place, connection, call, MHD_HTTP_OK, text, strlen(text));
+}
+
+static enum MHD_Result
+answer_manifest(struct give_place *place, struct MHD_Connection *connection,
+                const struct give_call *call, int fd)
+{
+    size_t size = 0;
+    ssize_t n;
+    char *text = malloc(MANIFEST_MAX);
+    while (text != NULL && size < MANIFEST_MAX &&
+           (n = read(fd, text + size, MANIFEST_MAX - size)) > 0) {
+        size += (size_t)n;
+    }
+    close(fd);
+    return text == NULL ? MHD_NO
+                        : answer_text(place, connection, call, MHD_HTTP_OK, text, size);
+}
+
+/* Opens FILE of the generation NAME; its size and hash, which the manifest says, are not looked at
+ * here: who takes it does that. */
+static int
+file_open(const struct settings *settings, const char *name, const char *file, char digest[65],
+          guint64 *size_r)
+{
+    g_autofree char *ignored = NULL;
+    g_autoptr(store_t) store = NULL;
+    g_autoptr(store_entry_t) entry = NULL;
+    struct stat st;
+    if (store_open(settings->signatures_dir, FALSE, &store, &ignored) == 0) {
+        entry = store_find(store, name, &ignored);
+    }
+    if (entry == NULL || strcmp(entry->name, name) != 0 || entry->manifest == NULL ||
+        entry->record.state == RECORD_REJECTED) {
+        return -ENOENT;
+    }
+    const struct manifest_file *known = manifest_find(entry->manifest, file);
+    if (known == NULL && strcmp(file, MANIFEST_NAME) != 0) {
+        return -ENOENT;
+    }
+    g_autofree char *path = g_build_filename(settings->signatures_dir, name, file, NULL);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+        (known != NULL && (guint64)st.st_size != known->size)) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -ENOENT;
+    }
+    g_strlcpy(digest, known != NULL ? known->sha256 : "", 65);
+    *size_r = (guint64)st.st_size;
+    return fd;
+}
+
+static enum MHD_Result
+answer_file(struct give_place *place, struct MHD_Connection *connection,
+            const struct give_call *call, const char *path)
+{
+    char digest[65];
+    guint64 size = 0;
+    g_auto(GStrv) words = g_strsplit(path + strlen(PREFIX), "/", 3);
+    int fd = g_strv_length(words) == 2
+                 ? file_open(place->settings, words[0], words[1], digest, &size)
+                 : -ENOENT;
+    if (fd < 0) {
+        return answer_nothing(place, connection, call, MHD_HTTP_NOT_FOUND);
+    }
+    if (*digest == '\0') {
+        return answer_manifest(place, connection, call, fd);
+    }
+    struct MHD_Response *response = MHD_create_response_from_fd64(size, fd);
+    if (response == NULL) {
+        close(fd);
+    }
+    return answer(place, connection, call, MHD_HTTP_OK, digest, response);
+}
+
+enum MHD_Result
+give_answer(struct give_place *place, struct MHD_Connection *connection,
+            const struct give_call *call, const char *method, const char *path)
+{
+    char digest[65];
+    seal_digest(call->body->data, call->body->len, digest);
+    if (!seal_is_same(digest, call->request.body)) {
+        return MHD_NO;
+    }
+    if (strcmp(method, MHD_HTTP_METHOD_POST) == 0 && strcmp(path, GIVE_TURN) == 0) {
+        return answer_turn(place, connection, call);
+    }
+    if (strcmp(method, MHD_HTTP_METHOD_GET) == 0 && g_str_has_prefix(path, PREFIX)) {
+        return answer_file(place, connection, call, path);
+    }
+    return answer_nothing(place, connection, call, MHD_HTTP_NOT_FOUND);
+}

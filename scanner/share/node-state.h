@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef NODE_STATE_H
+#define NODE_STATE_H
+
+/*
+ * What a node says of itself to the one that gives the generations:
+ *
+ *   {"postern":VERSION, "engine":WORD, "loaded":NAME or null, "current":NAME or null,
+ *    "time":SECONDS, "pinned":NAME or null, "error":TEXT or null,
+ *    "given":{"name":NAME, "state":WORD, "reason":TEXT or null} or null}
+ *
+ * `engine` and `loaded` are of the engine's state file: what is in memory; `time` is that of the
+ * current set. `given` is what became here of the generation that is given: a state of record.h, or
+ * "none" (not here), or "received" (here, and not taken yet).
+ */
+
+#include <jansson.h>
+
+#include "settings.h"
+
+#define NODE_STATE_OFFER "offer"
+
+/* A new reference. GIVEN: the generation that is given; NULL: none is known of. ERROR: what keeps
+ * this node from taking it; NULL: nothing. */
+json_t *node_state_of(const struct settings *settings, const char *given, const char *error);
+
+/* The same of another node, as it came: only what is said above, texts made short. A new reference; NULL: it is
+ * none. */
+json_t *node_state_clean(const json_t *state);
+
+/* The name of the generation in share_dir/offer, NULL: none. To be freed by g_free(). */
+char *node_state_received(const struct settings *settings);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "precedence.h"
+
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "board.h"
+#include "text.h"
+
+#define SILENT_INTERVALS 3
+#define SILENT_MORE 10
+#define WHY_MAX 500
+
+gint64
+precedence_silence(const struct settings *settings)
+{
+    return SILENT_INTERVALS * (gint64)settings->share_interval + SILENT_MORE;
+}
+
+gboolean
+precedence_is_active(const char *role)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    if (!g_key_file_load_from_file(file, role != NULL ? role : PRECEDENCE_ROLE, G_KEY_FILE_NONE,
+                                   NULL)) {
+        return FALSE;
+    }
+    g_auto(GStrv) resources = g_key_file_get_groups(file, NULL);
+    for (char **resource = resources; *resource != NULL; resource++) {
+        g_autofree char *stage = g_key_file_get_string(file, *resource, "stage", NULL);
+        if (g_strcmp0(stage, "serving") == 0 || g_strcmp0(stage, "taking") == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static const char *
+text_of(const json_t *object, const char *name)
+{
+    return json_string_value(json_object_get(object, name));
+}
+
+/* What the nodes say of one generation, taken together: of each kind a node's name. */
+struct opinion {
+    const char *rejected;
+    const char *reason;
+    const char *lost;  /* silent since it began */
+    const char *amid;  /* there, and in the middle of it */
+    const char *idle;  /* there, and not */
+    const char *state; /* of IDLE */
+    gboolean confirmed;
+};
+
+/* What one node has to do with it. */
+enum stance {
+    STANCE_NONE,      /* nothing: not there, or pinned to something else */
+    STANCE_IDLE,      /* it may wait for memory, or for its turn */
+    STANCE_AMID,      /* what happens now shows whether it is good */
+    STANCE_CONFIRMED, /* works with it for a while */
+    STANCE_REJECTED,
+};
+
+static enum stance
+stance_of(const json_t *node, const char *name)
+{
+    const json_t *state = json_object_get(node, "state");
+    const json_t *given = json_object_get(state, "given");
+    const char *pinned = text_of(state, "pinned");
+    const char *word =
+        g_strcmp0(text_of(given, "name"), name) == 0 ? text_of(given, "state") : NULL;
+    gboolean loads = g_strcmp0(text_of(node, "adopted"), name) == 0;
+    gboolean works = g_strcmp0(text_of(state, "engine"), "ready") == 0;
+    if (g_strcmp0(word, "rejected") == 0) {
+        return STANCE_REJECTED;
+    }
+    if (g_strcmp0(text_of(node, "confirmed"), name) == 0) {
+        return STANCE_CONFIRMED;
+    }
+    /* One that went back to another by hand works; one that died of it does not. */
+    if (loads || g_strcmp0(word, "trying") == 0 ||
+        (g_strcmp0(word, "adopted") == 0 && !works)) {
+        return STANCE_AMID;
+    }
+    return pinned == NULL || strcmp(pinned, name) == 0 ? STANCE_IDLE : STANCE_NONE;
+}
+
+static gboolean
+has_begun(const json_t *node, const char *name)
+{
+    const json_t *given = json_object_get(json_object_get(node, "state"), "given");
+    const char *word = text_of(given, "state");
+    return g_strcmp0(text_of(given, "name"), name) == 0 &&
+           (g_strcmp0(word, "tried") == 0 || g_strcmp0(word, "adopted") == 0);
+}
+
+static void
+opinion_add(struct opinion *all, const struct settings *settings, const json_t *node,
+            const char *name)
+{
+    const json_t *given = json_object_get(json_object_get(node, "state"), "given");
+    const char *who = text_of(node, "name");
+    enum stance stance = stance_of(node, name);
+    gboolean is_silent =
+        json_integer_value(json_object_get(node, "silent")) > precedence_silence(settings);
+    if (stance == STANCE_REJECTED) {
+        all->rejected = who;
+        all->reason = text_of(given, "reason");
+    } else if (stance == STANCE_CONFIRMED) {
+        all->confirmed = TRUE;
+    } else if (is_silent && (stance == STANCE_AMID || has_begun(node, name))) {
+        all->lost = who;
+    } else if (!is_silent && stance == STANCE_AMID) {
+        all->amid = who;
+    } else if (!is_silent && stance == STANCE_IDLE) {
+        const char *state = text_of(given, "state");
+        all->idle = who;
+        all->state = state != NULL && g_strcmp0(text_of(given, "name"), name) == 0 ? state : "none";
+    }
+}
+
+G_GNUC_PRINTF(3, 4)
+static enum precedence
+say(enum precedence answer, char **why_r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    *why_r = text_escape(text, WHY_MAX);
+    return answer;
+}
+
+/* What holds whether or not anybody is heard now. */
+static enum precedence
+judge_memory(const struct opinion *all, char **why_r)
+{
+    if (all->rejected != NULL) {
+        return say(PRECEDENCE_REFUSED, why_r, "%s rejected it: %s", all->rejected,
+                   all->reason != NULL ? all->reason : "it gave no reason");
+    }
+    if (all->lost != NULL) {
+        return say(PRECEDENCE_WAIT, why_r,
+                   "%s began with it and has not been heard of since; if that has another cause, "
+                   "adopt it by hand",
+                   all->lost);
+    }
+    return PRECEDENCE_GO;
+}
+
+/* GIVEN: for how many seconds it has been given to the others. */
+static enum precedence
+judge_others(const struct settings *settings, const struct opinion *all, gint64 given,
+             char **why_r)
+{
+    if (all->amid != NULL) {
+        return say(PRECEDENCE_WAIT, why_r, "%s goes first, and is in the middle of it", all->amid);
+    }
+    if (all->idle != NULL && given < (gint64)settings->update_patience) {
+        return say(PRECEDENCE_WAIT, why_r, "%s goes first: there it is %s", all->idle,
+                   strcmp(all->state, "none") == 0 ? "not known yet" : all->state);
+    }
+    if (all->idle == NULL && !all->confirmed && given < (gint64)settings->update_alone) {
+        return say(PRECEDENCE_WAIT, why_r,
+                   "no other node is there to go first; it is adopted all the same when that was "
+                   "so for %" G_GUINT64_FORMAT " s (update_alone)",
+                   (guint64)settings->update_alone);
+    }
+    return PRECEDENCE_GO;
+}
+
+static gint64
+number_of(const json_t *status, const char *name)
+{
+    return json_integer_value(json_object_get(status, name));
+}
+
+enum precedence
+precedence_judge(const struct settings *settings, const json_t *status, gboolean is_fresh,
+                 const char *name, gint64 waited, char **why_r)
+{
+    struct opinion all = {.state = ""};
+    gint64 at = number_of(status, "at");
+    size_t i;
+    json_t *node;
+    json_array_foreach(json_object_get(status, "nodes"), i, node)
+    {
+        opinion_add(&all, settings, node, name);
+    }
+    enum precedence answer = judge_memory(&all, why_r);
+    if (answer != PRECEDENCE_GO) {
+        return answer;
+    }
+    if (!is_fresh || g_strcmp0(text_of(status, "role"), "gives") != 0) {
+        return waited >= (gint64)settings->update_patience
+                   ? PRECEDENCE_GO
+                   : say(PRECEDENCE_WAIT, why_r,
+                         "what the other nodes do is not known: postern-share does not run here");
+    }
+    if (at - number_of(status, "since") <= precedence_silence(settings)) {
+        return say(PRECEDENCE_WAIT, why_r, "the other nodes have not been heard yet");
+    }
+    if (g_strcmp0(text_of(status, "gives"), name) != 0) {
+        return say(PRECEDENCE_WAIT, why_r, "it is not what is given to the other nodes");
+    }
+    return judge_others(settings, &all, at - number_of(status, "given"), why_r);
+}
+
+gboolean
+precedence_may_fetch(const struct settings *settings, const char *role)
+{
+    return strcmp(settings->update_on, "every node") == 0 ||
+           access(settings->share_peers, F_OK) < 0 || precedence_is_active(role);
+}
+
+static gboolean
+has_current(const struct settings *settings)
+{
+    g_autofree char *path = g_build_filename(settings->signatures_dir, "current", NULL);
+    return access(path, F_OK) == 0;
+}
+
+enum precedence
+precedence_of(const struct settings *settings, const char *name, gint64 since, const char *role,
+              char **why_r)
+{
+    if (strcmp(settings->update_on, "every node") == 0 ||
+        access(settings->share_peers, F_OK) < 0 || !precedence_is_active(role) ||
+        !has_current(settings)) {
+        return PRECEDENCE_GO;
+    }
+    json_t *status = board_load(settings);
+    gint64 age = board_age(status, board_now());
+    gboolean is_fresh = age >= 0 && age <= precedence_silence(settings);
+    enum precedence answer =
+        precedence_judge(settings, status, is_fresh, name, (gint64)time(NULL) - since, why_r);
+    json_decref(status);
+    return answer;
+}
