@@ -28,6 +28,8 @@ static const struct {
     {LIBEXECDIR "/posternd", SCORE_DAEMON_UNIT, "posternd "},
     {LIBEXECDIR "/postern-notify", SCORE_NOTIFY_UNIT, "postern-notify "},
     {LIBEXECDIR "/postern-recheck", NULL, "postern-recheck "},
+    {LIBEXECDIR "/postern-share", SCORE_SHARE_UNIT, "postern-share "},
+    {LIBEXECDIR "/postern-update", SCORE_UPDATE_UNIT, "postern-update "},
     {LIBEXECDIR "/postern-supervise", NULL, "postern-supervise "},
 };
 

@@ -10,7 +10,8 @@
 int
 action_reload(struct agent *agent)
 {
-    static const char *const units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT};
+    static const char *const units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_SHARE_UNIT,
+                                        SCORE_UPDATE_UNIT};
     struct service_status status = {.known = false};
     g_autofree char *error = NULL;
     int rc = service_settings(agent);

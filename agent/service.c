@@ -16,7 +16,7 @@
 
 /* From the margin between the deadline and the cluster's timeout. */
 #define CLEANUP_US (2 * G_TIME_SPAN_SECOND)
-#define DROPPED_US G_TIME_SPAN_SECOND
+#define HELPER_US (4 * G_TIME_SPAN_SECOND)
 
 int
 service_bus(struct agent *agent, char **error_r)
@@ -82,13 +82,15 @@ unit_options(const struct agent *agent)
     return text;
 }
 
-/* The unit can write to the default places only; the configuration may name others. */
+/* The units can write to the default places only; the configuration may name others. */
 static char *
-engine_options(const struct agent *agent)
+options_with(const struct agent *agent, const char *dir, const char *another)
 {
     GString *text = unit_options(agent);
-    append_path(text, agent->settings->engine_dir);
-    append_path(text, agent->settings->signatures_dir);
+    append_path(text, dir);
+    if (another != NULL) {
+        append_path(text, another);
+    }
     return g_string_free(text, FALSE);
 }
 
@@ -97,21 +99,30 @@ static int
 configure_units(struct agent *agent)
 {
     g_autofree char *error = NULL;
-    g_autofree char *engine = engine_options(agent);
+    const struct settings *settings = agent->settings;
+    g_autofree char *engine =
+        options_with(agent, settings->engine_dir, settings->signatures_dir);
     g_autofree char *daemon = g_string_free(unit_options(agent), FALSE);
+    g_autofree char *share = options_with(agent, settings->share_dir, NULL);
+    g_autofree char *update = options_with(agent, settings->update_dir, NULL);
+    const struct {
+        const char *unit;
+        const char *options;
+    } units[] = {{SCORE_ENGINE_UNIT, engine},
+                 {SCORE_DAEMON_UNIT, daemon},
+                 {SCORE_NOTIFY_UNIT, NULL},
+                 {SCORE_SHARE_UNIT, share},
+                 {SCORE_UPDATE_UNIT, update}};
     bool changed = false;
+    int rc = 0;
     if (agent->bus == NULL) {
         const char *config = ocf_param(&agent->ocf, PARAM_CONFIG);
         g_autofree char *options = config != NULL ? g_strconcat("--config ", config, NULL) : NULL;
         (void)g_setenv("POSTERN_OPTIONS", options != NULL ? options : "", TRUE);
         return PCMK_OCF_OK;
     }
-    int rc = unit_configure(SCORE_ENGINE_UNIT, engine, &changed, &error);
-    if (rc == 0) {
-        rc = unit_configure(SCORE_DAEMON_UNIT, daemon, &changed, &error);
-    }
-    if (rc == 0) {
-        rc = unit_configure(SCORE_NOTIFY_UNIT, NULL, &changed, &error);
+    for (size_t i = 0; i < G_N_ELEMENTS(units) && rc == 0; i++) {
+        rc = unit_configure(units[i].unit, units[i].options, &changed, &error);
     }
     if (rc == 0 && changed) {
         rc = unit_reload(agent->bus, agent->ocf.deadline, &error);
@@ -141,8 +152,36 @@ unit_down(struct agent *agent, const char *name)
 }
 
 static const char *const daemon_unit[] = {SCORE_DAEMON_UNIT, NULL};
-static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
-                                        NULL};
+static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT,
+                                        SCORE_NOTIFY_UNIT, SCORE_SHARE_UNIT,
+                                        SCORE_UPDATE_UNIT, NULL};
+/* Mail does not depend on them: nothing that goes wrong with them is a failure of the resource.
+ * What each has to do on an active and on a passive node they see in the role file. */
+static const char *const helpers[] = {SCORE_SHARE_UNIT, SCORE_UPDATE_UNIT};
+
+static void
+helpers_up(struct agent *agent)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(helpers); i++) {
+        g_autofree char *error = NULL;
+        gint64 deadline = MIN(agent->ocf.deadline, g_get_monotonic_time() + HELPER_US);
+        if (unit_ask(agent->bus, helpers[i], true, deadline, &error) < 0) {
+            log_warning("%s: %s; it goes on without", agent->ocf.resource, error);
+        }
+    }
+}
+
+static void
+helpers_down(struct agent *agent)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(helpers); i++) {
+        g_autofree char *error = NULL;
+        gint64 deadline = MIN(agent->ocf.deadline, g_get_monotonic_time() + HELPER_US);
+        if (unit_stop(agent->bus, helpers[i], deadline, &error) < 0) {
+            log_warning("%s: %s", agent->ocf.resource, error);
+        }
+    }
+}
 
 /* With /run nearly full systemd refuses to read its units anew: no reason not to stop them. */
 static void
@@ -238,6 +277,7 @@ service_engine_up(struct agent *agent)
     }
     if (rc == PCMK_OCF_OK) {
         service_publish(agent, true);
+        helpers_up(agent);
     }
     return rc;
 }
@@ -291,6 +331,7 @@ service_engine_down(struct agent *agent)
     if (rc == PCMK_OCF_OK) {
         rc = unit_down(agent, SCORE_NOTIFY_UNIT);
     }
+    helpers_down(agent);
     if (rc == PCMK_OCF_OK) {
         release_units(agent, all_units);
     }

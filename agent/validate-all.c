@@ -8,12 +8,14 @@
 #include "programs.h"
 #include "score.h"
 
-static const char *const units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT};
+static const char *const units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
+                                    SCORE_SHARE_UNIT, SCORE_UPDATE_UNIT};
 
 static int
 check_users(const struct agent *agent)
 {
-    const char *const users[] = {agent->settings->engine_user, agent->settings->daemon_user};
+    const char *const users[] = {agent->settings->engine_user, agent->settings->daemon_user,
+                                 agent->settings->share_user, agent->settings->update_user};
     for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
         if (getpwnam(users[i]) == NULL) {
             return ocf_fail(&agent->ocf, PCMK_OCF_NOT_INSTALLED,

@@ -64,6 +64,19 @@ static const struct process_kind kinds[] = {
         .start_s = 10,
         .stop_s = 2,
     },
+    {
+        .name = "postern-share.service",
+        .program = LIBEXECDIR "/postern-share",
+        .user = "postern-share",
+        .descriptors = 1024,
+        .umask = 0022,
+        .options = true,
+        .pause_ms = 5000,
+        .burst = 5,
+        .burst_s = 300,
+        .start_s = 10,
+        .stop_s = 2,
+    },
 };
 
 const struct process_kind *

@@ -35,6 +35,8 @@ static const struct {
     {"/run/postern/cluster", 0755, "root", "root"},
     {"/var/lib/postern", 0755, "root", "root"},
     {"/var/lib/postern/signatures", 0755, "postern-engine", "postern-engine"},
+    {"/var/lib/postern/share", 0755, "postern-share", "postern-share"},
+    {"/var/lib/postern/update", 0755, "postern-update", "postern-update"},
 };
 
 /* By descriptor, since another user may write beside it. */

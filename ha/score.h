@@ -55,6 +55,7 @@
 #define SCORE_DAEMON_UNIT "posternd.service"
 #define SCORE_NOTIFY_UNIT "postern-notify.service"
 #define SCORE_UPDATE_UNIT "postern-update.service"
+#define SCORE_SHARE_UNIT "postern-share.service"
 #define SCORE_TEXT_ATTRIBUTE "postern-state"
 /* Pacemaker's node health: with node-health-strategy=none, the default, it only informs. */
 #define SCORE_HEALTH_ATTRIBUTE "#health-postern"

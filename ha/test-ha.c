@@ -385,7 +385,7 @@ static void
 test_process_kinds(void **state)
 {
     static const char *const names[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
-                                        SCORE_UPDATE_UNIT};
+                                        SCORE_UPDATE_UNIT, SCORE_SHARE_UNIT};
     (void)state;
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         const struct process_kind *kind = process_kind_find(names[i]);

@@ -74,6 +74,13 @@ int unit_release(sd_bus *bus, const char *const *names, gint64 deadline, char **
 /* Lets systemd read its units anew. Returns 0 or -errno with *ERROR_R. */
 int unit_reload(sd_bus *bus, gint64 deadline, char **error_r);
 
+/*
+ * Asks for NAME to be started (UP) or stopped, and does not wait for it: for what mail does not
+ * depend on. Returns 0 or -errno with *ERROR_R. Where BUS is NULL it waits as unit_start() and
+ * unit_stop() do.
+ */
+int unit_ask(sd_bus *bus, const char *name, bool up, gint64 deadline, char **error_r);
+
 /* Has NAME read its configuration again (ExecReload=), if it is active. Returns 0 or -errno with
  * *ERROR_R. */
 int unit_reload_config(sd_bus *bus, const char *name, gint64 deadline, char **error_r);

@@ -15,7 +15,7 @@ import lablib.cgroup                # noqa: E402
 import lablib.node                  # noqa: E402
 import lablib.rig                   # noqa: E402
 
-UNITS = ("postern-engine", "posternd", "postern-notify")
+UNITS = ("postern-engine", "posternd", "postern-notify", "postern-share", "postern-update")
 AGENT = "/usr/lib/ocf/resource.d/postern/scanner"
 MOUNT = "/srv/mail"
 STATE = f"{MOUNT}/postern"
