@@ -11,6 +11,7 @@
 #include <glib.h>
 
 #define TOOL_ATTRD_UPDATER "/usr/sbin/attrd_updater"
+#define TOOL_COROSYNC_CMAPCTL "/usr/sbin/corosync-cmapctl"
 #define TOOL_CRM_RESOURCE "/usr/sbin/crm_resource"
 #define TOOL_CIBADMIN "/usr/sbin/cibadmin"
 #define TOOL_CRM_DIFF "/usr/sbin/crm_diff"

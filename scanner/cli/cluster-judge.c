@@ -28,7 +28,13 @@ static const struct {
      "give it the same number everywhere: the state on the shared storage is its", FALSE},
     {"state_formats", "forms of the state", "install the same on all nodes", FALSE},
     {"signatures.generation", "signatures",
-     "install the same with `postern signatures add` on all nodes", TRUE},
+     "a new set comes to one node after the other; if it stays so, see `postern signatures status` "
+     "on each",
+     TRUE},
+    {"peers.mark", "key and addresses for the giving of signatures", "`postern cluster rekey`",
+     FALSE},
+    {"update_on", "update_on", "run `postern cluster push-config` on the node that has it right",
+     FALSE},
 };
 
 G_GNUC_PRINTF(5, 6)
@@ -170,6 +176,32 @@ judge_report(json_t *page, const json_t *node, const char *name)
     judge_clock(page, name, json_number_value(json_object_get(report, "clock")));
 }
 
+/* A node that cannot have the signatures of the one that fetches. */
+static void
+judge_share(json_t *page, const json_t *node, const char *name)
+{
+    const json_t *report = json_object_get(node, "report");
+    const json_t *share = json_object_get(report, "share");
+    const char *wrong = ask_text(json_object_get(report, "peers"), "error");
+    const char *error = ask_text(share, "error");
+    const char *reason = ask_text(
+        json_object_get(json_object_get(share, "here"), "given"), "reason");
+    const char *state = ask_text(
+        json_object_get(json_object_get(share, "here"), "given"), "state");
+    if (wrong != NULL) {
+        find(page, "warning", name, "`postern cluster rekey`", "%s", wrong);
+    }
+    if (error != NULL) {
+        find(page, "warning", name, "`journalctl -u postern-share` there",
+             "gets no new signatures from the other nodes: %s", error);
+    }
+    if (g_strcmp0(state, "rejected") == 0) {
+        find(page, "warning", name, "`postern signatures show` there says more",
+             "rejected the signatures %s: %s", ask_text(share, "gives"),
+             reason != NULL ? reason : "no reason");
+    }
+}
+
 /* Where the group's mail server has its configuration: all instances count that have Postern on
  * one node. */
 static gboolean
@@ -269,6 +301,7 @@ judge_nodes(json_t *page)
         judge_membership(page, node, name);
         judge_readiness(page, node, name);
         judge_report(page, node, name);
+        judge_share(page, node, name);
         json_array_foreach(json_object_get(json_object_get(node, "report"), "postfix"), j, instance)
         {
             judge_instance(page, name, instance, active);

@@ -30,6 +30,8 @@ cluster_node(struct cli *cli, int argc, char **argv)
         {"config", "stage, commit, rollback, finish: this node's side of push-config",
          cluster_node_config},
         {"milter", "enable, disable, check: Postern in this node's Postfix", cluster_node_milter},
+        {"peers", "show, set, drop: the key by which the nodes give each other signatures",
+         cluster_node_peers},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
 }

@@ -8,6 +8,7 @@
 
 #include "cluster-carry.h"
 #include "cluster-nodes.h"
+#include "cluster-peers.h"
 #include "cluster-view.h"
 #include "commit.h"
 #include "diff.h"
@@ -70,6 +71,9 @@ list_nodes(struct removal *removal)
         } else {
             g_ptr_array_add(removal->extra,
                             g_strdup_printf("you, on %s, BEFORE you go on: %s", node->name, line));
+            g_ptr_array_add(removal->extra, g_strdup_printf("you, on %s, last: postern cluster "
+                                                            "node peers drop",
+                                                            node->name));
         }
     }
 }
@@ -141,6 +145,21 @@ confirm(struct removal *removal)
     return removal->asked;
 }
 
+/* Without the cluster nobody gives a node signatures: it has to fetch. */
+static void
+drop_peers(const struct removal *removal)
+{
+    g_autoptr(GPtrArray) nodes = g_ptr_array_new();
+    for (guint i = 0; i < removal->model->nodes->len; i++) {
+        const struct model_node *node = g_ptr_array_index(removal->model->nodes, i);
+        if (node->member &&
+            (!removal->no_ssh || g_strcmp0(node->name, remote_local_node()) == 0)) {
+            g_ptr_array_add(nodes, node->name);
+        }
+    }
+    cluster_peers_drop(nodes, removal->config);
+}
+
 static int
 carry_out(struct removal *removal)
 {
@@ -169,6 +188,7 @@ carry_out(struct removal *removal)
         done(removal, "failed");
         return rc == -ESTALE ? -ESTALE : CLI_ERROR;
     }
+    drop_peers(removal);
     done(removal, "changed");
     if (!quiet) {
         printf("%s is out of the cluster; what was kept stays in state_dir.\n",

@@ -9,6 +9,7 @@
 
 #include "cluster-carry.h"
 #include "cluster-nodes.h"
+#include "cluster-peers.h"
 #include "cluster-view.h"
 #include "commit.h"
 #include "diff.h"
@@ -87,6 +88,10 @@ list_extra(struct setup *setup)
         g_autofree char *line = nodes_state_dir_line(dir);
         g_ptr_array_add(setup->extra,
                         g_strdup_printf("on %s, first: %s", setup->model->active, line));
+    }
+    const char *peers = cluster_peers_plan(setup->model, setup->reports);
+    if (peers != NULL) {
+        g_ptr_array_add(setup->extra, g_strdup(peers));
     }
     if (setup->has_postfix && !setup->no_milter) {
         g_autofree char *line =
@@ -288,6 +293,9 @@ already(struct setup *setup)
     if (!all && refusals_count(setup->refusals) > 0) {
         return refused(setup);
     }
+    if (!setup->dry_run) {
+        cluster_peers_share(setup->cli, setup->model, setup->reports, setup->config);
+    }
     if (!all && !setup->dry_run) {
         int rc = finish_milters(setup, &error);
         done(setup, rc < 0 ? "failed" : "changed");
@@ -320,6 +328,7 @@ undo(struct setup *setup, struct carry *carry, const GPtrArray *nodes, gboolean 
         setup->is_left = TRUE;
         cli_fail("it could not be taken back: %s; run `postern cluster remove`", error);
     } else {
+        cluster_peers_drop(nodes, setup->config);
         fputs("postern: the cluster's configuration is as it was\n", stderr);
     }
     if (setup->make_state_dir) {
@@ -366,6 +375,7 @@ carry_all(struct setup *setup, struct carry *carry, char **error_r)
                                   error_r);
     }
     if (rc == 0) {
+        cluster_peers_share(setup->cli, setup->model, setup->reports, setup->config);
         rc = carry_setup(carry, error_r);
     }
     if (rc == 0 && carry_interrupted()) {

@@ -9,6 +9,7 @@
 
 #include "ask.h"
 #include "cluster-page.h"
+#include "cluster-peers.h"
 #include "score.h"
 #include "terminal.h"
 #include "text.h"
@@ -234,6 +235,53 @@ print_service(const json_t *page)
     }
 }
 
+/* What NODE has to do with the generation that the cluster is to have; g_free(). */
+static char *
+share_cell(const json_t *node)
+{
+    const json_t *here = json_object_get(
+        json_object_get(json_object_get(node, "report"), "share"), "here");
+    const json_t *given = json_object_get(here, "given");
+    const char *loaded = ask_text(here, "loaded");
+    gboolean has = loaded != NULL && g_strcmp0(loaded, ask_text(given, "name")) == 0;
+    g_autofree char *name = shown(node, "name", 60);
+    g_autofree char *state = shown(given, "state", 20);
+    if (!json_is_object(given)) {
+        return NULL;
+    }
+    return has ? g_strdup_printf("%s uses them", name)
+               : g_strdup_printf("%s: %s", name, strcmp(state, "none") == 0 ? "not there" : state);
+}
+
+/* While a generation is on its way through the cluster, and who fetches. */
+static void
+print_share(const json_t *page)
+{
+    const json_t *active = cluster_page_active(page);
+    const json_t *report = json_object_get(active, "report");
+    const json_t *share = json_object_get(report, "share");
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *gives = shown(share, "gives", HASH_SHOWN + 3);
+    g_autofree char *name = shown(active, "name", 60);
+    size_t i;
+    const json_t *node;
+    if (g_strcmp0(ask_text(report, "update_on"), "every node") == 0 ||
+        g_strcmp0(ask_text(json_object_get(report, "peers"), "mark"), PEERS_MARK_NONE) == 0) {
+        line("Updates", "each node fetches by itself");
+        return;
+    }
+    if (ask_text(share, "gives") == NULL) {
+        return;
+    }
+    json_array_foreach(json_object_get(page, "nodes"), i, node)
+    {
+        g_autofree char *cell = share_cell(node);
+        g_string_append_printf(text, "%s%s", cell == NULL ? "" : "; ", cell == NULL ? "" : cell);
+    }
+    gives[MIN(strlen(gives), HASH_SHOWN)] = '\0';
+    line("Updates", "%s gives %s%s", name, gives, text->str);
+}
+
 static void
 print_cluster(const json_t *page)
 {
@@ -356,6 +404,7 @@ print_page(const json_t *page)
         print_nodes(page);
         putchar('\n');
         print_service(page);
+        print_share(page);
         print_cluster(page);
     }
     print_fenced(page);

@@ -10,9 +10,10 @@ static const struct cli_command commands[] = {
      cluster_drill},
     {"wait", "Wait until nodes are ready", cluster_wait},
     {"push-config", "Put this node's configuration on all nodes", cluster_push_config},
+    {"rekey", "Make a new key by which the nodes give each other signatures", cluster_rekey},
     {"finish-upgrade", "Raise the format of the state after all nodes were upgraded",
      cluster_finish_upgrade},
-    {"node", "What the others run on each node: report, milter, config", cluster_node},
+    {"node", "What the others run on each node: report, milter, config, peers", cluster_node},
 };
 
 int

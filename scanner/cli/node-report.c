@@ -9,8 +9,11 @@
 #include <unistd.h>
 
 #include "ask.h"
+#include "board.h"
+#include "cluster-peers.h"
 #include "manifest.h"
 #include "mta.h"
+#include "node-state.h"
 #include "postfix.h"
 #include "program.h"
 #include "remote.h"
@@ -26,6 +29,7 @@
 /* The units whose state says something about the scanner or the mail server. */
 static const char *const units[] = {
     "postern-engine.service", "posternd.service",      "postern-notify.service",
+    "postern-share.service",  "postern-update.service",
     "pacemaker.service",      "corosync.service",      "sbd.service",
     "postfix.service",        "postfix@-.service",     "dovecot.service",
     "clamav-daemon.service",  "clamav-milter.service", NULL,
@@ -139,6 +143,26 @@ signatures_report(json_t *report, const struct settings *settings)
                         g_file_get_contents(LOAD_SECONDS, &seconds, NULL, NULL)
                             ? json_real(g_ascii_strtod(seconds, NULL))
                             : json_null());
+}
+
+/* What postern-share knows, unless it has stopped. */
+static void
+share_report(json_t *report, const struct settings *settings)
+{
+    json_t *status = board_load(settings);
+    gint64 age = board_age(status, board_now());
+    json_object_set_new(report, "peers", cluster_peers_report(settings->share_peers));
+    json_object_set_new(report, "update_on", text_or_null(settings->update_on));
+    json_object_set_new(
+        report, "share",
+        age < 0 ? json_null()
+                : json_pack("{s:O?, s:O?, s:O?, s:O?, s:I, s:o}", "role",
+                            json_object_get(status, "role"), "from",
+                            json_object_get(status, "from"), "gives",
+                            json_object_get(status, "gives"), "error",
+                            json_object_get(status, "error"), "age", (json_int_t)age, "here",
+                            node_state_of(settings, ask_text(status, "gives"), NULL)));
+    json_decref(status);
 }
 
 /* One paragraph of systemctl show: NAME=VALUE lines. */
@@ -298,6 +322,7 @@ node_report(const char *path, char *const *dirs)
     json_object_set_new(report, "changing", text_or_null(holder));
     settings_report(report, path);
     signatures_report(report, settings);
+    share_report(report, settings);
     postfix_report(report, settings, dirs);
     services_report(report, settings);
     return report;

@@ -16,6 +16,12 @@
  *   config           {"path", "sha256" (null: there is no file), "error" (null: it is correct)}
  *   state_dir, state_storage, milter_listen: of the configuration; null when it is not correct
  *   signatures       {"generation" (null: none installed), "date" (Unix seconds, 0 unknown)}
+ *   peers            the nodes that it gives signatures to or takes them from (cluster-peers.h)
+ *   update_on        the setting
+ *   share            what postern-share knows: {"role" ("gives", "takes"), "from" (who gives; null:
+ *                    this node), "gives" (the generation that the cluster is to have; null: none),
+ *                    "error", "age" (seconds since it wrote that), "here" (node-state.h)}; null:
+ *                    it has not run since the boot
  *   load_seconds     the last load that was measured here; null: none
  *   units            {NAME: {"present", "active", "enabled"}}
  *   agent            the resource agent is installed
