@@ -100,8 +100,7 @@ configure_units(struct agent *agent)
 {
     g_autofree char *error = NULL;
     const struct settings *settings = agent->settings;
-    g_autofree char *engine =
-        options_with(agent, settings->engine_dir, settings->signatures_dir);
+    g_autofree char *engine = options_with(agent, settings->engine_dir, settings->signatures_dir);
     g_autofree char *daemon = g_string_free(unit_options(agent), FALSE);
     g_autofree char *share = options_with(agent, settings->share_dir, NULL);
     g_autofree char *update = options_with(agent, settings->update_dir, NULL);
@@ -152,9 +151,8 @@ unit_down(struct agent *agent, const char *name)
 }
 
 static const char *const daemon_unit[] = {SCORE_DAEMON_UNIT, NULL};
-static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT,
-                                        SCORE_NOTIFY_UNIT, SCORE_SHARE_UNIT,
-                                        SCORE_UPDATE_UNIT, NULL};
+static const char *const all_units[] = {SCORE_ENGINE_UNIT, SCORE_DAEMON_UNIT, SCORE_NOTIFY_UNIT,
+                                        SCORE_SHARE_UNIT,  SCORE_UPDATE_UNIT, NULL};
 /* Mail does not depend on them: nothing that goes wrong with them is a failure of the resource.
  * What each has to do on an active and on a passive node they see in the role file. */
 static const char *const helpers[] = {SCORE_SHARE_UNIT, SCORE_UPDATE_UNIT};

@@ -84,9 +84,7 @@ numeric(const struct entry *entry, char *(*resolve)(const char *name), char **er
         if (text == NULL) {
             continue;
         }
-        char *address = is_numeric(text)  ? g_strdup(text)
-                        : resolve != NULL ? resolve(text)
-                                          : NULL;
+        char *address = is_numeric(text) ? g_strdup(text) : resolve != NULL ? resolve(text) : NULL;
         if (address == NULL) {
             g_autofree char *shown = text_escape(text, 100);
             *error_r = g_strdup_printf("%s in corosync's nodelist has no address", shown);
@@ -121,8 +119,7 @@ by_name(const void *a, const void *b)
 }
 
 GPtrArray *
-rings_parse(const char *cmap, const char *names, char *(*resolve)(const char *name),
-            char **error_r)
+rings_parse(const char *cmap, const char *names, char *(*resolve)(const char *name), char **error_r)
 {
     g_autoptr(GHashTable) entries =
         g_hash_table_new_full(g_str_hash, g_str_equal, g_free, entry_free);
@@ -168,8 +165,8 @@ resolve_name(const char *name)
     if (getaddrinfo(name, NULL, &hints, &found) != 0) {
         return NULL;
     }
-    int rc = getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, NULL, 0,
-                         NI_NUMERICHOST);
+    int rc =
+        getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, NULL, 0, NI_NUMERICHOST);
     freeaddrinfo(found);
     return rc == 0 && is_numeric(text) ? g_strdup(text) : NULL;
 }

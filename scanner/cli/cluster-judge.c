@@ -184,10 +184,9 @@ judge_share(json_t *page, const json_t *node, const char *name)
     const json_t *share = json_object_get(report, "share");
     const char *wrong = ask_text(json_object_get(report, "peers"), "error");
     const char *error = ask_text(share, "error");
-    const char *reason = ask_text(
-        json_object_get(json_object_get(share, "here"), "given"), "reason");
-    const char *state = ask_text(
-        json_object_get(json_object_get(share, "here"), "given"), "state");
+    const char *reason =
+        ask_text(json_object_get(json_object_get(share, "here"), "given"), "reason");
+    const char *state = ask_text(json_object_get(json_object_get(share, "here"), "given"), "state");
     if (wrong != NULL) {
         find(page, "warning", name, "`postern cluster rekey`", "%s", wrong);
     }

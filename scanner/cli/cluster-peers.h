@@ -18,8 +18,8 @@
 json_t *cluster_peers_report(const char *path);
 #define PEERS_MARK_NONE "none"
 
-/* What setup will do about it, by the REPORTS ({NODE: report}), in a line for people; NULL: nothing,
- * they are all of one file with all members of the cluster. */
+/* What setup will do about it, by the REPORTS ({NODE: report}), in a line for people; NULL:
+ * nothing, they are all of one file with all members of the cluster. */
 const char *cluster_peers_plan(const struct model *model, const json_t *reports);
 /*
  * Does it: all members of the cluster get it, or none, for one that has it waits for the others to

@@ -58,9 +58,10 @@ run(struct cli *cli, const char *config)
     }
     if (rc < 0) {
         return cli_fail("%s%s", error,
-                        nodes == NULL ? ""
-                                      : "; what was reached takes the old key and the new one until "
-                                        "`postern cluster rekey` reaches every node");
+                        nodes == NULL
+                            ? ""
+                            : "; what was reached takes the old key and the new one until "
+                              "`postern cluster rekey` reaches every node");
     }
     if (!cli->json) {
         printf("%u nodes have a new key.\n", nodes->len);

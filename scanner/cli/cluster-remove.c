@@ -152,8 +152,7 @@ drop_peers(const struct removal *removal)
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     for (guint i = 0; i < removal->model->nodes->len; i++) {
         const struct model_node *node = g_ptr_array_index(removal->model->nodes, i);
-        if (node->member &&
-            (!removal->no_ssh || g_strcmp0(node->name, remote_local_node()) == 0)) {
+        if (node->member && (!removal->no_ssh || g_strcmp0(node->name, remote_local_node()) == 0)) {
             g_ptr_array_add(nodes, node->name);
         }
     }

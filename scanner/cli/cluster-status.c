@@ -239,8 +239,8 @@ print_service(const json_t *page)
 static char *
 share_cell(const json_t *node)
 {
-    const json_t *here = json_object_get(
-        json_object_get(json_object_get(node, "report"), "share"), "here");
+    const json_t *here =
+        json_object_get(json_object_get(json_object_get(node, "report"), "share"), "here");
     const json_t *given = json_object_get(here, "given");
     const char *loaded = ask_text(here, "loaded");
     gboolean has = loaded != NULL && g_strcmp0(loaded, ask_text(given, "name")) == 0;
@@ -249,7 +249,11 @@ share_cell(const json_t *node)
     if (!json_is_object(given)) {
         return NULL;
     }
+    const json_t *share = json_object_get(json_object_get(node, "report"), "share");
+    g_autofree char *why = shown(share, "why", 300);
     return has ? g_strdup_printf("%s uses them", name)
+           : ask_text(share, "why") != NULL
+               ? g_strdup_printf("%s waits: %s", name, why)
                : g_strdup_printf("%s: %s", name, strcmp(state, "none") == 0 ? "not there" : state);
 }
 

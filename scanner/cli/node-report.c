@@ -15,6 +15,7 @@
 #include "mta.h"
 #include "node-state.h"
 #include "postfix.h"
+#include "precedence.h"
 #include "program.h"
 #include "remote.h"
 #include "format.h"
@@ -28,11 +29,13 @@
 
 /* The units whose state says something about the scanner or the mail server. */
 static const char *const units[] = {
-    "postern-engine.service", "posternd.service",      "postern-notify.service",
-    "postern-share.service",  "postern-update.service",
-    "pacemaker.service",      "corosync.service",      "sbd.service",
-    "postfix.service",        "postfix@-.service",     "dovecot.service",
-    "clamav-daemon.service",  "clamav-milter.service", NULL,
+    "postern-engine.service", "posternd.service",
+    "postern-notify.service", "postern-share.service",
+    "postern-update.service", "pacemaker.service",
+    "corosync.service",       "sbd.service",
+    "postfix.service",        "postfix@-.service",
+    "dovecot.service",        "clamav-daemon.service",
+    "clamav-milter.service",  NULL,
 };
 
 static json_t *
@@ -149,19 +152,24 @@ signatures_report(json_t *report, const struct settings *settings)
 static void
 share_report(json_t *report, const struct settings *settings)
 {
+    static const char *const turns[] = {
+        [PRECEDENCE_GO] = "go", [PRECEDENCE_WAIT] = "wait", [PRECEDENCE_REFUSED] = "refused"};
     json_t *status = board_load(settings);
+    g_autofree char *why = NULL;
+    const char *gives = ask_text(status, "gives");
+    const char *turn = gives == NULL ? NULL : turns[precedence_of(settings, gives, NULL, &why)];
     gint64 age = board_age(status, board_now());
     json_object_set_new(report, "peers", cluster_peers_report(settings->share_peers));
     json_object_set_new(report, "update_on", text_or_null(settings->update_on));
     json_object_set_new(
         report, "share",
-        age < 0 ? json_null()
-                : json_pack("{s:O?, s:O?, s:O?, s:O?, s:I, s:o}", "role",
-                            json_object_get(status, "role"), "from",
-                            json_object_get(status, "from"), "gives",
-                            json_object_get(status, "gives"), "error",
-                            json_object_get(status, "error"), "age", (json_int_t)age, "here",
-                            node_state_of(settings, ask_text(status, "gives"), NULL)));
+        age < 0
+            ? json_null()
+            : json_pack("{s:O?, s:O?, s:O?, s:O?, s:I, s:s?, s:s?, s:o}", "role",
+                        json_object_get(status, "role"), "from", json_object_get(status, "from"),
+                        "gives", json_object_get(status, "gives"), "error",
+                        json_object_get(status, "error"), "age", (json_int_t)age, "turn", turn,
+                        "why", why, "here", node_state_of(settings, gives, NULL)));
     json_decref(status);
 }
 

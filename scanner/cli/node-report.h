@@ -20,7 +20,8 @@
  *   update_on        the setting
  *   share            what postern-share knows: {"role" ("gives", "takes"), "from" (who gives; null:
  *                    this node), "gives" (the generation that the cluster is to have; null: none),
- *                    "error", "age" (seconds since it wrote that), "here" (node-state.h)}; null:
+ *                    "error", "age" (seconds since it wrote that), "turn" (whether this node may
+ * try and adopt that now: "go", "wait", "refused"; null) with "why", "here" (node-state.h)}; null:
  *                    it has not run since the boot
  *   load_seconds     the last load that was measured here; null: none
  *   units            {NAME: {"present", "active", "enabled"}}

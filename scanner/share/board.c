@@ -11,7 +11,6 @@
 
 #include "durable.h"
 #include "node-state.h"
-#include "text.h"
 
 #define FILE_MAX (1024 * 1024)
 /* Before any boot: silent for longer than anybody asks. */
@@ -71,6 +70,14 @@ text_of(const json_t *object, const char *name)
     return json_string_value(json_object_get(object, name));
 }
 
+/* The generation that OBJECT has under KEY, or NULL. g_free() */
+static char *
+generation_of(const json_t *object, const char *key)
+{
+    const char *name = text_of(object, key);
+    return node_state_is_name(name) ? g_strdup(name) : NULL;
+}
+
 /* The entry of a peer, made when there is none; NULL: it is none of them, or this node. */
 static struct seen *
 seen_of(struct board *board, const char *name)
@@ -99,10 +106,10 @@ seen_learn(struct board *board, const json_t *node, gint64 now)
     seen->state = state;
     seen->heard = now - silent;
     g_free(seen->adopted);
-    seen->adopted = g_strdup(text_of(node, "adopted"));
+    seen->adopted = generation_of(node, "adopted");
     seen->adopted_at = seen->heard;
     g_free(seen->confirmed);
-    seen->confirmed = g_strdup(text_of(node, "confirmed"));
+    seen->confirmed = generation_of(node, "confirmed");
 }
 
 void
@@ -137,7 +144,7 @@ board_new(const struct settings *settings, const struct peers *peers, const char
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         ((struct seen *)value)->heard = NEVER;
     }
-    board->given = g_strdup(text_of(before, "gives"));
+    board->given = generation_of(before, "gives");
     json_decref(before);
     return board;
 }
@@ -179,7 +186,7 @@ void
 board_set_error(struct board *board, const char *error)
 {
     g_free(board->error);
-    board->error = error == NULL ? NULL : text_escape(error, 500);
+    board->error = g_strdup(error);
 }
 
 void
@@ -215,11 +222,10 @@ board_nodes(const struct board *board, gint64 now)
         const struct peer_node *node = g_ptr_array_index(board->peers->nodes, i);
         const struct seen *seen = g_hash_table_lookup(board->nodes, node->name);
         if (seen != NULL) {
-            json_array_append_new(nodes, json_pack("{s:s, s:I, s:s?, s:s?, s:O}", "name",
-                                                   node->name, "silent",
-                                                   (json_int_t)(now - seen->heard), "adopted",
-                                                   seen->adopted, "confirmed", seen->confirmed,
-                                                   "state", seen->state));
+            json_array_append_new(
+                nodes, json_pack("{s:s, s:I, s:s?, s:s?, s:O}", "name", node->name, "silent",
+                                 (json_int_t)(now - seen->heard), "adopted", seen->adopted,
+                                 "confirmed", seen->confirmed, "state", seen->state));
         }
     }
     return nodes;

@@ -13,8 +13,8 @@
  *
  * `gives` is the generation that the cluster is to have, given here or by `from`, since `given`.
  * `given`, `since` and `at` (since when postern-share has this role; when this was written) are
- * seconds since boot, so setting the clock changes nothing. `adopted`: the node's engine works with that generation;
- * `confirmed`: it still did a while later.
+ * seconds since boot, so setting the clock changes nothing. `adopted`: the node's engine works with
+ * that generation; `confirmed`: it still did a while later.
  *
  * It outlives restarts and roles: a node that began with a generation and was never heard of again
  * is a reason to leave that alone, whoever is active by then.

@@ -191,11 +191,11 @@ perform(const struct caller *caller, const struct call *call, const char *addres
 static int
 failed(CURLcode code, const struct answer *answer, const char *node, char **error_r)
 {
-    int rc = answer->rc < 0                      ? answer->rc
-             : code == CURLE_COULDNT_CONNECT     ? -ENOTCONN
-             : code == CURLE_INTERFACE_FAILED    ? -ENOTCONN
-             : code == CURLE_OPERATION_TIMEDOUT  ? -ETIMEDOUT
-                                                 : -EPROTO;
+    int rc = answer->rc < 0                     ? answer->rc
+             : code == CURLE_COULDNT_CONNECT    ? -ENOTCONN
+             : code == CURLE_INTERFACE_FAILED   ? -ENOTCONN
+             : code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT
+                                                : -EPROTO;
     g_free(*error_r);
     *error_r = rc == -EFBIG    ? g_strdup_printf("%s sends more than it should", node)
                : rc == -EACCES ? g_strdup_printf("%s answers without a seal", node)

@@ -59,9 +59,10 @@ callers_nonce(const struct callers *callers)
 gboolean
 callers_admit(struct callers *callers, const struct seal_request *request)
 {
-    struct period *period = seal_is_same(request->theirs, callers->now.nonce)      ? &callers->now
-                            : seal_is_same(request->theirs, callers->before.nonce) ? &callers->before
-                                                                                   : NULL;
+    struct period *period = seal_is_same(request->theirs, callers->now.nonce) ? &callers->now
+                            : seal_is_same(request->theirs, callers->before.nonce)
+                                ? &callers->before
+                                : NULL;
     return period != NULL && g_hash_table_size(period->seen) < CALLERS_MAX &&
            g_hash_table_add(period->seen, g_strdup(request->own));
 }

@@ -41,13 +41,6 @@ fail(char **error_r, int error, const char *format, ...)
 }
 
 gboolean
-fetched_is_name(const char *name)
-{
-    return name != NULL && strlen(name) == MANIFEST_NAME_DIGITS &&
-           strspn(name, "0123456789abcdef") == MANIFEST_NAME_DIGITS;
-}
-
-gboolean
 fetched_is_here(const struct settings *settings, const char *name)
 {
     g_autofree char *ignored = NULL;
@@ -84,8 +77,8 @@ manifest_keep(struct fetched *fetched, const char *text, char **error_r)
     }
     return g_str_has_prefix(fetched->manifest->identity, fetched->name)
                ? 0
-               : fail(error_r, -EBADMSG, "%s sends another generation than %s",
-                      fetched->node->name, fetched->name);
+               : fail(error_r, -EBADMSG, "%s sends another generation than %s", fetched->node->name,
+                      fetched->name);
 }
 
 static int
@@ -104,8 +97,8 @@ manifest_bring(struct fetched *fetched, char **error_r)
         return rc;
     }
     return rc == 200 ? manifest_keep(fetched, text, error_r)
-                     : fail(error_r, -ENOENT, "%s does not have %s any more",
-                            fetched->node->name, fetched->name);
+                     : fail(error_r, -ENOENT, "%s does not have %s any more", fetched->node->name,
+                            fetched->name);
 }
 
 /* daily.cvd and daily.cld are one database. */
@@ -252,8 +245,8 @@ files_take(const struct fetched *fetched, char **error_r)
 }
 
 int
-fetched_bring(const struct settings *settings, struct caller *caller,
-              const struct peer_node *node, const char *name, char **error_r)
+fetched_bring(const struct settings *settings, struct caller *caller, const struct peer_node *node,
+              const char *name, char **error_r)
 {
     g_autofree char *ignored = NULL;
     struct fetched fetched = {

@@ -7,8 +7,6 @@
 #include "call.h"
 #include "settings.h"
 
-/* Whether NAME is a generation's. */
-gboolean fetched_is_name(const char *name);
 /* Whether this node needs nothing of NAME any more: its record or files are here, or it is offered
  * already. */
 gboolean fetched_is_here(const struct settings *settings, const char *name);

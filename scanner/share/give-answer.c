@@ -100,8 +100,8 @@ answer_turn(struct give_place *place, struct MHD_Connection *connection,
 {
     gint64 now = board_now();
     const char *given = board_given(place->board);
-    json_t *state = json_loadb((const char *)call->body->data, call->body->len,
-                               JSON_REJECT_DUPLICATES, NULL);
+    json_t *state =
+        json_loadb((const char *)call->body->data, call->body->len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(state)) {
         json_decref(state);
         return answer_nothing(place, connection, call, MHD_HTTP_BAD_REQUEST);
@@ -109,10 +109,10 @@ answer_turn(struct give_place *place, struct MHD_Connection *connection,
     board_hear(place->board, call->request.from, state, now);
     (void)board_write(place->board, now);
     json_decref(state);
-    json_t *object = json_pack("{s:i, s:s, s:s?, s:o, s:o}", "version", VERSION, "node",
-                               place->peers->self, "gives", given, "state",
-                               node_state_of(place->settings, given, NULL), "nodes",
-                               board_nodes(place->board, now));
+    json_t *object =
+        json_pack("{s:i, s:s, s:s?, s:o, s:o}", "version", VERSION, "node", place->peers->self,
+                  "gives", given, "state", node_state_of(place->settings, given, NULL), "nodes",
+                  board_nodes(place->board, now));
     char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     return answer_text(place, connection, call, MHD_HTTP_OK, text, strlen(text));
@@ -130,8 +130,7 @@ answer_manifest(struct give_place *place, struct MHD_Connection *connection,
         size += (size_t)n;
     }
     close(fd);
-    return text == NULL ? MHD_NO
-                        : answer_text(place, connection, call, MHD_HTTP_OK, text, size);
+    return text == NULL ? MHD_NO : answer_text(place, connection, call, MHD_HTTP_OK, text, size);
 }
 
 /* Opens FILE of the generation NAME; its size and hash, which the manifest says, are not looked at

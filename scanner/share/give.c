@@ -71,7 +71,8 @@ on_completed(void *data, struct MHD_Connection *connection, void **context,
 static enum MHD_Result
 refuse(const struct give *give, struct MHD_Connection *connection)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     MHD_add_response_header(response, SEAL_NONCE_HEADER, callers_nonce(give->callers));
     enum MHD_Result rc = MHD_queue_response(connection, MHD_HTTP_UNAUTHORIZED, response);
     MHD_destroy_response(response);
@@ -195,8 +196,8 @@ turn(struct give *give, int epoll)
     for (guint i = 0; i < n; i++) {
         struct sockaddr_storage address = {0};
         socklen_t length = sizeof address;
-        int fd = (fds[i].revents & POLLIN) == 0 ? -1
-                                                : listener_accept(fds[i].fd, &address, &length);
+        int fd =
+            (fds[i].revents & POLLIN) == 0 ? -1 : listener_accept(fds[i].fd, &address, &length);
         if (fd >= 0) {
             caller_take(give, fd, &address, length);
         }
@@ -207,8 +208,7 @@ turn(struct give *give, int epoll)
 static int
 loop(struct give *give, char **error_r)
 {
-    const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(give->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(give->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     int rc = info == NULL ? -EIO : 0;
     while (rc == 0) {
         look(give);

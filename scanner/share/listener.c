@@ -57,8 +57,8 @@ listeners_open(const struct peers *peers, guint16 port, char **error_r)
     for (char **text = peers_find(peers, peers->self)->addresses; *text != NULL; text++) {
         int fd = listener_open(*text, port);
         if (fd < 0) {
-            *error_r = g_strdup_printf("%s, port %u (share_port): %s", *text, port,
-                                       g_strerror(-fd));
+            *error_r =
+                g_strdup_printf("%s, port %u (share_port): %s", *text, port, g_strerror(-fd));
             listeners_close(listeners);
             return NULL;
         }
@@ -79,7 +79,7 @@ listeners_close(GArray *listeners)
 int
 listener_accept(int listener, struct sockaddr_storage *address, socklen_t *length)
 {
-    int fd = accept4(listener, (struct sockaddr *)(void *)address, length,
-                     SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd =
+        accept4(listener, (struct sockaddr *)(void *)address, length, SOCK_CLOEXEC | SOCK_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "store.h"
-#include "text.h"
 
 #define TEXT_MAX 300
 #define WORD_MAX 40
@@ -15,11 +14,23 @@
 #define ENGINE_WORD 0
 #define ENGINE_GENERATION 3
 
+/* At most MAX bytes of TEXT, in whole characters; null for NULL. Whoever shows it escapes it. */
 static json_t *
-text_or_null(const char *text)
+text_or_null(const char *text, size_t max)
 {
-    json_t *string = text == NULL ? NULL : json_string(text);
-    return string == NULL ? json_null() : string;
+    const char *end = NULL;
+    if (text == NULL) {
+        return json_null();
+    }
+    (void)g_utf8_validate_len(text, MIN(strlen(text), max), &end);
+    return json_stringn(text, (size_t)(end - text));
+}
+
+gboolean
+node_state_is_name(const char *name)
+{
+    return name != NULL && strlen(name) == MANIFEST_NAME_DIGITS &&
+           strspn(name, "0123456789abcdef") == MANIFEST_NAME_DIGITS;
 }
 
 char *
@@ -49,10 +60,8 @@ given_state(const struct settings *settings, const struct store *store, const ch
         received = node_state_received(settings);
         state = g_strcmp0(received, given) == 0 ? "received" : state;
     }
-    g_autofree char *reason = entry != NULL && entry->record.reason != NULL
-                                  ? text_escape(entry->record.reason, TEXT_MAX)
-                                  : NULL;
-    return json_pack("{s:s, s:s, s:s?}", "name", given, "state", state, "reason", reason);
+    return json_pack("{s:s, s:s, s:o}", "name", given, "state", state, "reason",
+                     text_or_null(entry != NULL ? entry->record.reason : NULL, TEXT_MAX));
 }
 
 static void
@@ -66,10 +75,10 @@ engine_state(const struct settings *settings, json_t *state)
     g_auto(GStrv) words = g_strsplit(g_strstrip(line), " ", -1);
     guint n = g_strv_length(words);
     if (n > ENGINE_WORD) {
-        json_object_set_new(state, "engine", text_or_null(words[ENGINE_WORD]));
+        json_object_set_new(state, "engine", text_or_null(words[ENGINE_WORD], WORD_MAX));
     }
     if (n > ENGINE_GENERATION) {
-        json_object_set_new(state, "loaded", text_or_null(words[ENGINE_GENERATION]));
+        json_object_set_new(state, "loaded", text_or_null(words[ENGINE_GENERATION], WORD_MAX));
     }
 }
 
@@ -92,10 +101,9 @@ node_state_of(const struct settings *settings, const char *given, const char *er
 {
     g_autoptr(store_t) store = NULL;
     g_autofree char *ignored = NULL;
-    g_autofree char *shown = error == NULL ? NULL : text_escape(error, TEXT_MAX);
-    json_t *state =
-        json_pack("{s:s, s:s, s:n, s:n, s:i, s:n, s:s?, s:n}", "postern", PACKAGE_VERSION, "engine",
-                  "none", "loaded", "current", "time", 0, "pinned", "error", shown, "given");
+    json_t *state = json_pack("{s:s, s:s, s:n, s:n, s:i, s:n, s:o, s:n}", "postern",
+                              PACKAGE_VERSION, "engine", "none", "loaded", "current", "time", 0,
+                              "pinned", "error", text_or_null(error, TEXT_MAX), "given");
     (void)store_open(settings->signatures_dir, FALSE, &store, &ignored);
     engine_state(settings, state);
     entry_state(state, "pinned", store, "pinned");
@@ -106,13 +114,10 @@ node_state_of(const struct settings *settings, const char *given, const char *er
     return state;
 }
 
-/* NAME of FROM as a text of at most MAX bytes that a terminal can stand, or null. */
 static json_t *
 clean_text(const json_t *from, const char *name, size_t max)
 {
-    const char *text = json_string_value(json_object_get(from, name));
-    g_autofree char *shown = text == NULL ? NULL : text_escape(text, max);
-    return text_or_null(shown);
+    return text_or_null(json_string_value(json_object_get(from, name)), max);
 }
 
 json_t *

@@ -20,12 +20,15 @@
 
 #define NODE_STATE_OFFER "offer"
 
+/* Whether NAME (NULL: no) is a generation's. */
+gboolean node_state_is_name(const char *name);
+
 /* A new reference. GIVEN: the generation that is given; NULL: none is known of. ERROR: what keeps
  * this node from taking it; NULL: nothing. */
 json_t *node_state_of(const struct settings *settings, const char *given, const char *error);
 
-/* The same of another node, as it came: only what is said above, texts made short. A new reference; NULL: it is
- * none. */
+/* The same of another node, as it came: only what is said above, texts made short. A new
+ * reference; NULL: it is none. */
 json_t *node_state_clean(const json_t *state);
 
 /* The name of the generation in share_dir/offer, NULL: none. To be freed by g_free(). */

@@ -90,8 +90,7 @@ int
 peers_add(struct peers *peers, const char *name, char *const addresses[])
 {
     guint n = 0;
-    if (!peers_is_name(name) || peers_find(peers, name) != NULL ||
-        peers->nodes->len == NODES_MAX) {
+    if (!peers_is_name(name) || peers_find(peers, name) != NULL || peers->nodes->len == NODES_MAX) {
         return -EINVAL;
     }
     for (; addresses[n] != NULL; n++) {

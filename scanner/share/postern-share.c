@@ -253,8 +253,7 @@ options_parse(struct options *options, int argc, char **argv)
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_option_context_set_summary(context,
-                                 "Shares the signatures between the nodes of a cluster.");
+    g_option_context_set_summary(context, "Shares the signatures between the nodes of a cluster.");
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
         fprintf(stderr, "postern-share: %s\n", error->message);

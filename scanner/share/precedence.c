@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "store.h"
 #include "text.h"
 
 #define SILENT_INTERVALS 3
@@ -79,8 +80,7 @@ stance_of(const json_t *node, const char *name)
         return STANCE_CONFIRMED;
     }
     /* One that went back to another by hand works; one that died of it does not. */
-    if (loads || g_strcmp0(word, "trying") == 0 ||
-        (g_strcmp0(word, "adopted") == 0 && !works)) {
+    if (loads || g_strcmp0(word, "trying") == 0 || (g_strcmp0(word, "adopted") == 0 && !works)) {
         return STANCE_AMID;
     }
     return pinned == NULL || strcmp(pinned, name) == 0 ? STANCE_IDLE : STANCE_NONE;
@@ -151,8 +151,7 @@ judge_memory(const struct opinion *all, char **why_r)
 
 /* GIVEN: for how many seconds it has been given to the others. */
 static enum precedence
-judge_others(const struct settings *settings, const struct opinion *all, gint64 given,
-             char **why_r)
+judge_others(const struct settings *settings, const struct opinion *all, gint64 given, char **why_r)
 {
     if (all->amid != NULL) {
         return say(PRECEDENCE_WAIT, why_r, "%s goes first, and is in the middle of it", all->amid);
@@ -221,20 +220,32 @@ has_current(const struct settings *settings)
     return access(path, F_OK) == 0;
 }
 
-enum precedence
-precedence_of(const struct settings *settings, const char *name, gint64 since, const char *role,
-              char **why_r)
+/* For how many seconds NAME has been here; of what is not here nothing is known. */
+static gint64
+waited(const struct settings *settings, const char *name)
 {
-    if (strcmp(settings->update_on, "every node") == 0 ||
-        access(settings->share_peers, F_OK) < 0 || !precedence_is_active(role) ||
-        !has_current(settings)) {
+    g_autofree char *ignored = NULL;
+    g_autoptr(store_t) store = NULL;
+    g_autoptr(store_entry_t) entry = NULL;
+    if (store_open(settings->signatures_dir, FALSE, &store, &ignored) == 0) {
+        entry = store_find(store, name, &ignored);
+    }
+    return entry == NULL || entry->manifest == NULL ? 0
+                                                    : (gint64)time(NULL) - entry->manifest->created;
+}
+
+enum precedence
+precedence_of(const struct settings *settings, const char *name, const char *role, char **why_r)
+{
+    if (strcmp(settings->update_on, "every node") == 0 || access(settings->share_peers, F_OK) < 0 ||
+        !precedence_is_active(role) || !has_current(settings)) {
         return PRECEDENCE_GO;
     }
     json_t *status = board_load(settings);
     gint64 age = board_age(status, board_now());
     gboolean is_fresh = age >= 0 && age <= precedence_silence(settings);
     enum precedence answer =
-        precedence_judge(settings, status, is_fresh, name, (gint64)time(NULL) - since, why_r);
+        precedence_judge(settings, status, is_fresh, name, waited(settings, name), why_r);
     json_decref(status);
     return answer;
 }

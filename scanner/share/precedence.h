@@ -24,9 +24,8 @@ enum precedence {
 };
 
 /*
- * Of the generation NAME, which is here since SINCE (Unix seconds: its manifest's `created`). ROLE:
- * the role file, NULL = PRECEDENCE_ROLE. *WHY_R is one sentence unless the answer is GO; to be freed
- * by g_free().
+ * Of the generation NAME. ROLE: the role file, NULL = PRECEDENCE_ROLE. *WHY_R is one sentence
+ * unless the answer is GO; to be freed by g_free().
  *
  * GO: update_on is "every node", this node has no peers, it does not serve, or it has no signatures
  * in use. Else it goes last: when all other nodes that are there work with NAME, and did so for
@@ -35,16 +34,16 @@ enum precedence {
  * was given to them.
  * WAIT: otherwise, and for ever when a node began with NAME and was not heard of since.
  */
-enum precedence precedence_of(const struct settings *settings, const char *name, gint64 since,
-                              const char *role, char **why_r);
+enum precedence precedence_of(const struct settings *settings, const char *name, const char *role,
+                              char **why_r);
 
 /* For it and its tests: of what the board says (board.h; NULL: there is none). IS_FRESH:
  * postern-share runs; WAITED: for how many seconds NAME has been here, by the clock. */
 enum precedence precedence_judge(const struct settings *settings, const json_t *status,
                                  gboolean is_fresh, const char *name, gint64 waited, char **why_r);
 
-/* Whether this node is to fetch from the mirrors: update_on is "every node", or it serves, or it has
- * no peers that could give it anything. ROLE: as above. */
+/* Whether this node is to fetch from the mirrors: update_on is "every node", or it serves, or it
+ * has no peers that could give it anything. ROLE: as above. */
 gboolean precedence_may_fetch(const struct settings *settings, const char *role);
 
 /* Whether the cluster has this node serve: the role file says so of any resource. */

@@ -44,9 +44,8 @@ seal_is_same(const char *one, const char *two)
 static void
 mac_of(const struct peers_key *key, const char *text, char ret[SEAL_MAC_DIGITS + 1])
 {
-    g_autofree char *mac =
-        g_compute_hmac_for_data(G_CHECKSUM_SHA256, key->bytes, sizeof key->bytes,
-                                (const guchar *)text, strlen(text));
+    g_autofree char *mac = g_compute_hmac_for_data(G_CHECKSUM_SHA256, key->bytes, sizeof key->bytes,
+                                                   (const guchar *)text, strlen(text));
     g_strlcpy(ret, mac, SEAL_MAC_DIGITS + 1);
 }
 

@@ -67,7 +67,7 @@ answer_take(struct take *take, const struct peer_node *node, const char *text, c
     json_t *answer = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     const json_t *gives = json_object_get(answer, "gives");
     const char *name = json_string_value(gives);
-    if (!json_is_object(answer) || (!json_is_null(gives) && !fetched_is_name(name))) {
+    if (!json_is_object(answer) || (!json_is_null(gives) && !node_state_is_name(name))) {
         *error_r = g_strdup_printf("%s gives an answer that is not understood", node->name);
         json_decref(answer);
         return -EBADMSG;

@@ -1,6 +1,711 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* Who is known and believed, what is remembered of the nodes, and who goes first. What goes over
+ * the network is in scanner/e2e/test_share.py. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <glib/gstdio.h>
+
+#include "board.h"
+#include "callers.h"
+#include "node-state.h"
+#include "peers.h"
+#include "precedence.h"
+#include "seal.h"
+#include "store.h"
+
+#define NAME "0123456789abcdef"
+#define OTHER "fedcba9876543210"
+#define KEY_ID "aaaaaaaaaaaaaaaa"
+#define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+struct bench {
+    char *dir;
+    struct settings *settings;
+    struct peers *peers;
+};
+
+static void
+remove_all(const char *path)
+{
+    GDir *dir = g_dir_open(path, 0, NULL);
+    const char *name;
+    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
+        g_autofree char *below = g_build_filename(path, name, NULL);
+        remove_all(below);
+    }
+    g_clear_pointer(&dir, g_dir_close);
+    (void)g_remove(path);
+}
+
+static void
+put(const struct bench *bench, const char *name, const char *text)
+{
+    g_autofree char *path = g_build_filename(bench->dir, name, NULL);
+    assert_true(g_file_set_contents(path, text, -1, NULL));
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
+static void
+settings_read(struct bench *bench, const char *more)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *path = g_build_filename(bench->dir, "postern.conf", NULL);
+    g_autofree char *text = g_strdup_printf(
+        "signatures_dir = \"%s/signatures\"\nengine_dir = \"%s/engine\"\nshare_dir = \"%s/share\"\n"
+        "share_peers = \"%s/peers.json\"\nshare_interval = 30\nupdate_patience = 1000\n"
+        "update_alone = 600\n%s",
+        bench->dir, bench->dir, bench->dir, bench->dir, more);
+    put(bench, "postern.conf", text);
+    settings_free(bench->settings);
+    bench->settings = settings_load(path, &error);
+    assert_null(error);
+    assert_non_null(bench->settings);
+}
+
+static int
+setup(void **state)
+{
+    static char addresses[][9] = {"10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.3"};
+    char *const one[] = {addresses[0], addresses[1], NULL};
+    char *const two[] = {addresses[2], NULL};
+    char *const three[] = {addresses[3], NULL};
+    struct bench *bench = g_new0(struct bench, 1);
+    bench->dir = g_dir_make_tmp("test-share-XXXXXX", NULL);
+    static const char *const dirs[] = {"signatures", "engine", "share", "share/state"};
+    for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
+        g_autofree char *path = g_build_filename(bench->dir, dirs[i], NULL);
+        assert_int_equal(g_mkdir(path, 0755), 0);
+    }
+    settings_read(bench, "");
+    bench->peers = peers_new("n1");
+    assert_int_equal(peers_add(bench->peers, "n1", one), 0);
+    assert_int_equal(peers_add(bench->peers, "n2", two), 0);
+    assert_int_equal(peers_add(bench->peers, "n3", three), 0);
+    *state = bench;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct bench *bench = *state;
+    remove_all(bench->dir);
+    settings_free(bench->settings);
+    peers_free(bench->peers);
+    g_free(bench->dir);
+    g_free(bench);
+    return 0;
+}
+
+/* Peers */
+
+#define NODES "\"nodes\":[{\"name\":\"n1\",\"addresses\":[\"10.0.0.1\"]}]"
+#define KEYS "\"keys\":[{\"id\":\"" KEY_ID "\",\"key\":\"" KEY "\"}]"
+
+static void
+test_peers_text(void **state)
+{
+    const struct bench *bench = *state;
+    g_autofree char *text = peers_text(bench->peers);
+    g_autofree char *error = NULL;
+    g_autoptr(peers_t) peers = NULL;
+    assert_int_equal(peers_parse(text, &peers, &error), 0);
+    g_autofree char *again = peers_text(peers);
+    assert_string_equal(text, again);
+    assert_int_equal(peers->nodes->len, 3);
+    peers_add_key(peers);
+    assert_int_equal(peers->keys->len, 2);
+    const struct peers_key *first = g_ptr_array_index(peers->keys, 0);
+    assert_null(peers_key_find(bench->peers, first->id));
+    for (int i = 0; i < 9; i++) {
+        peers_add_key(peers);
+    }
+    assert_int_equal(peers->keys->len, 4);
+    peers_drop_keys(peers);
+    assert_int_equal(peers->keys->len, 1);
+    peers_drop_nodes(peers);
+    assert_null(peers_find(peers, "n1"));
+}
+
+static void
+test_peers_bad(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "{",
+        "[]",
+        "7",
+        "{}",
+        "{\"version\":1,\"self\":\"n1\"," NODES "}",
+        "{\"version\":1,\"self\":\"n1\"," KEYS "}",
+        "{\"version\":2,\"self\":\"n1\"," KEYS "," NODES "}",
+        "{\"version\":1,\"self\":\"n2\"," KEYS "," NODES "}",
+        "{\"version\":1,\"self\":7," KEYS "," NODES "}",
+        "{\"version\":1,\"self\":\"n1\",\"keys\":[]," NODES "}",
+        "{\"version\":1,\"self\":\"n1\",\"keys\":[{\"id\":\"" KEY_ID "\",\"key\":\"00\"}]," NODES
+        "}",
+        "{\"version\":1,\"self\":\"n1\",\"keys\":[{\"id\":\"a\",\"key\":\"" KEY "\"}]," NODES "}",
+        "{\"version\":1,\"self\":\"n1\"," KEYS ",\"nodes\":[{\"name\":\"n1\",\"addresses\":[]}]}",
+        "{\"version\":1,\"self\":\"n1\"," KEYS
+        ",\"nodes\":[{\"name\":\"n1\",\"addresses\":[\"host.example\"]}]}",
+        "{\"version\":1,\"self\":\"n1\"," KEYS ",\"nodes\":[{\"name\":\"n1\",\"addresses\":[7]}]}",
+        "{\"version\":1,\"self\":\"../x\"," KEYS
+        ",\"nodes\":[{\"name\":\"../x\",\"addresses\":[\"10.0.0.1\"]}]}",
+        "{\"version\":1,\"self\":\"n1\"," KEYS
+        ",\"nodes\":[{\"name\":\"n1\",\"addresses\":[\"10.0.0.1\"]},"
+        "{\"name\":\"n1\",\"addresses\":[\"10.0.0.2\"]}]}",
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_autofree char *error = NULL;
+        struct peers *peers = NULL;
+        assert_int_equal(peers_parse(texts[i], &peers, &error), -EBADMSG);
+        assert_null(peers);
+        assert_non_null(error);
+    }
+    g_autofree char *none = NULL;
+    g_autoptr(peers_t) good = NULL;
+    assert_int_equal(
+        peers_parse("{\"version\":1,\"self\":\"n1\"," KEYS "," NODES "}", &good, &none), 0);
+}
+
+static void
+test_peers_file(void **state)
+{
+    struct bench *bench = *state;
+    const char *path = bench->settings->share_peers;
+    g_autofree char *text = peers_text(bench->peers);
+    g_autofree char *link = g_build_filename(bench->dir, "link", NULL);
+    const struct {
+        mode_t mode;
+        int rc;
+    } rows[] = {{0640, 0}, {0600, 0}, {0644, -EPERM}, {0660, -EPERM}, {0604, -EPERM}};
+    struct peers *peers = NULL;
+    g_autofree char *absent = NULL;
+    assert_int_equal(peers_read(path, &peers, &absent), -ENOENT);
+    put(bench, "peers.json", text);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *error = NULL;
+        assert_int_equal(chmod(path, rows[i].mode), 0);
+        assert_int_equal(peers_read(path, &peers, &error), rows[i].rc);
+        if (rows[i].rc == 0) {
+            peers_free(peers);
+        } else {
+            assert_true(g_str_has_prefix(error, path));
+        }
+    }
+    assert_int_equal(symlink(path, link), 0);
+    g_autofree char *error = NULL;
+    assert_int_equal(peers_read(link, &peers, &error), -ELOOP);
+}
+
+static void
+test_peers_address(void **state)
+{
+    const struct bench *bench = *state;
+    struct sockaddr_in four = {.sin_family = AF_INET};
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+    const struct sockaddr *a = (const struct sockaddr *)(const void *)&four;
+    const struct sockaddr *b = (const struct sockaddr *)(const void *)&six;
+    assert_int_equal(inet_pton(AF_INET, "10.0.0.2", &four.sin_addr), 1);
+    assert_string_equal(peers_of_address(bench->peers, a)->name, "n2");
+    assert_int_equal(inet_pton(AF_INET, "10.0.0.4", &four.sin_addr), 1);
+    assert_null(peers_of_address(bench->peers, a));
+    assert_int_equal(inet_pton(AF_INET6, "fd00:0:0::0001", &six.sin6_addr), 1);
+    assert_string_equal(peers_of_address(bench->peers, b)->name, "n1");
+    assert_int_equal(inet_pton(AF_INET6, "::ffff:10.0.0.2", &six.sin6_addr), 1);
+    assert_null(peers_of_address(bench->peers, b));
+}
+
+/* Seals */
+
+static void
+fill(struct seal_request *request, const char *from, const char *to)
+{
+    *request = (struct seal_request){.mac = ""};
+    g_strlcpy(request->from, from, sizeof request->from);
+    g_strlcpy(request->to, to, sizeof request->to);
+    seal_nonce(request->theirs);
+}
+
+/* By Python's hmac, of the same words. */
+static void
+test_seal_is_hmac(void **state)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(peers_t) peers = NULL;
+    struct seal_request request;
+    (void)state;
+    assert_int_equal(
+        peers_parse("{\"version\":1,\"self\":\"n1\"," KEYS "," NODES "}", &peers, &error), 0);
+    assert_int_equal(
+        seal_request_check("1 " KEY_ID " n1 n1 00000000000000000000000000000000 "
+                           "11111111111111111111111111111111 "
+                           "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a "
+                           "28c99b9413cd71184230a710ee92997f68e18629b90cbd8e9234f94f7e44214d",
+                           peers, "POST", "/1/turn", &request),
+        0);
+}
+
+static void
+test_seal_request(void **state)
+{
+    const struct bench *bench = *state;
+    const struct peers_key *key = g_ptr_array_index(bench->peers->keys, 0);
+    struct seal_request request;
+    struct seal_request heard;
+    fill(&request, "n2", "n1");
+    g_autofree char *seal = seal_request(&request, key, "POST", "/1/turn", "{}", 2);
+    assert_int_equal(seal_request_check(seal, bench->peers, "POST", "/1/turn", &heard), 0);
+    assert_string_equal(heard.from, "n2");
+    assert_string_equal(heard.own, request.own);
+    assert_string_equal(heard.mac, request.mac);
+    assert_int_equal(seal_request_check(seal, bench->peers, "GET", "/1/turn", &heard), -EACCES);
+    assert_int_equal(seal_request_check(seal, bench->peers, "POST", "/1/turN", &heard), -EACCES);
+    assert_int_equal(seal_request_check(NULL, bench->peers, "POST", "/1/turn", &heard), -EACCES);
+    for (size_t i = 0; i < strlen(seal); i++) {
+        g_autofree char *wrong = g_strdup(seal);
+        wrong[i] ^= 1;
+        assert_int_equal(seal_request_check(wrong, bench->peers, "POST", "/1/turn", &heard),
+                         -EACCES);
+        wrong[i] = '\0';
+        assert_int_equal(seal_request_check(wrong, bench->peers, "POST", "/1/turn", &heard),
+                         -EACCES);
+    }
+    fill(&request, "n1", "n2");
+    g_autofree char *another = seal_request(&request, key, "POST", "/1/turn", NULL, 0);
+    assert_int_equal(seal_request_check(another, bench->peers, "POST", "/1/turn", &heard), -EACCES);
+}
+
+static void
+test_seal_answer(void **state)
+{
+    const struct bench *bench = *state;
+    const struct peers_key *key = g_ptr_array_index(bench->peers->keys, 0);
+    struct seal_request request;
+    struct seal_request other;
+    char digest[65];
+    char body[65];
+    fill(&request, "n2", "n1");
+    fill(&other, "n2", "n1");
+    g_free(seal_request(&request, key, "GET", "/1/x/y", NULL, 0));
+    g_free(seal_request(&other, key, "GET", "/1/x/y", NULL, 0));
+    seal_digest("text", 4, digest);
+    g_autofree char *seal = seal_answer(&request, key, 200, digest);
+    assert_int_equal(seal_answer_check(seal, &request, key, 200, body), 0);
+    assert_string_equal(body, digest);
+    assert_int_equal(seal_answer_check(seal, &request, key, 404, body), -EACCES);
+    assert_int_equal(seal_answer_check(seal, &other, key, 200, body), -EACCES);
+    assert_int_equal(seal_answer_check(NULL, &request, key, 200, body), -EACCES);
+    seal[3] ^= 1;
+    assert_int_equal(seal_answer_check(seal, &request, key, 200, body), -EACCES);
+}
+
+static void
+test_callers(void **state)
+{
+    struct seal_request request;
+    struct callers *callers = callers_new(0);
+    (void)state;
+    fill(&request, "n2", "n1");
+    seal_nonce(request.own);
+    assert_false(callers_admit(callers, &request));
+    g_strlcpy(request.theirs, callers_nonce(callers), sizeof request.theirs);
+    assert_true(callers_admit(callers, &request));
+    assert_false(callers_admit(callers, &request));
+    callers_age(callers, CALLERS_PERIOD - 1);
+    assert_string_equal(request.theirs, callers_nonce(callers));
+    callers_age(callers, CALLERS_PERIOD);
+    assert_string_not_equal(request.theirs, callers_nonce(callers));
+    assert_false(callers_admit(callers, &request));
+    seal_nonce(request.own);
+    assert_true(callers_admit(callers, &request));
+    callers_age(callers, 2 * CALLERS_PERIOD);
+    seal_nonce(request.own);
+    assert_false(callers_admit(callers, &request));
+    callers_free(callers);
+}
+
+/* The board */
+
+static json_t *
+state_of(const char *engine, const char *loaded, const char *given)
+{
+    return json_pack("{s:s, s:s?, s:{s:s, s:s, s:n}}", "engine", engine, "loaded", loaded, "given",
+                     "name", NAME, "state", given, "reason");
+}
+
+static void
+hear(struct board *board, const char *node, const char *engine, const char *loaded,
+     const char *given, gint64 now)
+{
+    json_t *said = state_of(engine, loaded, given);
+    board_hear(board, node, said, now);
+    json_decref(said);
+}
+
+static const char *
+seen(json_t *nodes, size_t i, const char *key)
+{
+    return json_string_value(json_object_get(json_array_get(nodes, i), key));
+}
+
+static void
+test_board_confirms(void **state)
+{
+    const struct bench *bench = *state;
+    g_autoptr(board_t) board = board_new(bench->settings, bench->peers, "gives");
+    const struct {
+        const char *engine;
+        const char *loaded;
+        gint64 at;
+        const char *confirmed;
+    } rows[] = {
+        {"ready", NAME, 100, NULL},    {"ready", NAME, 129, NULL},   {"ready", NAME, 130, NAME},
+        {"failed", NAME, 140, NULL},   {"ready", NAME, 150, NULL},   {"ready", NAME, 180, NAME},
+        {"ready", OTHER, 190, NULL},   {"ready", OTHER, 220, OTHER}, {"ready", NULL, 230, NULL},
+        {"loading", OTHER, 240, NULL},
+    };
+    hear(board, "n9", "ready", NAME, "adopted", 100);
+    hear(board, "n1", "ready", NAME, "adopted", 100);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        hear(board, "n2", rows[i].engine, rows[i].loaded, "adopted", rows[i].at);
+        json_t *nodes = board_nodes(board, rows[i].at + 7);
+        assert_int_equal(json_array_size(nodes), 1);
+        assert_int_equal(json_integer_value(json_object_get(json_array_get(nodes, 0), "silent")),
+                         7);
+        const char *confirmed = seen(nodes, 0, "confirmed");
+        assert_true(g_strcmp0(confirmed, rows[i].confirmed) == 0);
+        json_decref(nodes);
+    }
+}
+
+static void
+test_board_is_kept(void **state)
+{
+    const struct bench *bench = *state;
+    gint64 now = board_now();
+    struct board *board = board_new(bench->settings, bench->peers, "gives");
+    hear(board, "n2", "ready", NAME, "adopted", now - 40);
+    hear(board, "n2", "ready", NAME, "adopted", now);
+    board_set_given(board, NAME, NULL);
+    assert_int_equal(board_write(board, now), 0);
+    board_free(board);
+    json_t *status = board_load(bench->settings);
+    assert_int_equal(board_age(status, now + 5), 5);
+    assert_int_equal(board_age(status, now - 5), -1);
+    json_object_set_new(status, "boot", json_string("another"));
+    assert_int_equal(board_age(status, now), -1);
+    json_decref(status);
+    /* Over a restart: what was seen is known, and is not news. */
+    board = board_new(bench->settings, bench->peers, "takes");
+    assert_string_equal(board_given(board), NAME);
+    json_t *nodes = board_nodes(board, now);
+    assert_string_equal(seen(nodes, 0, "confirmed"), NAME);
+    assert_true(json_integer_value(json_object_get(json_array_get(nodes, 0), "silent")) >
+                precedence_silence(bench->settings));
+    json_decref(nodes);
+    /* And what another node knows later replaces it; what it knows from before does not. */
+    json_t *told = json_pack("[{s:s, s:i, s:s, s:o}]", "name", "n2", "silent", 3, "adopted", OTHER,
+                             "state", state_of("ready", OTHER, "none"));
+    board_learn(board, told, now);
+    json_object_set_new(json_array_get(told, 0), "adopted", json_string(NAME));
+    json_object_set_new(json_array_get(told, 0), "silent", json_integer(4));
+    board_learn(board, told, now);
+    nodes = board_nodes(board, now);
+    assert_string_equal(seen(nodes, 0, "adopted"), OTHER);
+    json_decref(nodes);
+    json_decref(told);
+    board_free(board);
+}
+
+static void
+test_board_is_no_board(void **state)
+{
+    const struct bench *bench = *state;
+    static const char *const texts[] = {"", "{", "[]", "{\"nodes\":7,\"gives\":[]}",
+                                        "{\"nodes\":[{\"name\":\"n2\",\"state\":7}]}"};
+    for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+        put(bench, "share/state/status.json", texts[i]);
+        g_autoptr(board_t) board = board_new(bench->settings, bench->peers, "gives");
+        json_t *nodes = board_nodes(board, 0);
+        assert_int_equal(json_array_size(nodes), 0);
+        assert_null(board_given(board));
+        json_decref(nodes);
+    }
+}
+
+static void
+test_node_state(void **state)
+{
+    const struct bench *bench = *state;
+    json_t *none = node_state_of(bench->settings, NAME, "why \x1b");
+    assert_string_equal(seen(json_pack("[O]", none), 0, "engine"), "none");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(none, "given"), "state")),
+                        "none");
+    put(bench, "engine/state", "ready 1 2.500 " NAME " green\n");
+    json_t *some = node_state_of(bench->settings, NULL, NULL);
+    assert_string_equal(json_string_value(json_object_get(some, "loaded")), NAME);
+    assert_true(json_is_null(json_object_get(some, "given")));
+    json_t *clean = node_state_clean(none);
+    assert_true(json_equal(clean, none));
+    assert_null(node_state_clean(json_object_get(none, "engine")));
+    json_decref(none);
+    json_decref(some);
+    json_decref(clean);
+}
+
+/* Who goes first */
+
+struct node {
+    const char *name;
+    gint64 silent;
+    const char *state; /* of NAME there; NULL: it knows of another */
+    const char *engine;
+    const char *adopted;
+    const char *confirmed;
+    const char *pinned;
+};
+
+static json_t *
+node_json(const struct node *node)
+{
+    return json_pack("{s:s, s:I, s:s?, s:s?, s:{s:s, s:s?, s:{s:s, s:s, s:s}}}", "name", node->name,
+                     "silent", (json_int_t)node->silent, "adopted", node->adopted, "confirmed",
+                     node->confirmed, "state", "engine",
+                     node->engine != NULL ? node->engine : "ready", "pinned", node->pinned, "given",
+                     "name", node->state != NULL ? NAME : OTHER, "state",
+                     node->state != NULL ? node->state : "rejected", "reason", "it crashed");
+}
+
+#define SILENT 100000
+#define GO PRECEDENCE_GO
+#define WAIT PRECEDENCE_WAIT
+#define REFUSED PRECEDENCE_REFUSED
+
+/* Of what is given for so long, by one that gives for an hour. */
+static void
+test_precedence(void **state)
+{
+    const struct bench *bench = *state;
+    static const struct {
+        const char *what;
+        struct node nodes[2];
+        gint64 given;
+        enum precedence answer;
+        const char *why;
+    } rows[] = {
+        {"nobody yet", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "no other node"},
+        {"nobody for long", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 600, GO, NULL},
+        {"both away",
+         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
+          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
+         10,
+         WAIT,
+         "no other node"},
+        {"both away, long",
+         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
+          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
+         600,
+         GO,
+         NULL},
+        {"not there yet",
+         {{"n2", 1, "none", NULL, NULL, NULL, NULL}},
+         10,
+         WAIT,
+         "n2 goes first: there it is not known"},
+        {"fetched",
+         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
+         999,
+         WAIT,
+         "n2 goes first: there it is fetched"},
+        {"fetched, out of patience",
+         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
+         1000,
+         GO,
+         NULL},
+        {"tried, no memory to adopt", {{"n2", 1, "tried", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
+        {"knows another one", {{"n2", 1, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "n2 goes first"},
+        {"being tried",
+         {{"n2", 1, "trying", NULL, NULL, NULL, NULL}},
+         SILENT,
+         WAIT,
+         "in the middle"},
+        {"just adopted",
+         {{"n2", 1, "adopted", "ready", NAME, NULL, NULL}},
+         SILENT,
+         WAIT,
+         "in the middle"},
+        {"died of it",
+         {{"n2", 1, "adopted", "failed", NULL, NULL, NULL}},
+         SILENT,
+         WAIT,
+         "in the middle"},
+        {"went back by hand", {{"n2", 1, "adopted", "ready", OTHER, OTHER, NULL}}, 1000, GO, NULL},
+        {"works", {{"n2", 1, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
+        {"worked, and went", {{"n2", SILENT, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
+        {"one works, one waits",
+         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
+          {"n3", 1, "fetched", NULL, NULL, NULL, NULL}},
+         999,
+         WAIT,
+         "n3 goes first"},
+        {"one works, one is away",
+         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
+          {"n3", SILENT, "fetched", NULL, NULL, NULL, NULL}},
+         10,
+         GO,
+         NULL},
+        {"lost while it tried",
+         {{"n2", SILENT, "trying", NULL, NULL, NULL, NULL}},
+         SILENT,
+         WAIT,
+         "not been heard of"},
+        {"lost before it adopted",
+         {{"n2", SILENT, "tried", NULL, NULL, NULL, NULL}},
+         SILENT,
+         WAIT,
+         "not been heard of"},
+        {"lost with it",
+         {{"n2", SILENT, "adopted", "ready", NAME, NULL, NULL},
+          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
+         SILENT,
+         WAIT,
+         "n2 began with it"},
+        {"rejected",
+         {{"n2", SILENT, "rejected", NULL, NULL, NULL, NULL},
+          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
+         10,
+         REFUSED,
+         "n2 rejected it: it crashed"},
+        {"pinned to another", {{"n2", 1, "fetched", "ready", NULL, NULL, OTHER}}, 600, GO, NULL},
+        {"pinned to it", {{"n2", 1, "fetched", "ready", NULL, NULL, NAME}}, 600, WAIT, "n2 goes"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *why = NULL;
+        json_t *nodes = json_array();
+        for (size_t n = 0; n < 2 && rows[i].nodes[n].name != NULL; n++) {
+            json_array_append_new(nodes, node_json(&rows[i].nodes[n]));
+        }
+        gint64 at = 10 * SILENT;
+        json_t *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "role", "gives", "gives", NAME,
+                                   "given", (json_int_t)(at - rows[i].given), "since",
+                                   (json_int_t)0, "at", (json_int_t)at, "nodes", nodes);
+        enum precedence answer = precedence_judge(bench->settings, status, TRUE, NAME, 0, &why);
+        json_decref(status);
+        if (answer != rows[i].answer ||
+            (rows[i].why != NULL && (why == NULL || strstr(why, rows[i].why) == NULL))) {
+            fail_msg("%s: %d, %s", rows[i].what, (int)answer, why);
+        }
+    }
+}
+
+/* When little is known. */
+static void
+test_precedence_unknown(void **state)
+{
+    const struct bench *bench = *state;
+    static const struct {
+        const char *role;
+        const char *gives;
+        gint64 since; /* before now */
+        gboolean is_fresh;
+        gint64 waited;
+        enum precedence answer;
+    } rows[] = {
+        {"gives", NAME, 5000, TRUE, 0, GO},      {"gives", NAME, 100, TRUE, 0, WAIT},
+        {"gives", OTHER, 5000, TRUE, 0, WAIT},   {"gives", NULL, 5000, TRUE, 0, WAIT},
+        {"takes", NAME, 5000, TRUE, 0, WAIT},    {"gives", NAME, 5000, FALSE, 999, WAIT},
+        {"gives", NAME, 5000, FALSE, 1000, GO},  {"takes", NAME, 5000, TRUE, 1000, GO},
+        {"gives", NAME, 5000, FALSE, -90, WAIT},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *why = NULL;
+        json_t *status =
+            json_pack("{s:s, s:s?, s:I, s:I, s:I, s:[]}", "role", rows[i].role, "gives",
+                      rows[i].gives, "given", (json_int_t)(SILENT - 5000), "since",
+                      (json_int_t)(SILENT - rows[i].since), "at", (json_int_t)SILENT, "nodes");
+        assert_int_equal(
+            precedence_judge(bench->settings, status, rows[i].is_fresh, NAME, rows[i].waited, &why),
+            rows[i].answer);
+        assert_true((why == NULL) == (rows[i].answer == GO));
+        json_decref(status);
+    }
+    g_autofree char *why = NULL;
+    assert_int_equal(precedence_judge(bench->settings, NULL, FALSE, NAME, 0, &why), WAIT);
+}
+
+static void
+test_precedence_of_this_node(void **state)
+{
+    struct bench *bench = *state;
+    g_autofree char *role = g_build_filename(bench->dir, "role", NULL);
+    g_autofree char *current = g_build_filename(bench->dir, "signatures/current", NULL);
+    g_autofree char *text = peers_text(bench->peers);
+    static const struct {
+        const char *role;
+        gboolean is_active;
+    } roles[] = {{"[a]\nstage=standby\n", FALSE},
+                 {"[a]\nstage=leaving\n", FALSE},
+                 {"[a]\nstage=serving\n", TRUE},
+                 {"[a]\nstage=standby\n[b]\nstage=taking\n", TRUE},
+                 {"garbage", FALSE},
+                 {"[a]\n", FALSE}};
+    g_autofree char *why = NULL;
+    assert_false(precedence_is_active(role));
+    for (size_t i = 0; i < G_N_ELEMENTS(roles); i++) {
+        put(bench, "role", roles[i].role);
+        assert_int_equal(precedence_is_active(role), roles[i].is_active);
+    }
+    put(bench, "role", "[a]\nstage=serving\n");
+    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO); /* no peers */
+    put(bench, "peers.json", text);
+    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO); /* nothing in use */
+    assert_int_equal(symlink(".", current), 0);
+    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), WAIT);
+    assert_true(precedence_may_fetch(bench->settings, role));
+    put(bench, "role", "[a]\nstage=standby\n");
+    g_clear_pointer(&why, g_free);
+    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO);
+    assert_false(precedence_may_fetch(bench->settings, role));
+    settings_read(bench, "update_on = \"every node\"\n");
+    assert_true(precedence_may_fetch(bench->settings, role));
+    put(bench, "role", "[a]\nstage=serving\n");
+    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO);
+    assert_null(why);
+}
+
 int
 main(void)
 {
-    return 0;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_peers_text, setup, teardown),
+        cmocka_unit_test(test_peers_bad),
+        cmocka_unit_test_setup_teardown(test_peers_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peers_address, setup, teardown),
+        cmocka_unit_test(test_seal_is_hmac),
+        cmocka_unit_test_setup_teardown(test_seal_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seal_answer, setup, teardown),
+        cmocka_unit_test(test_callers),
+        cmocka_unit_test_setup_teardown(test_board_confirms, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_board_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_board_is_no_board, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_node_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_precedence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_precedence_unknown, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_precedence_of_this_node, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,8 +36,7 @@ set_limits(guint64 bytes, guint64 seconds)
         return -1;
     }
 #endif
-    return limit(RLIMIT_FSIZE, bytes) < 0 ||
-                   (seconds > 0 && limit(RLIMIT_CPU, seconds) < 0) ||
+    return limit(RLIMIT_FSIZE, bytes) < 0 || (seconds > 0 && limit(RLIMIT_CPU, seconds) < 0) ||
                    limit(RLIMIT_NOFILE, DESCRIPTORS) < 0 || limit(RLIMIT_CORE, 0) < 0
                ? -1
                : 0;

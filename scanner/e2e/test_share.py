@@ -1,0 +1,553 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One download per cluster: nodes that give each other signatures, good ones and hostile ones."""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+import instance
+from peer import Cluster, Peer, SEAL, programs_dir, request_seal
+
+DATA = pathlib.Path(__file__).parent / "freshclam"
+wait_for = instance.wait_for
+
+
+@pytest.fixture(scope="module")
+def programs():
+    path = programs_dir()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def cluster(programs, request):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-cluster-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    one = Cluster(folder, programs, getattr(request, "param", 2))
+    yield one
+    one.close()
+    if request.node.stash.get("failed", True):
+        for node in one.nodes:
+            print(node.name, *node.log, sep="\n    ")
+    shutil.rmtree(folder)
+
+
+def cvd(version):
+    return (DATA / f"test-{version}.cvd").read_bytes()
+
+
+def publish(node, version):
+    node.mirror.serve("test.cvd", cvd(version))
+
+
+def comes(node, name):
+    wait_for(lambda: node.offer() == name, f"{name} on {node.name}")
+
+
+def rests(node, name, word):
+    """An error with WORD in it is told, in one sentence, and the offer stays."""
+    wait_for(lambda: word in (node.error() or ""), f"{word}, not {node.error()}")
+    assert "\n" not in node.error() and node.offer() == name
+    left = [path.name for path in (node.dir / "share").iterdir() if path.name != "state"]
+    assert set(left) <= {"offer", ".tmp-generation"}
+
+
+# Who fetches
+
+
+def test_one_download(cluster):
+    """Two postern-update with a mirror each: only the active node's asks."""
+    n1, n2 = cluster.nodes
+    for node, stage in ((n1, "serving"), (n2, "standby")):
+        publish(node, 1)
+        node.start(stage)
+        node.launch("postern-update")
+    offer = n1.dir / "update/offer/manifest.json"
+    wait_for(offer.exists, "the offer of the active node")
+    first = n1.add(test_cvd=cvd(1))
+    assert json.loads(offer.read_text())["identity"].startswith(first)
+    comes(n2, first)
+    assert n2.take() == first, "the same files are the same generation"
+    assert "test.cvd" in n1.mirror.asked and n2.mirror.asked == []
+    # The roles change, and so who asks.
+    n1.role("standby")
+    n2.role("serving")
+    wait_for(lambda: "test.cvd" in n2.mirror.asked, "the question of the new active node")
+
+
+def test_every_node(cluster):
+    for node in cluster.nodes:
+        publish(node, 1)
+        node.write(update_on="every node")
+        node.start("standby")
+        node.launch("postern-update")
+    for node in cluster.nodes:
+        wait_for((node.dir / "update/offer/manifest.json").exists, f"the offer of {node.name}")
+        wait_for(lambda node=node: any("every node fetches" in line for line in node.log), "a word")
+        assert node.status() == {}
+
+
+def test_without_peers(cluster):
+    """A node that nobody gives anything fetches by itself."""
+    node = cluster.nodes[1]
+    (node.dir / "peers.json").unlink()
+    publish(node, 1)
+    node.start("standby")
+    node.launch("postern-update")
+    wait_for((node.dir / "update/offer/manifest.json").exists, "its own offer")
+
+
+# Giving and taking
+
+
+@pytest.mark.parametrize("cluster", [3], indirect=True)
+def test_all_nodes(cluster):
+    n1, n2, n3 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n", test_cvd=cvd(3))
+    n1.start("serving")
+    n2.start("standby")
+    n3.start("standby")
+    comes(n2, name)
+    comes(n3, name)
+    for node in (n2, n3):
+        assert (node.dir / "share/offer/test.cvd").read_bytes() == cvd(3)
+        assert node.take() == name
+        wait_for(lambda node=node: n1.seen(node)["state"]["given"] ==
+                 {"name": name, "state": "fetched", "reason": None}, "its state")
+    # What is new, of which most is here already.
+    newer = n1.add(b_ndb="B.Sig:0:*:42424242\n", test_cvd=cvd(3))
+    comes(n2, newer)
+    # Who had it last gives it when the roles change; each node knows of all.
+    n2.take()
+    n1.stop(kill=True)
+    n2.role("serving")
+    wait_for(lambda: n3.status().get("from") == "n2", "another one that gives")
+    comes(n3, newer)
+    assert n2.seen(n1)["state"] is not None, "what was known of it is not forgotten"
+
+
+def test_only_what_is_new_is_asked_for(cluster):
+    n1, n2 = cluster.nodes
+    old = n1.add(test_cvd=cvd(3))
+    n2.add(test_cvd=cvd(3))
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n", test_cvd=cvd(3))
+    peer = Peer(cluster, n1)
+    peer.offer(n1, name)
+    n2.start("standby")
+    comes(n2, name)
+    assert [path for path in peer.asked if path != "/1/turn"] == \
+        [f"/1/{name}/manifest.json", f"/1/{name}/a.ndb"]
+    assert old != name
+    peer.close()
+
+
+def test_states_are_told(cluster):
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    wait_for(lambda: (n1.seen(n2)["state"]["given"] or {}).get("state") == "received", "received")
+    n2.take()
+    n2.use(name)
+    wait_for(lambda: n1.seen(n2).get("confirmed") == name, "that it works with it a while later")
+    n2.engine(name, "failed")
+    wait_for(lambda: n1.seen(n2).get("confirmed") is None, "that it does not any more")
+    n2.record(name, "rejected", "it \x1b[31mcrashed\n")
+    wait_for(lambda: n1.seen(n2)["state"]["given"]["state"] == "rejected", "that it was rejected")
+    assert n1.seen(n2)["state"]["given"]["reason"] == "it \x1b[31mcrashed\n"
+    n2.stop()
+    heard = n1.seen(n2)["silent"]
+    wait_for(lambda: n1.seen(n2)["silent"] > heard + 3, "silence")
+
+
+def test_what_is_given(cluster):
+    n1, n2 = cluster.nodes
+    first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, first)
+    second = n1.add(b_ndb="B.Sig:0:*:42424242\n")
+    comes(n2, second)
+    # What is rejected here is given to nobody; what is pinned before everything else.
+    n1.postern("signatures", "reject", second, "--reason", "it crashed")
+    wait_for(lambda: n2.status().get("gives") == first, "the one before")
+    third = n1.add(c_ndb="C.Sig:0:*:43434343\n")
+    comes(n2, third)
+    n1.postern("signatures", "pin", first)
+    wait_for(lambda: n2.status().get("gives") == first, "the pinned one")
+    comes(n2, first)
+
+
+def test_killed_while_it_takes(cluster):
+    n1, n2 = cluster.nodes
+    first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    second = n1.add(a_ndb="A.Sig:0:*:41414141\n", b_ndb="B.Sig:0:*:42424242\n")
+    peer = Peer(cluster, n1)
+    peer.offer(n1, first)
+    n2.start("standby")
+    comes(n2, first)
+    peer.answers["b.ndb"] = peer.hang
+    peer.offer(n1, second)
+    wait_for(lambda: f"/1/{second}/b.ndb" in peer.asked, "the question")
+    n2.stop(kill=True)
+    assert n2.offer() == first
+    peer.answers.clear()
+    n2.start("standby")
+    comes(n2, second)
+    assert {path.name for path in (n2.dir / "share").iterdir()} == {"offer", "state"}
+    peer.close()
+
+
+def test_disk_full(cluster):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n1, n2 = cluster.nodes
+    first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    tight = n2.dir / "share"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=68m,mode=0777", "tmpfs", tight], check=True)
+    try:
+        n1.start("serving")
+        n2.start("standby")
+        comes(n2, first)
+        n1.add(big_ndb="A.Sig:0:*:41414141\n" * 400000)
+        rests(n2, first, "has no room")
+    finally:
+        n2.stop()
+        subprocess.run(["umount", tight], check=True)
+
+
+# Who is heard
+
+
+def ask(cluster, node, method="POST", path="/1/turn", source="127.0.11.2", seal=None, body=b"{}"):
+    """(status, headers); None: closed without a word."""
+    connection = http.client.HTTPConnection(node.address, cluster.port, timeout=20,
+                                            source_address=(source, 0))
+    try:
+        connection.request(method, path, body, {SEAL: seal} if seal else {})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers
+    except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+        return None
+    finally:
+        connection.close()
+
+
+def listens(node):
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        return probe.connect_ex((node.address, node.cluster.port)) == 0
+
+
+def test_who_is_heard(cluster):
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, name)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", cluster.port)) != 0, "only the cluster's address"
+    assert not listens(n2), "a passive node gives nothing"
+    assert ask(cluster, n1, source="127.0.11.77") is None, "a stranger is not answered"
+    status, headers = ask(cluster, n1)
+    nonce = headers["X-Postern-Nonce"]
+    assert status == 401 and headers[SEAL] is None
+
+    def sealed(key=cluster.keys[0], sender="n2", receiver="n1", theirs=nonce, body=b"{}"):
+        return request_seal(key, "POST", "/1/turn", sender, receiver, theirs, body)
+    good = sealed()
+    assert ask(cluster, n1, seal=good)[0] == 200
+    bad = {"a second time": good, "another key": sealed({**cluster.keys[0], "key": "ab" * 32}),
+           "an unknown key": sealed({"id": "0" * 16, "key": "ab" * 32}),
+           "another sender": sealed(sender="n1"), "another receiver": sealed(receiver="n2"),
+           "another nonce": sealed(theirs="0" * 32), "half a seal": good[:-10],
+           "a nobody": sealed(sender="n9"), "no seal": "x" * 900}
+    for what, seal in bad.items():
+        assert ask(cluster, n1, seal=seal)[0] == 401, what
+    assert ask(cluster, n1, seal=sealed(), path="/1/turns")[0] == 401
+    assert ask(cluster, n1, seal=sealed(), method="PUT")[0] == 401
+    assert ask(cluster, n1, seal=sealed(body=b"[]")) is None, "not the body that was sealed"
+    assert ask(cluster, n1, seal=sealed(body=b"x" * 70000), body=b"x" * 70000) is None
+    for body in (b"[]", b"", b"{", b"\xff", b'{"given":7}', b'{"time":"x","given":{"name":[]}}'):
+        assert ask(cluster, n1, seal=sealed(body=body), body=body)[0] in (200, 400)
+    for path in ("/", "/1/", "/1/current/a.ndb", f"/1/{name}/../{name}/a.ndb", f"/1/{name}/",
+                 f"/1/{name}/b.ndb", "/1/records/x", f"/1/{name}/a.ndb/", f"/1/{name[:4]}/a.ndb"):
+        seal = request_seal(cluster.keys[0], "GET", path, "n2", "n1", nonce)
+        assert ask(cluster, n1, "GET", path, seal=seal, body=b"")[0] == 404, path
+    assert ask(cluster, n1, seal=sealed())[0] == 200, "it is well"
+
+
+def test_many_connections(cluster):
+    """One peer that says nothing takes the place of nobody else, and not for ever."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    wait_for(lambda: listens(n1), "the listener")
+    silent = [socket.create_connection((n1.address, cluster.port), source_address=(n1.address, 0))
+              for _ in range(100)]
+    n2.start("standby")
+    comes(n2, name)
+    for one in silent:
+        one.close()
+
+
+@pytest.mark.parametrize("cluster", [3], indirect=True)
+def test_keys(cluster):
+    """A new key while it runs, beside the old one and then alone; another key gets nothing."""
+    n1, n2, n3 = cluster.nodes
+    first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, first)
+    before = list(cluster.keys)
+    cluster.rekey(keep=1)
+    cluster.tell(n3, before)
+    n3.start("standby")
+    comes(n3, first)
+    cluster.keys = cluster.keys[:1]
+    cluster.tell(n1)
+    cluster.tell(n2)
+    second = n1.add(b_ndb="B.Sig:0:*:42424242\n")
+    comes(n2, second)
+    rests(n3, first, "does not know this node by its key")
+    cluster.tell(n3)
+    comes(n3, second)
+    assert n3.error() is None
+
+
+def test_careless_file(cluster):
+    n1, n2 = cluster.nodes
+    n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    cluster.tell(n2, mode=0o644)
+    n2.start("standby")
+    wait_for(lambda: any("can be read by everybody" in line for line in n2.log), "a word")
+    (n2.dir / "peers.json").write_text("{}")
+    (n2.dir / "peers.json").chmod(0o640)
+    wait_for(lambda: any("is not what `postern cluster setup` writes" in line for line in n2.log),
+             "a word")
+    assert n2.offer() is None
+
+
+# What is believed
+
+
+def unsealed(request):
+    request.give(200, b"<html>Log in to the hotel's network", X_Postern_Seal=None)
+
+
+def moved(request):
+    request.give(302, b"", Location="/1/elsewhere", X_Postern_Seal=None)
+
+
+HOSTILE = {
+    "no seal": ("a.ndb", unsealed, "without the right seal"),
+    "no seal of a turn": ("turn", unsealed, "without the right seal"),
+    "moved": ("a.ndb", moved, "without the right seal"),
+    "a seal of something else": (
+        "a.ndb", lambda r: r.give(200, b"A.Sig:0:*:41414142\n", says=b"x"), "is not what it says"),
+    "another file": ("a.ndb", lambda r: r.give(200, b"A.Sig:0:*:41414142\n"),
+                     "sends another a.ndb than its manifest says"),
+    "less": ("a.ndb", lambda r: r.give(200, b"A.Sig"), "another a.ndb"),
+    "more": ("a.ndb", lambda r: r.give(200, b"A.Sig:0:*:41414141\nA.Sig:0:*:41414141\n"),
+             "sends more than it should"),
+    "less than it says": ("a.ndb", lambda r: r.give(200, b"A.Sig", Content_Length=19), "n1: "),
+    "more than it says": ("a.ndb", lambda r: r.give(
+        200, b"A.Sig:0:*:41414141\n", Content_Length=4), "is not what it says"),
+    "nothing": ("a.ndb", lambda r: r.give(200, b""), "another a.ndb"),
+    "404": ("a.ndb", lambda r: r.give(404), "does not have a.ndb"),
+    "500": ("turn", lambda r: r.give(500), "answers with 500"),
+    "no HTTP": ("turn", lambda r: r.wfile.write(b"220 mail.example ESMTP\r\n"), "n1: "),
+    "nothing at all": ("turn", lambda r: r.connection.close(), "n1: "),
+    "no JSON": ("turn", lambda r: r.give(200, b"\xff\x00{"), "is not understood"),
+    "a path": ("turn", lambda r: r.give(200, b'{"gives":"../../../../etc"}'), "is not understood"),
+    "a number": ("turn", lambda r: r.give(200, b'{"gives":7}'), "is not understood"),
+    "no manifest": ("manifest.json", lambda r: r.give(200, b"<html>"), "manifest.json"),
+    "an empty manifest": ("manifest.json", lambda r: r.give(200, b""), "manifest.json"),
+    "a large manifest": ("manifest.json", lambda r: r.give(200, b" " * (2 << 20)),
+                         "more than it should"),
+    "compressed": ("a.ndb", lambda r: r.give(200, b"\x1f\x8b\x08\x00", Content_Encoding="gzip"),
+                   "another a.ndb"),
+}
+
+
+@pytest.fixture
+def hostile(cluster):
+    """n2 has a first generation; n1 is somebody with the key who gives a second one."""
+    n1, n2 = cluster.nodes
+    first = n1.add(test_cvd=cvd(3))
+    second = n1.add(a_ndb="A.Sig:0:*:41414141\n", test_cvd=cvd(3))
+    peer = Peer(cluster, n1)
+    peer.offer(n1, first)
+    n2.start("standby")
+    comes(n2, first)
+    yield n1, n2, peer, first, second
+    peer.close()
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile(hostile, what):
+    n1, n2, peer, first, second = hostile
+    name, behave, word = HOSTILE[what]
+    peer.answers[name] = behave
+    peer.offer(n1, second)
+    rests(n2, first, word)
+    peer.answers.clear()
+    comes(n2, second)
+    wait_for(lambda: n2.error() is None, "the end of the error")
+
+
+def manifest(peer, change):
+    text = json.loads(peer.files["manifest.json"])
+    change(text)
+    peer.files["manifest.json"] = json.dumps(text).encode()
+
+
+def set_first(key, value):
+    return lambda text: text["files"][0].update({key: value})
+
+
+MANIFESTS = {
+    "of another generation": lambda text: text["files"].pop(),
+    "another hash": set_first("sha256", "ab" * 32),
+    "another size": set_first("size", 18),
+    "no size": set_first("size", -1),
+    "a huge size": set_first("size", 1 << 50),
+    "a path": set_first("file", "../../a.ndb"),
+    "a hidden name": set_first("file", ".a.ndb"),
+    "a name twice": lambda text: text["files"].append(text["files"][0]),
+    "another identity": lambda text: text.update(identity="ab" * 32),
+    "another version": lambda text: text.update(version=2),
+    "a list": lambda text: text.update(files={}),
+}
+
+
+@pytest.mark.parametrize("what", MANIFESTS)
+def test_manifest_that_does_not_fit(hostile, what):
+    n1, n2, peer, first, second = hostile
+    peer.offer(n1, second)
+    manifest(peer, MANIFESTS[what])
+    rests(n2, first, "more than it should" if what == "another size" else "n1")
+    asked = [path for path in peer.asked if "/1/" + second in path and "manifest" not in path]
+    assert asked == [] or what == "another size"
+    peer.offer(n1, second)
+    comes(n2, second)
+
+
+@pytest.mark.parametrize("what", ["hang", "pour", "pour_headers"])
+def test_without_end(cluster, what):
+    n1, n2 = cluster.nodes
+    n2.write(update_timeout=2)
+    first = n1.add(test_cvd=cvd(3))
+    second = n1.add(a_ndb="A.Sig:0:*:41414141\n", test_cvd=cvd(3))
+    peer = Peer(cluster, n1)
+    peer.offer(n1, first)
+    n2.start("standby")
+    comes(n2, first)
+    peer.answers["a.ndb"] = getattr(peer, what)
+    peer.offer(n1, second)
+    rests(n2, first, "n1")
+    peer.answers.clear()
+    peer.released.set()
+    comes(n2, second)
+    peer.close()
+
+
+def test_older_one(cluster):
+    """A node that was away for long and is the active one now."""
+    n1, n2 = cluster.nodes
+    old = n1.add(test_cvd=cvd(3))
+    newer = n2.add(test_cvd=cvd(5))
+    n2.use(newer)
+    n1.start("serving")
+    n2.start("standby")
+    rests(n2, None, "older than the 5 that is in use here")
+    newest = n1.add(test_cvd=cvd(6))
+    comes(n2, newest)
+    assert old != newest
+
+
+def test_too_large(cluster):
+    n1, n2 = cluster.nodes
+    n2.write(update_size=4096)
+    n1.add(test_cvd=cvd(3))
+    n1.start("serving")
+    n2.start("standby")
+    rests(n2, None, "is larger than update_size")
+
+
+def test_states_of_a_stranger(hostile):
+    """What a peer says of others is kept short and clean, and of nodes that exist."""
+    n1, n2, peer, first, second = hostile
+    long = {"name": "n1", "silent": 0, "adopted": "x" * 999, "state": {
+        "postern": "\x1b]0;x\x07" * 99, "engine": 7, "error": "\x1b[2J" * 500, "time": -1,
+        "given": {"name": [], "state": {}, "reason": "\n" * 900}}}
+    nodes = [long, {"name": "n9", "silent": 0, "state": {}}, {"name": "n2", "silent": 0},
+             {"name": "n1", "silent": -5, "state": {}}, 7, None, {"name": "n1", "silent": 1 << 62}]
+    peer.answers["turn"] = lambda request: request.give(200, json.dumps(
+        {"gives": second, "state": {"engine": "\x1b[2J"}, "nodes": nodes}).encode())
+    peer.gives = second
+    peer.files.update({path.name: path.read_bytes()
+                       for path in (n1.dir / "signatures" / second).iterdir()})
+    comes(n2, second)
+    status = n2.status()
+    assert [node["name"] for node in status["nodes"]] == ["n1"]
+    text = (n2.dir / "share/state/status.json").read_text()
+    assert len(text) < 8192
+    assert first != second
+
+
+def test_peer_process_that_dies(cluster):
+    """Of the process that speaks to the peers nothing is left behind; another one takes over."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    process = n1.start("serving")
+    wait_for(lambda: listens(n1), "the listener")
+    text = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    [child] = [int(word) for word in text.split()]
+    os.kill(child, signal.SIGKILL)
+    n2.start("standby")
+    comes(n2, name)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not listens(n1), "the end of its child")
+
+
+def test_node_peers(cluster):
+    """What setup and rekey run on each node."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n1, n2 = cluster.nodes
+    here = socket.gethostname().split(".")[0]
+    path = n2.dir / "peers.json"
+    text = json.loads((n1.dir / "peers.json").read_text())
+    path.unlink()
+
+    def put(body):
+        return subprocess.run(
+            [cluster.programs / "postern", "--config", n2.dir / "postern.conf", "cluster", "node",
+             "peers", "set"], input=body, capture_output=True, text=True, check=False, timeout=60)
+    shown = json.loads(n2.postern("cluster", "node", "peers", "show").stdout)
+    assert shown == {"mark": "none", "nodes": None, "error": None}
+    assert "is none of those" in put(json.dumps(text)).stderr and not path.exists()
+    text["nodes"][1]["name"] = here
+    for body in ("", "{}", "x" * 70000, json.dumps(text)[:-1]):
+        assert put(body).returncode == 2 and not path.exists()
+    assert put(json.dumps(text)).returncode == 0
+    assert json.loads(path.read_text()) == {**text, "self": here}
+    is_ = path.stat()
+    assert (is_.st_mode & 0o7777, is_.st_uid) == (0o640, 0)
+    shown = n2.postern("cluster", "node", "peers", "show").stdout
+    assert json.loads(shown)["nodes"] == ["n1", here]
+    assert text["keys"][0]["key"] not in shown
+    n2.postern("cluster", "node", "peers", "drop")
+    n2.postern("cluster", "node", "peers", "drop")
+    assert not path.exists()
