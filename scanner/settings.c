@@ -340,36 +340,27 @@ check_clamd(const struct settings *s)
     return check_listen("clamd_listen", s->clamd_listen);
 }
 
-/* Settings with two possible values. */
 static char *
-check_words(const struct settings *s)
+check_word(const char *name, const char *value, const char *const *words)
 {
-    const struct {
-        const char *name;
-        const char *value;
-        const char *words[3];
-    } settings[] = {
-        {"state_storage", s->state_storage, {"exclusive", "shared", NULL}},
-        {"update_on", s->update_on, {"active node", "every node", NULL}},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(settings); i++) {
-        const char *const *words = settings[i].words;
-        const char *near = nearest_name(settings[i].value, words);
-        if (!g_strv_contains(words, settings[i].value)) {
-            return g_strdup_printf("%s = %s: must be %s or %s%s%s%s", settings[i].name,
-                                   settings[i].value, words[0], words[1],
-                                   near != NULL ? "; did you mean " : "", near != NULL ? near : "",
-                                   near != NULL ? "?" : "");
-        }
-    }
-    return NULL;
+    const char *near = nearest_name(value, words);
+    return g_strv_contains(words, value)
+               ? NULL
+               : g_strdup_printf("%s = %s: must be %s or %s%s%s%s", name, value, words[0], words[1],
+                                 near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+                                 near != NULL ? "?" : "");
 }
 
 /* What the table cannot say. Returns a sentence, or NULL when all is well. */
 static char *
 check_whole(const struct settings *s)
 {
-    char *wrong = check_words(s);
+    static const char *const storages[] = {"exclusive", "shared", NULL};
+    static const char *const fetchers[] = {"active node", "every node", NULL};
+    char *wrong = check_word("state_storage", s->state_storage, storages);
+    if (wrong == NULL) {
+        wrong = check_word("update_on", s->update_on, fetchers);
+    }
     if (wrong != NULL) {
         return wrong;
     }

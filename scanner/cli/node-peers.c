@@ -24,7 +24,7 @@ write_secret(const char *path, const char *text, gid_t group)
 {
     g_autofree char *folder = g_path_get_dirname(path);
     g_autofree char *name = g_path_get_basename(path);
-    struct durable_file file;
+    struct durable_file file = {.fd = -1};
     (void)durable_public_dir(folder);
     int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = dir < 0 ? -errno : durable_begin(&file, dir, 0600);

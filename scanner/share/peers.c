@@ -327,7 +327,7 @@ unsafe(const struct stat *st)
 int
 peers_read(const char *path, struct peers **ret, char **error_r)
 {
-    struct stat st;
+    struct stat st = {.st_mode = 0};
     g_autofree char *text = NULL;
     g_autofree char *why = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Who is known and believed, what is remembered of the nodes, and who goes first. What goes over
- * the network is in scanner/e2e/test_share.py. */
+/* Who is known and believed, and what is remembered of the nodes. What goes over the network is in
+ * scanner/e2e/test_share.py, who goes first in test-precedence.c. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -13,9 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-#include <glib/gstdio.h>
 
 #include "board.h"
 #include "callers.h"
@@ -23,91 +21,10 @@
 #include "peers.h"
 #include "precedence.h"
 #include "seal.h"
-#include "store.h"
+#include "test-bench.h"
 
-#define NAME "0123456789abcdef"
-#define OTHER "fedcba9876543210"
 #define KEY_ID "aaaaaaaaaaaaaaaa"
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-
-struct bench {
-    char *dir;
-    struct settings *settings;
-    struct peers *peers;
-};
-
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
-}
-
-static void
-put(const struct bench *bench, const char *name, const char *text)
-{
-    g_autofree char *path = g_build_filename(bench->dir, name, NULL);
-    assert_true(g_file_set_contents(path, text, -1, NULL));
-    assert_int_equal(chmod(path, 0600), 0);
-}
-
-static void
-settings_read(struct bench *bench, const char *more)
-{
-    g_autofree char *error = NULL;
-    g_autofree char *path = g_build_filename(bench->dir, "postern.conf", NULL);
-    g_autofree char *text = g_strdup_printf(
-        "signatures_dir = \"%s/signatures\"\nengine_dir = \"%s/engine\"\nshare_dir = \"%s/share\"\n"
-        "share_peers = \"%s/peers.json\"\nshare_interval = 30\nupdate_patience = 1000\n"
-        "update_alone = 600\n%s",
-        bench->dir, bench->dir, bench->dir, bench->dir, more);
-    put(bench, "postern.conf", text);
-    settings_free(bench->settings);
-    bench->settings = settings_load(path, &error);
-    assert_null(error);
-    assert_non_null(bench->settings);
-}
-
-static int
-setup(void **state)
-{
-    static char addresses[][9] = {"10.0.0.1", "fd00::1", "10.0.0.2", "10.0.0.3"};
-    char *const one[] = {addresses[0], addresses[1], NULL};
-    char *const two[] = {addresses[2], NULL};
-    char *const three[] = {addresses[3], NULL};
-    struct bench *bench = g_new0(struct bench, 1);
-    bench->dir = g_dir_make_tmp("test-share-XXXXXX", NULL);
-    static const char *const dirs[] = {"signatures", "engine", "share", "share/state"};
-    for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
-        g_autofree char *path = g_build_filename(bench->dir, dirs[i], NULL);
-        assert_int_equal(g_mkdir(path, 0755), 0);
-    }
-    settings_read(bench, "");
-    bench->peers = peers_new("n1");
-    assert_int_equal(peers_add(bench->peers, "n1", one), 0);
-    assert_int_equal(peers_add(bench->peers, "n2", two), 0);
-    assert_int_equal(peers_add(bench->peers, "n3", three), 0);
-    *state = bench;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct bench *bench = *state;
-    remove_all(bench->dir);
-    settings_free(bench->settings);
-    peers_free(bench->peers);
-    g_free(bench->dir);
-    g_free(bench);
-    return 0;
-}
 
 /* Peers */
 
@@ -195,7 +112,7 @@ test_peers_file(void **state)
     struct peers *peers = NULL;
     g_autofree char *absent = NULL;
     assert_int_equal(peers_read(path, &peers, &absent), -ENOENT);
-    put(bench, "peers.json", text);
+    bench_put(bench, "peers.json", text);
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autofree char *error = NULL;
         assert_int_equal(chmod(path, rows[i].mode), 0);
@@ -438,7 +355,7 @@ test_board_is_no_board(void **state)
     static const char *const texts[] = {"", "{", "[]", "{\"nodes\":7,\"gives\":[]}",
                                         "{\"nodes\":[{\"name\":\"n2\",\"state\":7}]}"};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
-        put(bench, "share/state/status.json", texts[i]);
+        bench_put(bench, "share/state/status.json", texts[i]);
         g_autoptr(board_t) board = board_new(bench->settings, bench->peers, "gives");
         json_t *nodes = board_nodes(board, 0);
         assert_int_equal(json_array_size(nodes), 0);
@@ -455,7 +372,7 @@ test_node_state(void **state)
     assert_string_equal(seen(json_pack("[O]", none), 0, "engine"), "none");
     assert_string_equal(json_string_value(json_object_get(json_object_get(none, "given"), "state")),
                         "none");
-    put(bench, "engine/state", "ready 1 2.500 " NAME " green\n");
+    bench_put(bench, "engine/state", "ready 1 2.500 " NAME " green\n");
     json_t *some = node_state_of(bench->settings, NULL, NULL);
     assert_string_equal(json_string_value(json_object_get(some, "loaded")), NAME);
     assert_true(json_is_null(json_object_get(some, "given")));
@@ -467,245 +384,22 @@ test_node_state(void **state)
     json_decref(clean);
 }
 
-/* Who goes first */
-
-struct node {
-    const char *name;
-    gint64 silent;
-    const char *state; /* of NAME there; NULL: it knows of another */
-    const char *engine;
-    const char *adopted;
-    const char *confirmed;
-    const char *pinned;
-};
-
-static json_t *
-node_json(const struct node *node)
-{
-    return json_pack("{s:s, s:I, s:s?, s:s?, s:{s:s, s:s?, s:{s:s, s:s, s:s}}}", "name", node->name,
-                     "silent", (json_int_t)node->silent, "adopted", node->adopted, "confirmed",
-                     node->confirmed, "state", "engine",
-                     node->engine != NULL ? node->engine : "ready", "pinned", node->pinned, "given",
-                     "name", node->state != NULL ? NAME : OTHER, "state",
-                     node->state != NULL ? node->state : "rejected", "reason", "it crashed");
-}
-
-#define SILENT 100000
-#define GO PRECEDENCE_GO
-#define WAIT PRECEDENCE_WAIT
-#define REFUSED PRECEDENCE_REFUSED
-
-/* Of what is given for so long, by one that gives for an hour. */
-static void
-test_precedence(void **state)
-{
-    const struct bench *bench = *state;
-    static const struct {
-        const char *what;
-        struct node nodes[2];
-        gint64 given;
-        enum precedence answer;
-        const char *why;
-    } rows[] = {
-        {"nobody yet", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "no other node"},
-        {"nobody for long", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 600, GO, NULL},
-        {"both away",
-         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
-          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
-         10,
-         WAIT,
-         "no other node"},
-        {"both away, long",
-         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
-          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
-         600,
-         GO,
-         NULL},
-        {"not there yet",
-         {{"n2", 1, "none", NULL, NULL, NULL, NULL}},
-         10,
-         WAIT,
-         "n2 goes first: there it is not known"},
-        {"fetched",
-         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
-         999,
-         WAIT,
-         "n2 goes first: there it is fetched"},
-        {"fetched, out of patience",
-         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
-         1000,
-         GO,
-         NULL},
-        {"tried, no memory to adopt", {{"n2", 1, "tried", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
-        {"knows another one", {{"n2", 1, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "n2 goes first"},
-        {"being tried",
-         {{"n2", 1, "trying", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "in the middle"},
-        {"just adopted",
-         {{"n2", 1, "adopted", "ready", NAME, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "in the middle"},
-        {"died of it",
-         {{"n2", 1, "adopted", "failed", NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "in the middle"},
-        {"went back by hand", {{"n2", 1, "adopted", "ready", OTHER, OTHER, NULL}}, 1000, GO, NULL},
-        {"works", {{"n2", 1, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
-        {"worked, and went", {{"n2", SILENT, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
-        {"one works, one waits",
-         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
-          {"n3", 1, "fetched", NULL, NULL, NULL, NULL}},
-         999,
-         WAIT,
-         "n3 goes first"},
-        {"one works, one is away",
-         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
-          {"n3", SILENT, "fetched", NULL, NULL, NULL, NULL}},
-         10,
-         GO,
-         NULL},
-        {"lost while it tried",
-         {{"n2", SILENT, "trying", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "not been heard of"},
-        {"lost before it adopted",
-         {{"n2", SILENT, "tried", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "not been heard of"},
-        {"lost with it",
-         {{"n2", SILENT, "adopted", "ready", NAME, NULL, NULL},
-          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
-         SILENT,
-         WAIT,
-         "n2 began with it"},
-        {"rejected",
-         {{"n2", SILENT, "rejected", NULL, NULL, NULL, NULL},
-          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
-         10,
-         REFUSED,
-         "n2 rejected it: it crashed"},
-        {"pinned to another", {{"n2", 1, "fetched", "ready", NULL, NULL, OTHER}}, 600, GO, NULL},
-        {"pinned to it", {{"n2", 1, "fetched", "ready", NULL, NULL, NAME}}, 600, WAIT, "n2 goes"},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *why = NULL;
-        json_t *nodes = json_array();
-        for (size_t n = 0; n < 2 && rows[i].nodes[n].name != NULL; n++) {
-            json_array_append_new(nodes, node_json(&rows[i].nodes[n]));
-        }
-        gint64 at = 10 * SILENT;
-        json_t *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "role", "gives", "gives", NAME,
-                                   "given", (json_int_t)(at - rows[i].given), "since",
-                                   (json_int_t)0, "at", (json_int_t)at, "nodes", nodes);
-        enum precedence answer = precedence_judge(bench->settings, status, TRUE, NAME, 0, &why);
-        json_decref(status);
-        if (answer != rows[i].answer ||
-            (rows[i].why != NULL && (why == NULL || strstr(why, rows[i].why) == NULL))) {
-            fail_msg("%s: %d, %s", rows[i].what, (int)answer, why);
-        }
-    }
-}
-
-/* When little is known. */
-static void
-test_precedence_unknown(void **state)
-{
-    const struct bench *bench = *state;
-    static const struct {
-        const char *role;
-        const char *gives;
-        gint64 since; /* before now */
-        gboolean is_fresh;
-        gint64 waited;
-        enum precedence answer;
-    } rows[] = {
-        {"gives", NAME, 5000, TRUE, 0, GO},      {"gives", NAME, 100, TRUE, 0, WAIT},
-        {"gives", OTHER, 5000, TRUE, 0, WAIT},   {"gives", NULL, 5000, TRUE, 0, WAIT},
-        {"takes", NAME, 5000, TRUE, 0, WAIT},    {"gives", NAME, 5000, FALSE, 999, WAIT},
-        {"gives", NAME, 5000, FALSE, 1000, GO},  {"takes", NAME, 5000, TRUE, 1000, GO},
-        {"gives", NAME, 5000, FALSE, -90, WAIT},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *why = NULL;
-        json_t *status =
-            json_pack("{s:s, s:s?, s:I, s:I, s:I, s:[]}", "role", rows[i].role, "gives",
-                      rows[i].gives, "given", (json_int_t)(SILENT - 5000), "since",
-                      (json_int_t)(SILENT - rows[i].since), "at", (json_int_t)SILENT, "nodes");
-        assert_int_equal(
-            precedence_judge(bench->settings, status, rows[i].is_fresh, NAME, rows[i].waited, &why),
-            rows[i].answer);
-        assert_true((why == NULL) == (rows[i].answer == GO));
-        json_decref(status);
-    }
-    g_autofree char *why = NULL;
-    assert_int_equal(precedence_judge(bench->settings, NULL, FALSE, NAME, 0, &why), WAIT);
-}
-
-static void
-test_precedence_of_this_node(void **state)
-{
-    struct bench *bench = *state;
-    g_autofree char *role = g_build_filename(bench->dir, "role", NULL);
-    g_autofree char *current = g_build_filename(bench->dir, "signatures/current", NULL);
-    g_autofree char *text = peers_text(bench->peers);
-    static const struct {
-        const char *role;
-        gboolean is_active;
-    } roles[] = {{"[a]\nstage=standby\n", FALSE},
-                 {"[a]\nstage=leaving\n", FALSE},
-                 {"[a]\nstage=serving\n", TRUE},
-                 {"[a]\nstage=standby\n[b]\nstage=taking\n", TRUE},
-                 {"garbage", FALSE},
-                 {"[a]\n", FALSE}};
-    g_autofree char *why = NULL;
-    assert_false(precedence_is_active(role));
-    for (size_t i = 0; i < G_N_ELEMENTS(roles); i++) {
-        put(bench, "role", roles[i].role);
-        assert_int_equal(precedence_is_active(role), roles[i].is_active);
-    }
-    put(bench, "role", "[a]\nstage=serving\n");
-    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO); /* no peers */
-    put(bench, "peers.json", text);
-    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO); /* nothing in use */
-    assert_int_equal(symlink(".", current), 0);
-    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), WAIT);
-    assert_true(precedence_may_fetch(bench->settings, role));
-    put(bench, "role", "[a]\nstage=standby\n");
-    g_clear_pointer(&why, g_free);
-    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO);
-    assert_false(precedence_may_fetch(bench->settings, role));
-    settings_read(bench, "update_on = \"every node\"\n");
-    assert_true(precedence_may_fetch(bench->settings, role));
-    put(bench, "role", "[a]\nstage=serving\n");
-    assert_int_equal(precedence_of(bench->settings, NAME, role, &why), GO);
-    assert_null(why);
-}
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_peers_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peers_text, bench_setup, bench_teardown),
         cmocka_unit_test(test_peers_bad),
-        cmocka_unit_test_setup_teardown(test_peers_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_peers_address, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peers_file, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_peers_address, bench_setup, bench_teardown),
         cmocka_unit_test(test_seal_is_hmac),
-        cmocka_unit_test_setup_teardown(test_seal_request, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seal_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seal_request, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_seal_answer, bench_setup, bench_teardown),
         cmocka_unit_test(test_callers),
-        cmocka_unit_test_setup_teardown(test_board_confirms, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_board_is_kept, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_board_is_no_board, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_node_state, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_precedence, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_precedence_unknown, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_precedence_of_this_node, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_board_confirms, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_board_is_kept, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_board_is_no_board, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_node_state, bench_setup, bench_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
