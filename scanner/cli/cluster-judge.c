@@ -187,6 +187,18 @@ judge_share(json_t *page, const json_t *node, const char *name)
     const char *reason =
         ask_text(json_object_get(json_object_get(share, "here"), "given"), "reason");
     const char *state = ask_text(json_object_get(json_object_get(share, "here"), "given"), "state");
+    static const char *const units[] = {"postern-share.service", "postern-update.service"};
+    for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
+        const json_t *unit = json_object_get(json_object_get(report, "units"), units[i]);
+        const char *active = ask_text(unit, "active");
+        if (ask_text(node, "role") != NULL && active != NULL && is(unit, "present") &&
+            strcmp(active, "active") != 0) {
+            find(page, "warning", name,
+                 "`journalctl -u` it there; the next start of the resource "
+                 "starts it too",
+                 "%s is %s: no new signatures come", units[i], active);
+        }
+    }
     if (wrong != NULL) {
         find(page, "warning", name, "`postern cluster rekey`", "%s", wrong);
     }

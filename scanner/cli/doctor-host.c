@@ -185,7 +185,7 @@ check_subordinate(struct doctor *d)
 
 static const struct {
     const char *property;
-    const char *units; /* of postern-engine, posternd, postern-notify: those that it holds for */
+    const char *units; /* those that it holds for */
     const char *value; /* that is right */
     const char *id;
     const char *text; /* what another value means */
@@ -196,10 +196,11 @@ static const struct {
      "set LogRateLimitIntervalSec=0"},
     {"OOMPolicy", "postern-engine", "continue", "unit.oom-policy",
      "one worker out of memory ends the whole engine", "set OOMPolicy=continue"},
-    {"NeedDaemonReload", "postern-engine posternd postern-notify", "no", "unit.reload",
-     "systemd does not know the unit's newest text", "systemctl daemon-reload"},
-    {"NoNewPrivileges", "postern-engine posternd", "yes", "unit.privileges",
-     "what is taken over can gain rights by programs with the setuid bit",
+    {"NeedDaemonReload", "postern-engine posternd postern-notify postern-share postern-update",
+     "no", "unit.reload", "systemd does not know the unit's newest text",
+     "systemctl daemon-reload"},
+    {"NoNewPrivileges", "postern-engine posternd postern-share postern-update", "yes",
+     "unit.privileges", "what is taken over can gain rights by programs with the setuid bit",
      "take the drop-in that changes it away"},
     {"Delegate", "postern-engine", "yes", "unit.delegate",
      "workers cannot have control groups of their own", "take the drop-in that changes it away"},
@@ -301,7 +302,8 @@ check_unit(struct doctor *d, const char *unit)
 static void
 check_units(struct doctor *d)
 {
-    static const char *const units[] = {"postern-engine", "posternd", "postern-notify"};
+    static const char *const units[] = {"postern-engine", "posternd", "postern-notify",
+                                        "postern-share", "postern-update"};
     for (size_t i = 0; i < G_N_ELEMENTS(units); i++) {
         if (!check_unit(d, units[i])) {
             return;

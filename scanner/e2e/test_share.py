@@ -201,7 +201,8 @@ def test_killed_while_it_takes(cluster):
     peer.answers.clear()
     n2.start("standby")
     comes(n2, second)
-    assert {path.name for path in (n2.dir / "share").iterdir()} == {"offer", "state"}
+    wait_for(lambda: {path.name for path in (n2.dir / "share").iterdir()} == {"offer", "state"},
+             "nothing else")
     peer.close()
 
 
@@ -297,6 +298,19 @@ def test_many_connections(cluster):
     comes(n2, name)
     for one in silent:
         one.close()
+
+
+def test_second_link(cluster):
+    """Nobody is at the first address: the other one is asked."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    path = n2.dir / "peers.json"
+    text = json.loads(path.read_text())
+    text["nodes"][0]["addresses"].insert(0, "127.0.11.60")
+    path.write_text(json.dumps(text))
+    n2.start("standby")
+    comes(n2, name)
 
 
 @pytest.mark.parametrize("cluster", [3], indirect=True)

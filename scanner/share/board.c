@@ -214,6 +214,15 @@ board_hear(struct board *board, const char *node, const json_t *state, gint64 no
     seen->heard = now;
 }
 
+void
+board_touch(struct board *board, const char *node, gint64 now)
+{
+    struct seen *seen = g_hash_table_lookup(board->nodes, node);
+    if (seen != NULL) {
+        seen->heard = now;
+    }
+}
+
 json_t *
 board_nodes(const struct board *board, gint64 now)
 {

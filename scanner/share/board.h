@@ -49,6 +49,8 @@ void board_set_error(struct board *board, const char *error);
 
 /* NODE has said STATE (borrowed) at NOW. Who is none of the peers is ignored. */
 void board_hear(struct board *board, const char *node, const json_t *state, gint64 now);
+/* NODE is there at NOW, whatever it does. */
+void board_touch(struct board *board, const char *node, gint64 now);
 /* What another node knows: `nodes` as above. This node's own entry in it is ignored. */
 void board_learn(struct board *board, const json_t *nodes, gint64 now);
 

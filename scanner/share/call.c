@@ -188,14 +188,24 @@ perform(const struct caller *caller, const struct call *call, const char *addres
     return code;
 }
 
+/* One that did not even take the connection may be reached by another link. */
+static gboolean
+was_connected(const struct caller *caller)
+{
+    long sent = 0; /* of the request */
+    return curl_easy_getinfo(caller->curl, CURLINFO_REQUEST_SIZE, &sent) == CURLE_OK && sent > 0;
+}
+
 static int
-failed(CURLcode code, const struct answer *answer, const char *node, char **error_r)
+failed(const struct caller *caller, CURLcode code, const struct answer *answer, const char *node,
+       char **error_r)
 {
     int rc = answer->rc < 0                     ? answer->rc
              : code == CURLE_COULDNT_CONNECT    ? -ENOTCONN
              : code == CURLE_INTERFACE_FAILED   ? -ENOTCONN
-             : code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT
-                                                : -EPROTO;
+             : code != CURLE_OPERATION_TIMEDOUT ? -EPROTO
+             : was_connected(caller)            ? -ETIMEDOUT
+                                                : -ENOTCONN;
     g_free(*error_r);
     *error_r = rc == -EFBIG    ? g_strdup_printf("%s sends more than it should", node)
                : rc == -EACCES ? g_strdup_printf("%s answers without a seal", node)
@@ -254,7 +264,7 @@ attempt(struct caller *caller, const struct peer_node *node, const struct call *
         g_hash_table_insert(caller->nonces, g_strdup(node->name), g_steal_pointer(&answer.nonce));
         rc = -EAGAIN;
     } else if (code != CURLE_OK) {
-        rc = failed(code, &answer, node->name, error_r);
+        rc = failed(caller, code, &answer, node->name, error_r);
     } else {
         rc = judge(&answer, &request, key, (unsigned)status, node->name, digest_r, error_r);
     }

@@ -23,7 +23,8 @@ struct fetched {
     struct caller *caller;
     const struct peer_node *node;
     const char *name;
-    int base; /* share_dir */
+    int base;        /* share_dir */
+    gint64 deadline; /* monotonic: for all of it */
     struct manifest *manifest;
     struct store *store; /* NULL: nothing is here yet */
 };
@@ -184,11 +185,16 @@ file_bring(const struct fetched *fetched, const struct manifest_file *file, int 
     char digest[65];
     g_autofree char *path = g_strdup_printf("/1/%s/%s", fetched->name, file->name);
     g_autofree char *shown = text_escape(file->name, 100);
+    gint64 left = (fetched->deadline - g_get_monotonic_time()) / G_USEC_PER_SEC;
     const struct call call = {.method = "GET",
                               .path = path,
                               .limit = file->size,
-                              .seconds = fetched->settings->update_timeout,
+                              .seconds = (guint64)MAX(left, 1),
                               .fd = fd};
+    if (left <= 0) {
+        return fail(error_r, -ETIMEDOUT, "%s of %s did not come within update_timeout",
+                    fetched->name, fetched->node->name);
+    }
     int rc = caller_call(fetched->caller, fetched->node, &call, digest, NULL, error_r);
     if (rc < 0) {
         return rc;
@@ -254,6 +260,7 @@ fetched_bring(const struct settings *settings, struct caller *caller, const stru
         .caller = caller,
         .node = node,
         .name = name,
+        .deadline = g_get_monotonic_time() + (gint64)settings->update_timeout * G_USEC_PER_SEC,
         .base = open(settings->share_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
     };
     if (fetched.base < 0) {

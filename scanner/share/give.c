@@ -157,6 +157,21 @@ caller_take(struct give *give, int fd, const struct sockaddr_storage *address, s
     }
 }
 
+/* A node that fetches for minutes says nothing else meanwhile. */
+static void
+touch_connected(struct give *give, gint64 now)
+{
+    GHashTableIter iter;
+    void *node;
+    void *n;
+    g_hash_table_iter_init(&iter, give->open);
+    while (g_hash_table_iter_next(&iter, &node, &n)) {
+        if (GPOINTER_TO_INT(n) > 0) {
+            board_touch(give->place.board, ((const struct peer_node *)node)->name, now);
+        }
+    }
+}
+
 static void
 look(struct give *give)
 {
@@ -169,6 +184,7 @@ look(struct give *give)
         log_notice("%s is given to the other nodes", name != NULL ? name : "nothing");
     }
     board_set_given(give->place.board, name, NULL);
+    touch_connected(give, now);
     int rc = board_write(give->place.board, now);
     if (rc < 0) {
         log_warning("%s: what the nodes say cannot be kept: %s", give->place.settings->share_dir,
