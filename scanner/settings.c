@@ -14,6 +14,7 @@
 
 #include "nearest.h"
 #include "networks.h"
+#include "settings-check.h"
 #include "settings-rule.h"
 #include "settings-text.h"
 #include "text.h"
@@ -285,111 +286,6 @@ value_set(struct settings *settings, cfg_t *cfg, const struct row *row)
     }
 }
 
-static bool
-is_listen(const char *address)
-{
-    if (!g_str_has_prefix(address, "inet:")) {
-        return g_str_has_prefix(address, "unix:/");
-    }
-    struct addrinfo *found = network_endpoint(address + strlen("inet:"));
-    if (found != NULL) {
-        freeaddrinfo(found);
-    }
-    return found != NULL;
-}
-
-static char *
-check_listen(const char *name, char *const *addresses)
-{
-    for (; *addresses != NULL; addresses++) {
-        if (!is_listen(*addresses)) {
-            return g_strdup_printf("%s = %s: must be unix:/PATH or inet:ADDRESS:PORT, with the "
-                                   "address in numbers",
-                                   name, *addresses);
-        }
-    }
-    return NULL;
-}
-
-static char *
-check_networks(const char *name, char *const *networks)
-{
-    for (; *networks != NULL; networks++) {
-        const char *wrong = network_wrong(*networks);
-        if (wrong != NULL) {
-            return g_strdup_printf("%s = %s: %s", name, *networks, wrong);
-        }
-    }
-    return NULL;
-}
-
-static char *
-check_clamd(const struct settings *s)
-{
-    guint64 mode = 0;
-    if (!g_ascii_string_to_unsigned(s->clamd_socket_mode, 8, 0600, 0777, &mode, NULL) ||
-        (mode & 0600) != 0600) {
-        return g_strdup_printf("clamd_socket_mode = %s: must be an octal mode from 0600 to 0666",
-                               s->clamd_socket_mode);
-    }
-    for (char **path = s->clamd_paths; *path != NULL; path++) {
-        if (**path != '/') {
-            return g_strdup_printf("clamd_paths = %s: must begin with /", *path);
-        }
-    }
-    return check_listen("clamd_listen", s->clamd_listen);
-}
-
-static char *
-check_word(const char *name, const char *value, const char *const *words)
-{
-    const char *near = nearest_name(value, words);
-    return g_strv_contains(words, value)
-               ? NULL
-               : g_strdup_printf("%s = %s: must be %s or %s%s%s%s", name, value, words[0], words[1],
-                                 near != NULL ? "; did you mean " : "", near != NULL ? near : "",
-                                 near != NULL ? "?" : "");
-}
-
-/* What the table cannot say. Returns a sentence, or NULL when all is well. */
-static char *
-check_whole(const struct settings *s)
-{
-    static const char *const storages[] = {"exclusive", "shared", NULL};
-    static const char *const fetchers[] = {"active node", "every node", NULL};
-    char *wrong = check_word("state_storage", s->state_storage, storages);
-    if (wrong == NULL) {
-        wrong = check_word("update_on", s->update_on, fetchers);
-    }
-    if (wrong != NULL) {
-        return wrong;
-    }
-    if (strcmp(s->adopt_move, "yes") != 0 && strcmp(s->adopt_move, "no") != 0) {
-        return g_strdup_printf("adopt_move = %s: must be yes or no", s->adopt_move);
-    }
-    if (s->age_unsafe > 0 && s->age_unsafe < s->age_limit) {
-        return g_strdup("age_unsafe is shorter than age_limit: nobody would be warned "
-                        "before; lower age_limit, too");
-    }
-    if (s->message_size > s->spool_memory) {
-        return g_strdup("message_size is larger than spool_memory: no such message could ever be "
-                        "received; lower the one or raise the other");
-    }
-    if (s->health_needed > s->health_window || 2 * s->health_needed <= s->health_window) {
-        return g_strdup_printf("health_needed = %" G_GUINT64_FORMAT ": must be more than half of "
-                               "health_window, and at most all",
-                               s->health_needed);
-    }
-    wrong = check_listen("milter_listen", s->milter_listen);
-    if (wrong == NULL) {
-        wrong = check_listen("submission_listen", s->submission_listen);
-    }
-    if (wrong == NULL) {
-        wrong = check_networks("submission_clients", s->submission_clients);
-    }
-    return wrong != NULL ? wrong : check_clamd(s);
-}
-
 /* A sentence that begins with a setting's name is told where that stands. */
 static char *
 located(const char *path, const char *sentence)
@@ -409,7 +305,7 @@ settings_from(cfg_t *cfg, const char *path, char **error_r)
         value_set(settings, cfg, &rows[i]);
     }
     settings->rules = settings_rules_of(cfg);
-    g_autofree char *wrong = check_whole(settings);
+    g_autofree char *wrong = settings_check(settings);
     if (wrong != NULL) {
         *error_r = located(path, wrong);
         return NULL;

@@ -9,6 +9,7 @@
 #include "generation.h"
 #include "log.h"
 #include "nursery.h"
+#include "precedence.h"
 #include "room.h"
 #include "store.h"
 
@@ -105,6 +106,20 @@ choice_state(const struct engine *engine, const struct choice *choice, char **re
     }
     *reason_r = g_strdup(entry->record.reason);
     return entry->record.state;
+}
+
+bool
+choice_is_due(const struct engine *engine, const struct choice *choice, char **why_r)
+{
+    enum precedence answer = precedence_of(engine->settings, choice->name, NULL, why_r);
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *error = NULL;
+    if (answer == PRECEDENCE_REFUSED &&
+        store_open(engine->settings->signatures_dir, TRUE, &store, &error) == 0 &&
+        store_set(store, choice->name, RECORD_REJECTED, *why_r, &error) == 0) {
+        log_err("generation %s: REJECTED, it will not be used: %s", choice->name, *why_r);
+    }
+    return answer == PRECEDENCE_GO;
 }
 
 /* Why ENTRY is not adopted without force; NULL: it may be. */

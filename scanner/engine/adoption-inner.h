@@ -37,6 +37,12 @@ int choice_order(const struct engine *engine, const struct adoption_request *req
  */
 int choice_commit(const struct engine *engine, const struct choice *choice, char **error_r);
 
+/*
+ * Whether this node may adopt it now (precedence.h). FALSE with one sentence: it waits for other
+ * nodes, or one of them rejected it, and so it was here.
+ */
+bool choice_is_due(const struct engine *engine, const struct choice *choice, char **why_r);
+
 /* Whether it fits into memory beside what is loaded; else one sentence why not. */
 bool choice_fits(const struct engine *engine, const struct choice *choice, char **why_r);
 /* What its record says, and why (to be freed); RECORD_TRYING also when that cannot be known. */

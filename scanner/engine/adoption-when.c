@@ -89,6 +89,21 @@ begin(struct adoption *adoption)
     }
 }
 
+/* In a cluster passive nodes go first. Where nothing serves there is nothing to lose. */
+static bool
+waits_for_others(struct adoption *adoption)
+{
+    const struct engine *engine = adoption->engine;
+    g_autofree char *why = NULL;
+    if (adoption->choice.is_set || engine->report.test_only ||
+        supervisor_failed(engine->supervisor) || choice_is_due(engine, &adoption->choice, &why)) {
+        return false;
+    }
+    adoption_enter(adoption, PHASE_HOLD, why);
+    adoption_set_timer(adoption, LOOK_AGAIN_USEC);
+    return true;
+}
+
 /* It is begun later, if at all: for how long the last failure or who holds it want to wait. */
 static bool
 must_wait(struct adoption *adoption)
@@ -114,7 +129,7 @@ must_wait(struct adoption *adoption)
         adoption_set_timer(adoption, (uint64_t)(adoption->held_until_us - now));
         return true;
     }
-    return false;
+    return waits_for_others(adoption);
 }
 
 /* --- looking -------------------------------------------------------------------------------- */

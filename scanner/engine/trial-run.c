@@ -17,6 +17,7 @@
 #include "launch.h"
 #include "orders.h"
 #include "packet.h"
+#include "precedence.h"
 #include "room.h"
 #include "store.h"
 #include "trial-rules.h"
@@ -116,12 +117,12 @@ is_old(const struct store *store, int offer)
            manifest->created < current->manifest->created;
 }
 
-/* What is wrong with an offer is postern-update's matter: what is here already is tried all the
- * same. */
+/* What is wrong with an offer is postern-update's or postern-share's matter: what is here already
+ * is tried all the same. */
 static int
-take(const struct run *run, struct store *store)
+take_of(const struct run *run, struct store *store, const char *dir)
 {
-    g_autofree char *path = g_build_filename(run->settings->update_dir, OFFER, NULL);
+    g_autofree char *path = g_build_filename(dir, OFFER, NULL);
     g_autofree char *error = NULL;
     struct store_new taken;
     int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -142,6 +143,36 @@ take(const struct run *run, struct store *store)
         say(run, json_pack("{s:s, s:s}", "event", "refused", "error", error));
     }
     return rc == -ESTALE ? -EBUSY : 0;
+}
+
+/* What this node has fetched, and what another one gave. */
+static int
+take(const struct run *run, struct store *store)
+{
+    int fetched = take_of(run, store, run->settings->update_dir);
+    int given = take_of(run, store, run->settings->share_dir);
+    return fetched < 0 ? fetched : given;
+}
+
+/* NULL: it is this node's turn, or somebody asked for it here. */
+static const char *
+wait_for_others(struct run *run, struct store *store)
+{
+    g_autofree char *error = NULL;
+    char *why = NULL;
+    if (run->task->wanted != NULL) {
+        return NULL;
+    }
+    switch (precedence_of(run->settings, run->entry->name, NULL, &why)) {
+    case PRECEDENCE_GO:
+        return NULL;
+    case PRECEDENCE_WAIT:
+        return end_with(run, TRIAL_HELD, why);
+    case PRECEDENCE_REFUSED:
+        break;
+    }
+    int rc = store_set(store, run->entry->name, RECORD_REJECTED, why, &error);
+    return end_with(run, rc < 0 ? TRIAL_FAILED : TRIAL_REJECTED, why);
 }
 
 static struct store_entry *
@@ -273,6 +304,10 @@ begin(struct run *run)
     if (run->entry == NULL) {
         const char *outcome = error != NULL ? TRIAL_FAILED : rc < 0 ? TRIAL_BUSY : TRIAL_NOTHING;
         return end_with(run, outcome, error);
+    }
+    const char *others = wait_for_others(run, store);
+    if (others != NULL) {
+        return others;
     }
     look_at_current(run, store);
     if (!has_room(run)) {
@@ -520,6 +555,12 @@ trial_run(const struct trial_task *task)
     store_entry_free(run.entry);
     manifest_free(run.current);
     g_free(run.reason);
+}
+
+bool
+trial_is_resting(const char *outcome)
+{
+    return g_strcmp0(outcome, TRIAL_WAITING) == 0 || g_strcmp0(outcome, TRIAL_HELD) == 0;
 }
 
 void

@@ -6,11 +6,11 @@
  * One look for new signatures and the trial of what is there, from the first to the last step, in a
  * process of its own (trial.h), because all of it waits: for disks, for a lock, for a loader.
  *
- * It takes the offer of postern-update (store_take), picks the generation (store_candidate), asks
- * whether there is memory, moves it to RECORD_TRYING, reads all its files and compares the hashes,
- * starts a zygote (which is in a control group of its own, and inherits this process's niceness and
- * place with the OOM killer), has it examined (exam.h), judges (trial-rules.h), and records what
- * came of it. The store is locked only while it is changed.
+ * It takes the offers of postern-update and postern-share (store_take), picks the generation
+ * (store_candidate), asks whether there is memory, moves it to RECORD_TRYING, reads all its files
+ * and compares the hashes, starts a zygote (which is in a control group of its own, and inherits
+ * this process's niceness and place with the OOM killer), has it examined (exam.h), judges
+ * (trial-rules.h), and records what came of it. The store is locked only while it is changed.
  *
  * It says, one packet each:
  *   {"event":"refused","error":s}                     the offer is not what it says
@@ -35,11 +35,15 @@
 #define TRIAL_NOTHING "nothing"         /* there is nothing to try */
 #define TRIAL_BUSY "busy"               /* somebody else changes the store; soon again */
 #define TRIAL_WAITING "waiting"         /* for memory; the generation stays fetched */
+#define TRIAL_HELD "held"               /* other nodes go first; the generation stays fetched */
 #define TRIAL_TRIED "tried"             /* it may be adopted */
 #define TRIAL_REJECTED "rejected"       /* never again by itself */
 #define TRIAL_INTERRUPTED "interrupted" /* counted: the second time it is rejected */
 #define TRIAL_OVERTAKEN "overtaken"     /* somebody adopted or rejected it meanwhile */
 #define TRIAL_FAILED "failed"           /* by this node's fault; later again */
+
+/* Whether an outcome, or the stage that shows it, means that it waits and nothing runs. */
+bool trial_is_resting(const char *outcome);
 
 struct trial_task {
     const struct settings *settings;

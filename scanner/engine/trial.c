@@ -22,6 +22,7 @@
 #define SOON_USEC (500 * 1000ULL)
 #define BUSY_USEC (2 * 1000 * 1000ULL)
 #define WAIT_USEC (60 * 1000 * 1000ULL)
+#define HELD_USEC (10 * 1000 * 1000ULL)
 /* What failed by the node's fault, or ran out of memory half way, has cost minutes of processor. */
 #define LATER_USEC (600 * 1000 * 1000ULL)
 /* Without a sign, too: directories may have come into being that could not be watched. */
@@ -39,7 +40,7 @@ struct trial {
     struct engine *engine;
     char *program;
     sd_event_source *look;     /* when next */
-    sd_event_source *watch[2]; /* signatures_dir, update_dir */
+    sd_event_source *watch[3]; /* signatures_dir, update_dir, share_dir */
     sd_event_source *messages;
     sd_event_source *death;
     sd_event_source *deadline;
@@ -116,7 +117,8 @@ static void
 watch_dirs(struct trial *trial)
 {
     const struct settings *settings = trial->engine->settings;
-    const char *const dirs[] = {settings->signatures_dir, settings->update_dir};
+    const char *const dirs[] = {settings->signatures_dir, settings->update_dir,
+                                settings->share_dir};
     for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
         if (trial->watch[i] == NULL) {
             (void)sd_event_add_inotify(trial->engine->event, &trial->watch[i], dirs[i],
@@ -211,7 +213,7 @@ take_refused(struct trial *trial, json_t *event)
     g_autofree char *safe =
         text_escape(json_string_value(json_object_get(event, "error")), TEXT_SHOWN);
     if (g_strcmp0(safe, trial->refused) != 0) {
-        log_warning("what postern-update offers is not taken: %s", safe);
+        log_warning("what is offered is not taken: %s", safe);
         report_set_text(&trial->refused, safe);
     }
 }
@@ -429,6 +431,15 @@ on_waiting(struct trial *trial, const char *generation, const char *reason)
     adoption_consider(trial->engine);
 }
 
+static void
+on_held(struct trial *trial, const char *generation, const char *reason)
+{
+    if (g_strcmp0(trial->reason, reason) != 0) {
+        log_info("generation %s: waits for other nodes: %s", generation, reason);
+        set_stage(trial, TRIAL_HELD, generation, reason);
+    }
+}
+
 static const struct {
     const char *outcome;
     void (*note)(struct trial *trial, const char *generation, const char *reason);
@@ -439,6 +450,7 @@ static const struct {
     {TRIAL_NOTHING, NULL, REGULAR_USEC, false, false},
     {TRIAL_BUSY, NULL, BUSY_USEC, false, true},
     {TRIAL_WAITING, on_waiting, WAIT_USEC, false, false},
+    {TRIAL_HELD, on_held, HELD_USEC, false, false},
     {TRIAL_TRIED, on_tried, SOON_USEC, true, false},
     {TRIAL_REJECTED, on_rejected, SOON_USEC, true, false},
     {TRIAL_INTERRUPTED, on_interrupted, SOON_USEC, true, false},
@@ -475,7 +487,7 @@ static void
 ended(struct trial *trial, const char *how)
 {
     const char *outcome = json_string_value(json_object_get(trial->end, "outcome"));
-    bool waits = g_strcmp0(outcome, TRIAL_WAITING) == 0;
+    bool waits = trial_is_resting(outcome);
     bool again = trial->again;
     bool had_begun = trial_runs(trial);
     forget_child(trial);
@@ -521,7 +533,7 @@ trial_request(struct trial *trial, const char *generation, bool whatever_memory,
 bool
 trial_runs(const struct trial *trial)
 {
-    return trial->pid != 0 && trial->stage != NULL && strcmp(trial->stage, TRIAL_WAITING) != 0;
+    return trial->pid != 0 && trial->stage != NULL && !trial_is_resting(trial->stage);
 }
 
 const char *

@@ -4,9 +4,9 @@
 
 /*
  * Tries new signatures beside those that are in use, before anybody adopts them. The engine's side:
- * it notices that something may have come (update_dir, signatures_dir, `postern signatures`), has
- * one process at a time look and try (trial-run.h), reports what came of it, and calls
- * adoption_consider() when a generation was tried, was rejected, could not be tried or waits.
+ * it notices that something may have come (update_dir, share_dir, signatures_dir, `postern
+ * signatures`), has one process at a time look and try (trial-run.h), reports what came of it, and
+ * calls adoption_consider() when a generation was tried, was rejected, could not be tried or waits.
  *
  * Verdicts are not disturbed: nothing is tried while the signatures in use are being loaded; the
  * process and all that it starts are as nice as can be, read from the disk last, and are the first
@@ -39,8 +39,8 @@ bool trial_runs(const struct trial *trial);
 const char *trial_waits_for_memory(const struct trial *trial);
 
 /*
- * A new reference: {"state":"idle" or "waiting" or a stage of trial-run.h, "generation":s or null,
- * "since":t, "done":n, "total":n, "reason":s or null (why it waits), "last":null or
+ * A new reference: {"state":"idle", "waiting", "held" or a stage of trial-run.h, "generation":s or
+ * null, "since":t, "done":n, "total":n, "reason":s or null (why it waits), "last":null or
  * {"generation":s,"outcome":s,"reason":s or null,"time":t,"measured":{...}}}.
  */
 json_t *trial_to_json(const struct trial *trial);
