@@ -98,13 +98,20 @@ class Node:
         assert not check or done.returncode == 0, done.stderr
         return done
 
-    def add(self, **files):
-        """A generation of these files (a_ndb="..."); its name."""
+    def json(self, *words):
+        return json.loads(self.postern(*words, "--json").stdout)
+
+    def folder(self, **files):
+        """Of these files (a_ndb="...")."""
         folder = pathlib.Path(tempfile.mkdtemp(dir=self.dir))
         for name, text in files.items():
             (folder / name.replace("_", ".")).write_bytes(
                 text.encode() if isinstance(text, str) else text)
-        return self.put(folder)
+        return folder
+
+    def add(self, **files):
+        """A generation of them; its name."""
+        return self.put(self.folder(**files))
 
     def put(self, *paths):
         """As it is when it was fetched, and nobody has tried it."""
@@ -193,6 +200,21 @@ class Cluster:
         if os.geteuid() == 0:
             os.chown(path, 0, NOBODY.pw_gid)
         path.rename(node.dir / "peers.json")
+
+    @staticmethod
+    def manifest(folder):
+        """Makes an offer of what is in FOLDER; the generation's name."""
+        files = []
+        identity = hashlib.sha256()
+        for path in sorted(folder.iterdir()):
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            identity.update(path.name.encode() + b"\0" + digest.encode() + b"\0")
+            files.append({"file": path.name, "size": path.stat().st_size, "sha256": digest,
+                          "origin": "a test", "time": int(time.time())})
+        (folder / "manifest.json").write_text(json.dumps(
+            {"version": 1, "identity": identity.hexdigest(), "created": int(time.time()) + 1,
+             "files": files}))
+        return identity.hexdigest()[:16]
 
     def close(self):
         for node in self.nodes:

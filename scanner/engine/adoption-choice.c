@@ -111,7 +111,7 @@ choice_state(const struct engine *engine, const struct choice *choice, char **re
 bool
 choice_is_due(const struct engine *engine, const struct choice *choice, char **why_r)
 {
-    enum precedence answer = precedence_of(engine->settings, choice->name, NULL, why_r);
+    enum precedence answer = precedence_of(engine->settings, choice->name, engine->role, why_r);
     g_autoptr(store_t) store = NULL;
     g_autofree char *error = NULL;
     if (answer == PRECEDENCE_REFUSED &&

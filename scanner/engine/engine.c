@@ -19,6 +19,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "log.h"
+#include "precedence.h"
 #include "nursery.h"
 #include "orders.h"
 #include "text.h"
@@ -27,6 +28,7 @@
 #define GAP_USEC (1000 * 1000ULL)
 
 struct options {
+    char *role;
     char *config;
     gboolean foreground;
     gboolean version;
@@ -297,6 +299,8 @@ parse_options(int argc, char **argv, struct options *options)
     const GOptionEntry entries[] = {
         {"config", 'c', 0, G_OPTION_ARG_FILENAME, &options->config,
          "Configuration (default " SETTINGS_PATH ")", "FILE"},
+        {"role", 0, 0, G_OPTION_ARG_FILENAME, &options->role,
+         "What the cluster wants of this node (" PRECEDENCE_ROLE ")", "FILE"},
         {"foreground", 'f', 0, G_OPTION_ARG_NONE, &options->foreground, "Log to stderr", NULL},
         {"debug", 'd', 0, G_OPTION_ARG_NONE, &options->debug, "Log more", NULL},
         {"version", 'V', 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
@@ -329,6 +333,7 @@ main(int argc, char **argv)
     }
     log_init("postern-engine", options.foreground, options.debug ? LOG_DEBUG : LOG_INFO);
     engine.config = options.config;
+    engine.role = options.role;
     engine.settings = settings_load(options.config, &error);
     int rc = engine.settings == NULL ? -EINVAL : engine_start(&engine, &error);
     if (rc == 0) {
@@ -342,5 +347,6 @@ main(int argc, char **argv)
     }
     log_fini();
     g_free(options.config);
+    g_free(options.role);
     return rc < 0 ? 2 : 0;
 }

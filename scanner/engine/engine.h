@@ -27,6 +27,7 @@ struct engine {
     sd_event *event;
     struct settings *settings;
     const char *config; /* where they are from, as settings_load() takes it */
+    const char *role;   /* what the cluster wants, as precedence_of() takes it */
     struct report report;
     struct supervisor *supervisor;
     GPtrArray *nurseries; /* all zygotes that are alive, of struct nursery *, borrowed */

@@ -163,7 +163,7 @@ wait_for_others(struct run *run, struct store *store)
     if (run->task->wanted != NULL) {
         return NULL;
     }
-    switch (precedence_of(run->settings, run->entry->name, NULL, &why)) {
+    switch (precedence_of(run->settings, run->entry->name, run->task->role, &why)) {
     case PRECEDENCE_GO:
         return NULL;
     case PRECEDENCE_WAIT:

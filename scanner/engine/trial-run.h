@@ -49,6 +49,7 @@ struct trial_task {
     const struct settings *settings;
     const struct groups *groups; /* NULL: there are none */
     const char *program;         /* of the zygote */
+    const char *role;            /* as precedence_of() takes it */
     const char *wanted;          /* the generation that somebody asked for; NULL: what comes next */
     bool whatever_memory;        /* nobody needs it now: do not ask whether there is room */
     unsigned slot;               /* of its workers */

@@ -148,6 +148,7 @@ fill_task(const struct trial *trial, struct trial_task *task)
         .settings = engine->settings,
         .groups = engine->groups,
         .program = trial->program,
+        .role = engine->role,
         .wanted = trial->begun.generation,
         .whatever_memory = trial->begun.whatever_memory,
         .slot = ZYGOTE_SLOTS_MAX - 1,
