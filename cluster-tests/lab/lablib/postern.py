@@ -14,11 +14,15 @@ SHARED = "/srv/shared"
 READY = 1000
 TCP_MILTER = "inet:127.0.0.1:8894"
 SIGNATURES = "/etc/postern/lab.ndb"
+# What postern-update finds: at first the same.
+UPDATES = "/etc/postern/update"
 
 CONFIG = """# written by the lab
 state_dir = "{state_dir}"
 release_socket = "{queue}/public/postern-release"
 clamd_listen = {{ "inet:{vip}:3310", "unix:/run/postern/clamd/clamd.sock" }}
+update_databases = {{ "none" }}
+update_directories = {{ "{updates}" }}
 """
 SHARED_CONFIG = """state_storage = "shared"
 milter_listen = { "inet:127.0.0.1:8894" }
@@ -85,11 +89,13 @@ def install(lab, root):
         install_package(lab.state["stage"], root)
     else:
         install_stage(lab.state["stage"], root)
-    text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP)
+    text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP,
+                         updates=UPDATES)
     if not promotable(lab):
         text += SHARED_CONFIG
     write(f"{root}/etc/postern/postern.conf", text, 0o644)
-    write(f"{root}{SIGNATURES}", f"Lab.Eicar:0:*:{eicar().hex()}\n", 0o644)
+    for path in (SIGNATURES, f"{UPDATES}/lab.ndb"):
+        write(f"{root}{path}", f"Lab.Eicar:0:*:{eicar().hex()}\n", 0o644)
 
 
 def install_package(package, root):
