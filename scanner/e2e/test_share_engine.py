@@ -4,12 +4,17 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 
 import pytest
 
 import instance
 from peer import Cluster, NOBODY, programs_dir
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "engine"))
+from generations import Store
 
 wait_for = instance.wait_for
 GOOD = "".join(f"Test.Sig.{n}:0:*:{n:08x}cafe{n:08x}\n" for n in range(10))
@@ -100,3 +105,14 @@ def test_bad_one_never_reaches_the_active_node(cluster):
     [row] = [row for row in n1.json("signatures", "list") if row["generation"] == name]
     assert row["reason"].startswith("n2 rejected it: ")
     assert not any("trial of generation" in line for line in n1.log)
+
+
+def test_what_was_tried_here_waits_too(cluster):
+    """As when the node became the active one between its trial and the adoption."""
+    n1, n2 = cluster.nodes
+    old = loaded(n1)
+    name = Store(n1.dir / "signatures", NOBODY.pw_uid if os.geteuid() == 0 else None).put(
+        {"a.ndb": MORE}, "tried", time.time() + 1)
+    wait_for(lambda: loaded(n2) == name or loaded(n1) == name, "the adoption on one node")
+    assert (loaded(n1), loaded(n2)) == (old, name)
+    wait_for(lambda: loaded(n1) == name, "the adoption on the active node", 120)
