@@ -167,6 +167,21 @@ def test_states_are_told(cluster):
     wait_for(lambda: n1.seen(n2)["silent"] > heard + 3, "silence")
 
 
+def test_last_word(cluster):
+    """A node that is stopped tells how it is then, however long ago the last turn was."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    wait_for(lambda: listens(n1), "the listener")
+    n2.write(share_interval=3600)
+    n2.engine(name, "loading")
+    n2.start("standby")
+    wait_for(lambda: n1.seen(n2)["state"].get("engine") == "loading", "the first word")
+    (n2.dir / "engine/state").unlink()
+    n2.stop()
+    wait_for(lambda: n1.seen(n2)["state"].get("engine") == "none", "the last word")
+
+
 def test_what_is_given(cluster):
     n1, n2 = cluster.nodes
     first = n1.add(a_ndb="A.Sig:0:*:41414141\n")

@@ -102,8 +102,8 @@ node_state_of(const struct settings *settings, const char *given, const char *er
     g_autoptr(store_t) store = NULL;
     g_autofree char *ignored = NULL;
     json_t *state = json_pack("{s:s, s:s, s:n, s:n, s:i, s:n, s:o, s:n}", "postern",
-                              PACKAGE_VERSION, "engine", "none", "loaded", "current", "time", 0,
-                              "pinned", "error", text_or_null(error, TEXT_MAX), "given");
+                              PACKAGE_VERSION, "engine", NODE_STATE_STOPPED, "loaded", "current",
+                              "time", 0, "pinned", "error", text_or_null(error, TEXT_MAX), "given");
     (void)store_open(settings->signatures_dir, FALSE, &store, &ignored);
     engine_state(settings, state);
     entry_state(state, "pinned", store, "pinned");

@@ -19,6 +19,8 @@
 #include "settings.h"
 
 #define NODE_STATE_OFFER "offer"
+/* `engine` where it does not run: it takes its state file away when it ends in good order. */
+#define NODE_STATE_STOPPED "none"
 
 /* Whether NAME (NULL: no) is a generation's. */
 gboolean node_state_is_name(const char *name);

@@ -34,10 +34,15 @@
 /* After a failure. */
 #define PAUSE_SECONDS 5
 
+/* For a last word, before systemd loses patience (TimeoutStopSec). */
+#define FAREWELL_US (1500 * G_TIME_SPAN_MILLISECOND)
+#define FAREWELL_LOOK_US (20 * G_TIME_SPAN_MILLISECOND)
+
 enum duty {
     DUTY_NONE,
     DUTY_GIVE,
     DUTY_TAKE,
+    DUTY_FAREWELL,
 };
 
 struct options {
@@ -126,8 +131,14 @@ child_run(const struct share *share, enum duty duty, const struct peers *peers)
         log_err("%s: %s", step, g_strerror(errno));
         _exit(EXIT_FAILURE);
     }
-    int rc = duty == DUTY_GIVE ? give_run(share->settings, peers, &error)
-                               : take_run(share->settings, peers, &error);
+    if (duty == DUTY_FAREWELL) {
+        take_farewell(share->settings, peers);
+        _exit(EXIT_SUCCESS);
+    }
+    if (duty == DUTY_TAKE) {
+        take_run(share->settings, peers);
+    }
+    int rc = give_run(share->settings, peers, &error);
     log_err("%s", error != NULL ? error : g_strerror(-rc));
     _exit(EXIT_FAILURE);
 }
@@ -165,7 +176,9 @@ child_begin(struct share *share, enum duty duty, const struct peers *peers)
     }
     share->child = child;
     share->duty = duty;
-    log_info("%s signatures", duty == DUTY_GIVE ? "gives" : "takes");
+    if (duty != DUTY_FAREWELL) {
+        log_info("%s signatures", duty == DUTY_GIVE ? "gives" : "takes");
+    }
 }
 
 static void
@@ -215,6 +228,27 @@ read_again(struct share *share)
 }
 
 static void
+say_farewell(struct share *share)
+{
+    g_autoptr(peers_t) peers = NULL;
+    gint64 end = g_get_monotonic_time() + FAREWELL_US;
+    gboolean takes = share->duty == DUTY_TAKE;
+    child_end(share);
+    if (!takes || wanted(share, &peers) != DUTY_TAKE) {
+        return;
+    }
+    child_begin(share, DUTY_FAREWELL, peers);
+    while (share->child > 0 && waitpid(share->child, NULL, WNOHANG) == 0) {
+        if (g_get_monotonic_time() > end) {
+            child_end(share);
+            return;
+        }
+        g_usleep(FAREWELL_LOOK_US);
+    }
+    share->child = 0;
+}
+
+static void
 serve(struct share *share)
 {
     const struct timespec pause = {.tv_sec = 1};
@@ -232,7 +266,7 @@ serve(struct share *share)
         if (which == SIGHUP) {
             read_again(share);
         } else if (which == SIGTERM || which == SIGINT) {
-            child_end(share);
+            say_farewell(share);
             return;
         }
     }

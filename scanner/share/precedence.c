@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "board.h"
+#include "node-state.h"
 #include "store.h"
 #include "text.h"
 
@@ -72,14 +73,19 @@ stance_of(const json_t *node, const char *name)
     const char *word =
         g_strcmp0(text_of(given, "name"), name) == 0 ? text_of(given, "state") : NULL;
     gboolean loads = g_strcmp0(text_of(node, "adopted"), name) == 0;
-    gboolean works = g_strcmp0(text_of(state, "engine"), "ready") == 0;
+    const char *engine = text_of(state, "engine");
+    gboolean works = g_strcmp0(engine, "ready") == 0;
     if (g_strcmp0(word, "rejected") == 0) {
         return STANCE_REJECTED;
     }
     if (g_strcmp0(text_of(node, "confirmed"), name) == 0) {
         return STANCE_CONFIRMED;
     }
-    /* One that went back to another by hand works; one that died of it does not. */
+    /* One that went back to another by hand works; one that died of it does not. Where the engine
+     * was stopped in good order nothing happens. */
+    if (g_strcmp0(engine, NODE_STATE_STOPPED) == 0) {
+        return pinned == NULL || strcmp(pinned, name) == 0 ? STANCE_IDLE : STANCE_NONE;
+    }
     if (loads || g_strcmp0(word, "trying") == 0 || (g_strcmp0(word, "adopted") == 0 && !works)) {
         return STANCE_AMID;
     }
@@ -89,9 +95,11 @@ stance_of(const json_t *node, const char *name)
 static gboolean
 has_begun(const json_t *node, const char *name)
 {
-    const json_t *given = json_object_get(json_object_get(node, "state"), "given");
+    const json_t *state = json_object_get(node, "state");
+    const json_t *given = json_object_get(state, "given");
     const char *word = text_of(given, "state");
-    return g_strcmp0(text_of(given, "name"), name) == 0 &&
+    return g_strcmp0(text_of(state, "engine"), NODE_STATE_STOPPED) != 0 &&
+           g_strcmp0(text_of(given, "name"), name) == 0 &&
            (g_strcmp0(word, "tried") == 0 || g_strcmp0(word, "adopted") == 0);
 }
 

@@ -185,18 +185,35 @@ has_news(const struct take *take)
     return take->giver != NULL && g_strcmp0(state, take->told) != 0;
 }
 
-int
-take_run(const struct settings *settings, const struct peers *peers, char **error_r)
+void
+take_run(const struct settings *settings, const struct peers *peers)
 {
     struct take take = {.settings = settings,
                         .peers = peers,
                         .board = board_new(settings, peers, "takes"),
                         .caller = caller_new(peers, (guint16)settings->share_port)};
-    (void)error_r;
     for (;;) {
         if (board_now() >= take.next || has_news(&take)) {
             turn(&take);
         }
         g_usleep(MIN(LOOK_SECONDS, settings->share_interval) * G_USEC_PER_SEC);
     }
+}
+
+void
+take_farewell(const struct settings *settings, const struct peers *peers)
+{
+    json_t *before = board_load(settings);
+    const char *from = json_string_value(json_object_get(before, "from"));
+    struct take take = {.settings = settings,
+                        .peers = peers,
+                        .board = board_new(settings, peers, "takes"),
+                        .caller = caller_new(peers, (guint16)settings->share_port),
+                        .giver = from == NULL ? NULL : peers_find(peers, from)};
+    g_autofree char *state = state_text(&take);
+    g_autofree char *error = NULL;
+    (void)find_giver(&take, state, &error);
+    caller_free(take.caller);
+    board_free(take.board);
+    json_decref(before);
 }

@@ -12,7 +12,11 @@
 #include "peers.h"
 #include "settings.h"
 
-/* Takes for ever, in a process that does nothing else. Returns -errno with one sentence. */
-int take_run(const struct settings *settings, const struct peers *peers, char **error_r);
+/* Takes for ever, in a process that does nothing else. */
+G_GNUC_NORETURN void take_run(const struct settings *settings, const struct peers *peers);
+
+/* Tells who gave last how this node is now, for it ends: one that goes in good order is not waited
+ * for, and nothing is concluded from its silence. The caller sees to it that it ends. */
+void take_farewell(const struct settings *settings, const struct peers *peers);
 
 #endif
