@@ -580,3 +580,30 @@ def test_node_peers(cluster):
     n2.postern("cluster", "node", "peers", "drop")
     n2.postern("cluster", "node", "peers", "drop")
     assert not path.exists()
+
+
+def test_report(cluster):
+    """What `postern cluster status` has of each node."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, name)
+    n2.take()
+    n2.use(name)
+
+    def report(node):
+        return json.loads(node.postern("cluster", "node", "report").stdout)
+    share = report(n2)["share"]
+    assert (share["role"], share["from"], share["gives"]) == ("takes", "n1", name)
+    assert share["here"]["given"]["state"] == "adopted" and share["here"]["loaded"] == name
+    assert share["error"] is None and share["age"] < 60
+    peers = report(n2)["peers"]
+    assert peers["nodes"] == ["n1", "n2"] and peers["mark"] == report(n1)["peers"]["mark"]
+    cluster.rekey()
+    cluster.tell(n2, mode=0o644)
+    peers = report(n2)["peers"]
+    assert peers["mark"] == "unreadable" and "rekey" in peers["error"]
+    assert cluster.keys[0]["key"] not in json.dumps(report(n1))
