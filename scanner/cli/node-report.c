@@ -163,7 +163,7 @@ share_report(json_t *report, const struct settings *settings)
     json_object_set_new(report, "update_on", text_or_null(settings->update_on));
     json_object_set_new(
         report, "share",
-        age < 0
+        age < 0 || age > precedence_silence(settings)
             ? json_null()
             : json_pack("{s:O?, s:O?, s:O?, s:O?, s:I, s:s?, s:s?, s:o}", "role",
                         json_object_get(status, "role"), "from", json_object_get(status, "from"),

@@ -22,7 +22,7 @@
  *                    this node), "gives" (the generation that the cluster is to have; null: none),
  *                    "error", "age" (seconds since it wrote that), "turn" (whether this node may
  * try and adopt that now: "go", "wait", "refused"; null) with "why", "here" (node-state.h)}; null:
- *                    it has not run since the boot
+ *                    it does not run
  *   load_seconds     the last load that was measured here; null: none
  *   units            {NAME: {"present", "active", "enabled"}}
  *   agent            the resource agent is installed
