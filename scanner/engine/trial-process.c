@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <glib.h>
 
+#include "engine.h"
 #include "packet.h"
 
 #define NICE_FIRST 19
@@ -82,4 +83,11 @@ trial_process_start(struct trial_task *task, bool again, pid_t *pid, int *channe
     }
     *channel = pair[0];
     return 0;
+}
+
+bool
+trial_process_must_wait(const struct engine *engine)
+{
+    return engine->report.state == REPORT_LOADING || adoption_is_busy(engine) ||
+           evidence_is_busy(engine->evidence);
 }

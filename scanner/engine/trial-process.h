@@ -9,6 +9,11 @@
 
 #include "trial-run.h"
 
+struct engine;
+
+/* Whether signatures are being loaded, or are about to be: that comes first. */
+bool trial_process_must_wait(const struct engine *engine);
+
 /*
  * Forks it: killed with the caller, as nice as can be, reading from disks when nobody else does,
  * and the first that the kernel kills for memory. AGAIN: less nice, for the clock ran out the last

@@ -22,7 +22,6 @@
 #define SOON_USEC (500 * 1000ULL)
 #define BUSY_USEC (2 * 1000 * 1000ULL)
 #define WAIT_USEC (60 * 1000 * 1000ULL)
-#define HELD_USEC (10 * 1000 * 1000ULL)
 /* What failed by the node's fault, or ran out of memory half way, has cost minutes of processor. */
 #define LATER_USEC (600 * 1000 * 1000ULL)
 /* Without a sign, too: directories may have come into being that could not be watched. */
@@ -116,9 +115,8 @@ on_change(sd_event_source *source, const struct inotify_event *event, void *data
 static void
 watch_dirs(struct trial *trial)
 {
-    const struct settings *settings = trial->engine->settings;
-    const char *const dirs[] = {settings->signatures_dir, settings->update_dir,
-                                settings->share_dir};
+    const struct settings *s = trial->engine->settings;
+    const char *const dirs[] = {s->signatures_dir, s->update_dir, s->share_dir};
     for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
         if (trial->watch[i] == NULL) {
             (void)sd_event_add_inotify(trial->engine->event, &trial->watch[i], dirs[i],
@@ -214,7 +212,7 @@ take_refused(struct trial *trial, json_t *event)
     g_autofree char *safe =
         text_escape(json_string_value(json_object_get(event, "error")), TEXT_SHOWN);
     if (g_strcmp0(safe, trial->refused) != 0) {
-        log_warning("what is offered is not taken: %s", safe);
+        log_warning("what postern-update or -share offers is not taken: %s", safe);
         report_set_text(&trial->refused, safe);
     }
 }
@@ -349,14 +347,6 @@ start(struct trial *trial)
     return MIN(rc, 0);
 }
 
-/* Signatures are being loaded, or are about to be: that comes first. */
-static bool
-others_load(const struct engine *engine)
-{
-    return engine->report.state == REPORT_LOADING || adoption_is_busy(engine) ||
-           evidence_is_busy(engine->evidence);
-}
-
 static int
 on_look(sd_event_source *source, uint64_t usec, void *data)
 {
@@ -366,7 +356,7 @@ on_look(sd_event_source *source, uint64_t usec, void *data)
     if (trial->pid != 0 || trial->engine->stopping) {
         return 0;
     }
-    if (!trial->wanted.whatever_memory && others_load(trial->engine)) {
+    if (!trial->wanted.whatever_memory && trial_process_must_wait(trial->engine)) {
         look_in(trial, BUSY_USEC);
         return 0;
     }
@@ -451,7 +441,7 @@ static const struct {
     {TRIAL_NOTHING, NULL, REGULAR_USEC, false, false},
     {TRIAL_BUSY, NULL, BUSY_USEC, false, true},
     {TRIAL_WAITING, on_waiting, WAIT_USEC, false, false},
-    {TRIAL_HELD, on_held, HELD_USEC, false, false},
+    {TRIAL_HELD, on_held, 5 * BUSY_USEC, false, false},
     {TRIAL_TRIED, on_tried, SOON_USEC, true, false},
     {TRIAL_REJECTED, on_rejected, SOON_USEC, true, false},
     {TRIAL_INTERRUPTED, on_interrupted, SOON_USEC, true, false},
