@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""posternd as an engine that adopts generations sees it (import after chain.py's folder is in the
-path)."""
+"""posternd as an engine that adopts generations sees it, and such an engine (import after chain.py's
+folder is in the path)."""
 import os
 import select
 import socket
 import time
 
-from chain import Line, memfd
+import pytest
+
+from chain import NOBODY, Line, memfd
+from generations import Store
 
 
 class Daemon:
@@ -106,3 +109,32 @@ def wait_for(condition, what, seconds=30):
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
         time.sleep(0.02)
+
+
+ROOT = os.geteuid() == 0
+MARK = b"The marker that only the second generation knows."
+OLD = {"a.ndb": "Test.First:0:*:" + b"nobody has this marker".hex() + "\n"}
+NEW = {"b.ndb": "Test.Second:0:*:" + MARK.hex() + "\n"}
+
+
+@pytest.fixture
+def site(own):
+    """An engine that serves OLD; its store."""
+    def make(**settings):
+        engine = own(signatures=False, start=False, **settings)
+        owner = NOBODY if ROOT and engine.mode != "root" else None
+        store = Store(engine.dir / "signatures", owner)
+        old = store.put(OLD, "adopted", time.time() - 100)
+        store.adopt(old)
+        engine.start()
+        engine.wait_state("ready")
+        return engine, store, old
+    return make
+
+
+def phase(engine):
+    return (engine.status()["adoption"] or {}).get("phase")
+
+
+def zygotes(engine):
+    return engine.processes()["postern-zygote"]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
 """One generation after the other, on the real engine: without a pause, without memory for two,
-killed in the middle, and back again when a mail proves the new one guilty.
+killed in the middle. (The way back: test-evidence.py.)
 
     /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
 """
@@ -18,38 +18,11 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import NOBODY, attachment, mail, memfd, needs_root, zipped
+from chain import NOBODY, mail, memfd
 from chain import own  # fixture
-from daemon import Daemon, wait_for
+from daemon import MARK, NEW, OLD, ROOT, Daemon, phase, wait_for, zygotes
+from daemon import site  # fixture
 from generations import Store
-
-ROOT = os.geteuid() == 0
-MARK = b"The marker that only the second generation knows."
-OLD = {"a.ndb": "Test.First:0:*:" + b"nobody has this marker".hex() + "\n"}
-NEW = {"b.ndb": "Test.Second:0:*:" + MARK.hex() + "\n"}
-
-
-@pytest.fixture
-def site(own):
-    """An engine that serves OLD; its store."""
-    def make(**settings):
-        engine = own(signatures=False, start=False, **settings)
-        owner = NOBODY if ROOT and engine.mode != "root" else None
-        store = Store(engine.dir / "signatures", owner)
-        old = store.put(OLD, "adopted", time.time() - 100)
-        store.adopt(old)
-        engine.start()
-        engine.wait_state("ready")
-        return engine, store, old
-    return make
-
-
-def phase(engine):
-    return (engine.status()["adoption"] or {}).get("phase")
-
-
-def zygotes(engine):
-    return engine.processes()["postern-zygote"]
 
 
 # Without a pause
@@ -94,6 +67,25 @@ def test_a_busy_worker_ends_its_scan(site):
     daemon.until(lambda: number in daemon.gone and daemon.phase() is None, "the end")
     assert daemon.gone[number] == "retired"
     daemon.close()
+
+
+def test_posternd_comes_and_goes(site):
+    """In the middle of the change, and of the next one: who comes gets new workers alone."""
+    engine, store, _ = site()
+    for n in range(3):
+        daemon = Daemon(engine)
+        daemon.until(lambda: len(daemon.idle) == 2, "the workers")
+        daemon.release = False
+        new = store.put({f"n{n}.ndb": NEW["b.ndb"]}, created=time.time() + n)
+        daemon.until(lambda: daemon.phase() == "draining", "the change")
+        daemon.close()
+        daemon = Daemon(engine)
+        daemon.until(lambda: daemon.phase() is None and daemon.state.get("generation") == new,
+                     "the end of the old zygote", data=mail() + MARK)
+        daemon.until(lambda: len(daemon.seen) > 4, "scans", data=mail() + MARK)
+        assert {tuple(found) for _, found in daemon.seen} == {("Test.Second.UNOFFICIAL",)}
+        assert len(zygotes(engine)) == 1 and daemon.lost == 0
+        daemon.close()
 
 
 def test_by_hand_and_back(site):
@@ -500,95 +492,3 @@ def test_a_control_group_for_one(site, own, tight):
     daemon.close()
     engine.process.terminate()
     engine.process.wait(20)
-
-
-# Back again
-
-def busy_worker(engine, known):
-    """A worker that none of KNOWN is, once there is one."""
-    found = []
-
-    def look():
-        found[:] = [pid for pid in engine.processes()["postern-worker"] if pid not in known]
-        return found
-    wait_for(look, "another worker", 90)
-    return found[0]
-
-
-def accused(site):
-    """An engine that has adopted NEW after OLD, a daemon, and all its workers."""
-    engine, store, old = site()
-    daemon = Daemon(engine)
-    new = store.put(NEW)
-    daemon.until(lambda: daemon.state.get("generation") == new and daemon.phase() is None,
-                 "the adoption")
-    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
-    return engine, store, old, new, daemon
-
-
-def crash_given(engine, known):
-    """Kills the next new worker once it takes processor time: it has the mail then."""
-    pid = busy_worker(engine, known)
-
-    def ticks():
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-        return sum(map(int, text.rpartition(")")[2].split()[11:13]))
-    before = ticks()
-    wait_for(lambda: ticks() > before + 5, "its scan")
-    os.kill(pid, signal.SIGABRT)  # which no sanitizer catches
-    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its end")
-
-
-def lethal():
-    """A mail that takes a moment, so that a worker can be killed over it."""
-    return memfd(mail(attachment(zipped(bytes(300 << 20)), "a.zip")))
-
-
-@needs_root
-def test_a_mail_that_crashes_both(site):
-    engine, store, old, new, daemon = accused(site)
-    known = engine.processes()["postern-worker"]
-    fd = lethal()
-    daemon.line.send({"op": "evidence"}, fd)
-    crash_given(engine, known)
-    crash_given(engine, known)
-    os.close(fd)
-    wait_for(lambda: "crash, too: nothing is rolled back" in engine.log_text(), "the verdict")
-    wait_for(lambda: len(zygotes(engine)) == 1, "the end of the old zygote")
-    assert store.current() == new and engine.status()["generation"] == new
-    assert store.state(new)[0] == "adopted"
-    daemon.close()
-
-
-@needs_root
-def test_a_mail_that_crashes_the_new_alone(site):
-    engine, store, old, new, daemon = accused(site)
-    known = engine.processes()["postern-worker"]
-    fd = lethal()
-    daemon.line.send({"op": "evidence"}, fd)
-    crash_given(engine, known)
-    os.close(fd)
-    daemon.until(lambda: daemon.state["generation"] == old, "the way back", 120, data=mail())
-    assert store.current() == old and daemon.lost == 0
-    state, reason = store.state(new)
-    assert state == "rejected" and old in reason
-    # And it does not come back.
-    daemon.until(lambda: daemon.phase() is None, "the end", data=mail())
-    assert engine.status()["generation"] == old and len(zygotes(engine)) == 1
-    daemon.close()
-
-
-@needs_root
-@pytest.mark.parametrize("how", ["scanned", "killed"])
-def test_no_evidence(site, how):
-    """A third worker scans it, or was killed for want of memory: nothing is loaded for that."""
-    engine, store, old, new, daemon = accused(site)
-    known = engine.processes()["postern-worker"]
-    fd = lethal() if how == "killed" else memfd(mail())
-    daemon.line.send({"op": "evidence"}, fd)
-    if how == "killed":
-        os.kill(busy_worker(engine, known), signal.SIGKILL)
-    os.close(fd)
-    wait_for(lambda: "a mail that cost two workers: a third one" in engine.log_text(), "the verdict")
-    assert engine.status()["generation"] == new and len(zygotes(engine)) == 1
-    daemon.close()
