@@ -117,6 +117,11 @@ OLD = {"a.ndb": "Test.First:0:*:" + b"nobody has this marker".hex() + "\n"}
 NEW = {"b.ndb": "Test.Second:0:*:" + MARK.hex() + "\n"}
 
 
+def slow():
+    """NEW with so much beside that its load can be caught in the middle."""
+    return {**NEW, "many.hdb": "".join(f"{n:032x}:{n + 1000}:Test.{n}\n" for n in range(200000))}
+
+
 @pytest.fixture
 def site(own):
     """An engine that serves OLD; its store."""

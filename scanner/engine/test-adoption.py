@@ -20,7 +20,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
 from chain import NOBODY, mail, memfd
 from chain import own  # fixture
-from daemon import MARK, NEW, OLD, ROOT, Daemon, phase, wait_for, zygotes
+from daemon import MARK, NEW, OLD, ROOT, Daemon, phase, slow, wait_for, zygotes
 from daemon import site  # fixture
 from generations import Store
 
@@ -264,7 +264,7 @@ def restart(engine, store, expected):
 def test_ended_while_it_loads(site, how):
     engine, store, old = site()
     serving = zygotes(engine)
-    new = store.put(NEW)
+    new = store.put(slow())
     stop_next(engine, serving)
     pids = [pid for pids in engine.processes().values() for pid in pids]
     watches = [os.pidfd_open(pid) for pid in pids]
@@ -310,7 +310,7 @@ def test_killed_anywhere(site):
 def test_killed_new_zygote(site):
     engine, store, old = site()
     serving = zygotes(engine)
-    new = store.put(NEW)
+    new = store.put(slow())
     os.kill(stop_next(engine, serving), signal.SIGKILL)
     wait_for(lambda: engine.status()["adoption_failed"], "the failure")
     assert engine.status()["generation"] == old and store.current() == old
@@ -324,7 +324,7 @@ def test_killed_old_zygote_meanwhile(site):
     """The new one loads on, and serves."""
     engine, store, old = site()
     serving = zygotes(engine)
-    new = store.put(NEW)
+    new = store.put(slow())
     pid = stop_next(engine, serving)
     os.kill(serving[0], signal.SIGKILL)
     os.kill(pid, signal.SIGCONT)
@@ -416,7 +416,7 @@ def test_tried_in_the_pause(site, good):
 def test_ended_in_the_pause(site, how):
     engine, store, old = site(adopt_quiet=1, **ONE)
     serving = zygotes(engine)
-    new = store.put(NEW)
+    new = store.put(slow())
     stop_next(engine, serving)
     os.kill(engine.process.pid, how)
     assert restart(engine, store, (old, new)) == old
