@@ -19,15 +19,14 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "bench-instream.h"
 #include "bench-mails.h"
 #include "packet.h"
 
 #define CLIENTS_MAX 256
-#define CHUNK 65536
 #define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW)
 
 struct bench {
@@ -38,51 +37,11 @@ struct bench {
 };
 
 static bool
-write_all(int sock, const void *data, size_t len)
-{
-    const char *at = data;
-    while (len > 0) {
-        ssize_t n = send(sock, at, len, MSG_NOSIGNAL);
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
-static int
-connect_unix(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
-    if (sock < 0 || connect(sock, (const struct sockaddr *)&address, sizeof address) < 0) {
-        bench_die("connect", path);
-    }
-    return sock;
-}
-
-/* In pieces, as the clients of clamd do. */
-static bool
 send_instream(const struct bench *bench, const struct bench_mail *mail)
 {
-    static const char command[] = "zINSTREAM";
-    char answer[256] = "";
-    const uint32_t end = 0;
-    int sock = connect_unix(bench->where);
-    bool ok = write_all(sock, command, sizeof command);
-    for (size_t at = 0; ok && at < mail->size; at += CHUNK) {
-        size_t len = mail->size - at < CHUNK ? mail->size - at : CHUNK;
-        uint32_t head = htonl((uint32_t)len);
-        ok = write_all(sock, &head, sizeof head) && write_all(sock, mail->data + at, len);
-    }
-    ok = ok && write_all(sock, &end, sizeof end) &&
-         recv(sock, answer, sizeof answer - 1, MSG_WAITALL) > 0 &&
-         strcmp(answer, "stream: OK") == 0;
-    close(sock);
-    return ok;
+    char answer[INSTREAM_ANSWER_MAX];
+    return bench_instream(bench->where, mail->data, mail->size, 0, answer) &&
+           strcmp(answer, "stream: OK") == 0;
 }
 
 static bool
@@ -146,7 +105,7 @@ expect(int sock, const char *code)
 static bool
 say(int sock, const char *text, const char *code)
 {
-    return write_all(sock, text, strlen(text)) && expect(sock, code);
+    return bench_write_all(sock, text, strlen(text)) && expect(sock, code);
 }
 
 /* The mails have no line that begins with a dot, and end with a line's end. */
@@ -157,8 +116,8 @@ send_smtp(const struct bench *bench, const struct bench_mail *mail)
     bool ok = expect(sock, "220") && say(sock, "EHLO client.test\r\n", "250") &&
               say(sock, "MAIL FROM:<sender@client.test>\r\n", "250") &&
               say(sock, "RCPT TO:<user@lab.test>\r\n", "250") && say(sock, "DATA\r\n", "354") &&
-              write_all(sock, mail->data, mail->size) && say(sock, ".\r\n", "250");
-    (void)write_all(sock, "QUIT\r\n", 6);
+              bench_write_all(sock, mail->data, mail->size) && say(sock, ".\r\n", "250");
+    (void)bench_write_all(sock, "QUIT\r\n", 6);
     close(sock);
     return ok;
 }

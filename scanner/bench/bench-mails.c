@@ -92,6 +92,14 @@ bench_mails_start(struct bench_mails *mails, uint64_t token)
     atomic_store(mails->next, 0);
 }
 
+static void
+number(unsigned char *token, uint64_t value)
+{
+    char digits[DIGITS + 1];
+    snprintf(digits, sizeof digits, "%010" PRIu64, value % UINT64_C(10000000000));
+    memcpy(token, digits, DIGITS);
+}
+
 struct bench_mail *
 bench_mails_next(struct bench_mails *mails)
 {
@@ -101,11 +109,30 @@ bench_mails_next(struct bench_mails *mails)
     }
     struct bench_mail *mail = &mails->list[i];
     if (mail->token != NULL) {
-        char digits[DIGITS + 1];
-        snprintf(digits, sizeof digits, "%010" PRIu64, (mails->token + i) % UINT64_C(10000000000));
-        memcpy(mail->token, digits, DIGITS);
+        number(mail->token, mails->token + i);
     }
     return mail;
+}
+
+size_t
+bench_mails_largest(const struct bench_mails *mails)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < mails->count; i++) {
+        largest = mails->list[i].size > largest ? mails->list[i].size : largest;
+    }
+    return largest;
+}
+
+size_t
+bench_mails_copy(const struct bench_mails *mails, uint64_t nth, unsigned char *ret)
+{
+    const struct bench_mail *mail = &mails->list[nth % mails->count];
+    memcpy(ret, mail->data, mail->size);
+    if (mail->token != NULL) {
+        number(ret + (mail->token - mail->data), mails->token + nth);
+    }
+    return mail->size;
 }
 
 void

@@ -32,6 +32,10 @@ struct bench_mails *bench_mails_load(const char *dir);
 void bench_mails_start(struct bench_mails *mails, uint64_t token);
 /* The next mail, by whichever thread or process, numbered; NULL = no more. */
 struct bench_mail *bench_mails_next(struct bench_mails *mails);
+/* For who goes over them again and again, several at a time: the size of the largest, and a copy of
+ * mail NTH (modulo how many there are) with the number TOKEN + NTH. Returns its size. */
+size_t bench_mails_largest(const struct bench_mails *mails);
+size_t bench_mails_copy(const struct bench_mails *mails, uint64_t nth, unsigned char *ret);
 /* One line of JSON on stdout: seconds, bad answers, microseconds of each. */
 void bench_mails_print(const struct bench_mails *mails, uint64_t us, size_t bad);
 
