@@ -9,8 +9,8 @@ import socket
 import statistics
 import subprocess
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", TOP / "build"))
+from record import BUILD, TOP
+
 TICK = os.sysconf("SC_CLK_TCK")
 tokens = itertools.count(1_000_000, 100_000)  # each run's messages have numbers of their own
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What is measured: private instances below one folder, ended by their pids."""
 import os
-import pathlib
 import pwd
 import shutil
 import signal
@@ -11,9 +10,8 @@ import threading
 import time
 
 import measure
+from record import BUILD, TOP
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", TOP / "build"))
 sys.path.insert(0, str(TOP / "scanner/e2e"))
 import instance  # noqa: E402
 import postfix  # noqa: E402
@@ -52,7 +50,7 @@ AlertExceedsMax yes
 AlertEncryptedArchive yes
 AlertEncryptedDoc yes
 AllowAllMatchScan yes
-ConcurrentDatabaseReload no
+ConcurrentDatabaseReload {concurrent}
 DisableCache {nocache}
 """
 
@@ -122,13 +120,14 @@ def give(user, *paths):
 
 
 class Clamd(Service):
-    def __init__(self, name, folder, scratch, signatures, cache):
+    def __init__(self, name, folder, scratch, signatures, cache, concurrent=False):
         super().__init__(name, folder, scratch)
         give("clamav", self.dir, self.tmp)
         self.sock = self.dir / "clamd.sock"
         (self.dir / "clamd.conf").write_text(CLAMD.format(
             dir=self.dir, tmp=self.tmp, signatures=signatures, threads=CORES,
-            queue=20 * CORES, nocache="no" if cache else "yes"))
+            queue=20 * CORES, nocache="no" if cache else "yes",
+            concurrent="yes" if concurrent else "no"))
 
     def start(self):
         with open(self.dir / "output", "wb") as out:
