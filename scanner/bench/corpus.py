@@ -27,6 +27,11 @@ look two more write go see number no way could people my than first water been c
 find long down day did get come made may part invoice order delivery meeting contract attached
 regards please confirm schedule project report quarterly budget customer account payment due""".split()
 
+# What only the new set of an update knows: one in MARKED mails of make_flow() has it.
+MARK = b"A line that the next signatures know, and those before them do not: 5b0c93e1."
+MARK_NAME = "Bench.Update"
+MARKED = 5
+
 # Share in percent, kind, size parameter in KB (median, spread as a power of two).
 MIX = (
     (34, "text", 3, 1.0),
@@ -205,6 +210,10 @@ def kinds(count, rng):
     return chosen
 
 
+def build_kind(rng, number, kind, median, width):
+    return build(rng, number, kind, spread(rng, median, width))
+
+
 def write(folder, mails):
     folder.mkdir(parents=True)
     for number, mail in enumerate(mails):
@@ -216,8 +225,7 @@ def make(folder, count, seed=1):
     final = folder / f"mails-{VERSION}-{seed}-{count}"
     if not final.exists():
         rng = random.Random(f"{seed} mails")
-        write(final, (build(rng, number, kind, spread(rng, median, width))
-                      for number, (kind, median, width) in enumerate(kinds(count, rng))))
+        write(final, (build_kind(rng, number, *kind) for number, kind in enumerate(kinds(count, rng))))
     return final
 
 
@@ -238,4 +246,25 @@ def make_repeat(folder, count, seed=1):
         files = [(kind, FILES[kind][3](rng, 150_000)) for kind in ("pdf", "docx", "zip", "photo")]
         write(final, (build(rng, number, kind, 0, data)
                       for number, (kind, data) in ((n, files[n % len(files)]) for n in range(count))))
+    return final
+
+
+def is_marked(number):
+    """Whether that mail of make_flow() has MARK."""
+    return number % MARKED == MARKED - 1
+
+
+def marked(rng, number):
+    end = b"\r\n\r\n"
+    return build(rng, number, "text", 2000).replace(end, end + MARK + b"\r\n", 1)
+
+
+def make_flow(folder, count, seed=1):
+    """The everyday mix, COUNT mails, each MARKED-th a small one with MARK."""
+    final = folder / f"flow-{VERSION}-{seed}-{count}"
+    if not final.exists():
+        rng = random.Random(f"{seed} flow")
+        everyday = iter(kinds(count, rng))
+        write(final, (marked(rng, number) if is_marked(number) else build_kind(rng, number, *next(everyday))
+                      for number in range(count)))
     return final

@@ -82,5 +82,5 @@ def show_goals(rows):
 def finish(path, made):
     """Keeps the report MADE in PATH; the exit status."""
     path.write_text(json.dumps(made, indent=1) + "\n", encoding="ascii")
-    print(f"\n{path}")
+    print(f"\n{path}", file=sys.stderr)
     return 0 if all(goal["met"] for goal in made["goals"]) else 1

@@ -31,7 +31,7 @@ LogFile {dir}/clamd.log
 LogFileMaxSize 0
 MaxThreads {threads}
 MaxQueue {queue}
-IdleTimeout 60
+IdleTimeout 30
 CommandReadTimeout 30
 ReadTimeout 120
 SelfCheck 0
