@@ -78,14 +78,14 @@ class Postern(services.Postern):
     def look(self):
         """(stage, whether it wants a quiet moment, whether it takes no mail)."""
         status = self.status()
-        phase = (status["adoption"] or {}).get("phase")
-        trial = status["trial"]["state"]
-        pauses = bool((status["adoption"] or {}).get("pauses"))
-        last = status["trial"].get("last") or {}
+        trial, adoption = status["trial"], status["adoption"] or {}
+        last = trial["last"] or {}
         if last.get("outcome") == "rejected" or status["adoption_failed"]:
             raise RuntimeError(f"the update came to nothing: {last} {status['adoption_failed']}")
-        stage = phase or (trial if trial not in ("idle", "waiting") else None)
-        return stage, phase in QUIET, pauses and phase in PAUSE
+        phase = adoption.get("phase")
+        is_tried = trial["state"] not in ("idle", "waiting")
+        stage = f"trial: {trial['state']}" if is_tried else phase
+        return stage, phase in QUIET, bool(adoption.get("pauses")) and phase in PAUSE
 
 
 class Clamd(services.Clamd):
