@@ -223,6 +223,7 @@ def restart_stack(node):
 KILLED_PROGRAMS = {name: f"pacemaker-{name}" for name in ("controld", "execd", "attrd")}
 KILLED_PROGRAMS["pacemakerd"] = "pacemakerd"
 KILLED_UNITS = {"posternd": "posternd.service", "engine": "postern-engine.service",
+                "share": "postern-share.service", "update": "postern-update.service",
                 "corosync": "corosync.service", "dbus": "dbus.service"}
 
 FAULTS = {

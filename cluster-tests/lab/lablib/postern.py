@@ -16,13 +16,19 @@ TCP_MILTER = "inet:127.0.0.1:8894"
 SIGNATURES = "/etc/postern/lab.ndb"
 # What postern-update finds: at first the same.
 UPDATES = "/etc/postern/update"
+# What only a Postern has whose nodes give each other signatures.
+SHARE = "usr/libexec/postern/postern-share"
 
 CONFIG = """# written by the lab
 state_dir = "{state_dir}"
 release_socket = "{queue}/public/postern-release"
 clamd_listen = {{ "inet:{vip}:3310", "unix:/run/postern/clamd/clamd.sock" }}
-update_databases = {{ "none" }}
-update_directories = {{ "{updates}" }}
+"""
+UPDATE_CONFIG = f"""update_databases = {{ "none" }}
+update_directories = {{ "{UPDATES}" }}
+update_interval = 60
+update_jitter = 0
+share_interval = 2
 """
 SHARED_CONFIG = """state_storage = "shared"
 milter_listen = { "inet:127.0.0.1:8894" }
@@ -89,13 +95,19 @@ def install(lab, root):
         install_package(lab.state["stage"], root)
     else:
         install_stage(lab.state["stage"], root)
-    text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP,
-                         updates=UPDATES)
+    text = CONFIG.format(state_dir=state_dir(lab), queue=mail.QUEUE, vip=VIP)
     if not promotable(lab):
         text += SHARED_CONFIG
+    if shares(root):
+        text += UPDATE_CONFIG
     write(f"{root}/etc/postern/postern.conf", text, 0o644)
     for path in (SIGNATURES, f"{UPDATES}/lab.ndb"):
         write(f"{root}{path}", f"Lab.Eicar:0:*:{eicar().hex()}\n", 0o644)
+
+
+def shares(root):
+    """An older one would not know the settings."""
+    return os.path.exists(f"{root}/{SHARE}")
 
 
 def install_package(package, root):
@@ -149,6 +161,9 @@ def join(lab, say):
         join_promotable(lab, say)
     else:
         join_primitive(lab, say)
+    if shares(lab.path("n1", "root")):
+        Node(lab, "n1").run("postern", "cluster", "rekey", "--yes", timeout=120)
+        say("the nodes give each other signatures")
 
 
 def join_promotable(lab, say):

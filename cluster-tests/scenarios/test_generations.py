@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""New signatures go through the cluster: the passive node first, the active one last, nobody waits."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from lablib import faults
+from lablib.base import wait_for
+from lablib.node import LOCAL_SIZE, Node
+from rollout import FILE, ROUND, Rollout, SIZE, signatures
+
+ENGINE = "postern-engine.service"
+FAILED = [("postern", "monitor"), ("postern", "asyncmon")]
+
+
+@pytest.fixture
+def rollout(story):
+    return Rollout(story)
+
+
+def nothing_moved(story, active, pids, transitions):
+    assert story.serves() == active
+    assert story.group_pids(active) == pids
+    assert story.transitions() == transitions, "the scheduler ran: something changed a score"
+
+
+def agreed(story, rollout, name):
+    """`postern cluster status` shows it on each node, with its age."""
+    def all_have():
+        told = [report["signatures"] for report in rollout.reports(story.active()).values()]
+        return len(told) == len(rollout.nodes) and told
+    told = wait_for("all nodes are on the page", all_have, 60, 1)
+    assert {t["generation"] for t in told} == {name}, told
+    assert all(abs(time.time() - t["date"]) < 3600 for t in told), told
+    text = story.run_quietly(story.active(), "postern", "cluster", "status")
+    assert name in text and "Updates" in text, text
+
+
+def rolled(story, rollout, load):
+    """One release, as the story goes on; nobody notices. Returns who had it in which order."""
+    active = story.active()
+    pids, transitions, begun = story.group_pids(active), story.transitions(), time.time()
+    name = rollout.publish()
+    rollout.fetch(active, name)
+    order = rollout.everywhere(name)
+    story.tell(f"{name}: {' '.join(order)} in {time.time() - begun:.1f} s")
+    assert order[-1] == active, f"the active node, {active}, was not the last one: {order}"
+    load.flows()
+    assert not load.refused(begun), load.refused(begun)[:3]
+    nothing_moved(story, active, pids, transitions)
+    return name
+
+
+@pytest.mark.core
+def test_rolled_through_two_nodes(story, rollout):
+    with story.load(rate=10) as load:
+        name = rolled(story, rollout, load)
+        agreed(story, rollout, name)
+    story.audit()
+
+
+def test_rolled_by_itself(story, rollout):
+    """Nobody asks for it: the active node looks, and its peer takes it from there."""
+    active = story.active()
+    with story.load() as load:
+        begun, name = time.time(), rollout.publish()
+        order = rollout.everywhere(name, 3 * ROUND)
+        story.tell(f"everywhere after {time.time() - begun:.0f} s")
+        assert order[-1] == active
+        assert not load.refused(begun), load.refused(begun)[:3]
+    said = story.run(story.other(active), "journalctl", "-q", "-o", "cat", "-u", "postern-share",
+                     "--since", f"@{begun:.0f}")
+    assert f"{name} was taken from {active}" in said, said
+    assert not rollout.offered(story.other(active), "update", name), "both have fetched"
+    story.audit()
+
+
+def test_the_active_node_waits(story, rollout, loading):
+    """While its peer is in the middle of it; and says so."""
+    active = story.active()
+    passive = story.other(active)
+    with story.load() as load:
+        pids, transitions = story.group_pids(active), story.transitions()
+        old = rollout.current(active)
+        loading.hold(passive)
+        name = rollout.publish()
+        rollout.fetch(active, name)
+        rollout.at(passive, "trying", name, lambda: None)
+
+        def told():
+            return rollout.reports(active).get(active, {}).get("share") or {}
+        wait_for("the page says who is at it", lambda: told().get("turn") == "wait"
+                 and f"{passive} goes first, and is in the middle of it" in told()["why"], 60, 0.5)
+        load.flows(mails=20)
+        assert rollout.current(active) == old and rollout.record(active, name)["trials"] == 0
+        loading.release(passive)
+        assert rollout.everywhere(name)[-1] == active
+        nothing_moved(story, active, pids, transitions)
+    story.audit()
+
+
+# What is bad on the passive node never reaches the active one
+
+BAD = {
+    "false-alarm": (FILE, "Bad.Mail:0:*:" + b"see you on Tuesday".hex() + "\n"),
+    "malformed": (FILE, "Bad\n"),
+    "endless": ("release.ldb", f"Bad.Deep;Engine:81-255,Target:0;{'(' * 16000}0{')' * 16000};"
+                "deadbeef\n"),
+}
+
+
+def kept_away(story, rollout, name, old):
+    """The active node knows that it was rejected, and has never loaded it."""
+    active = story.active()
+    wait_for(f"{active} has heard of it", lambda: rollout.state(active, name) == "rejected", 90, 0.1)
+    record = rollout.record(active, name)
+    story.tell(f"{active}: {record['reason']}")
+    assert f"{story.other(active)} rejected it: " in record["reason"]
+    assert record["trials"] == 0, "the active node has tried it"
+    assert {rollout.whole(node) for node in rollout.nodes} == {old}
+    assert all(rollout.works_with(node, old) for node in rollout.nodes)
+
+
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.core) if n == 0 else what
+                                  for n, what in enumerate(BAD)])
+def test_rejected_on_the_passive_node(story, rollout, what):
+    active = story.active()
+    with story.load(rate=10) as load:
+        begun, old = time.time(), rollout.current(active)
+        file, text = BAD[what]
+        name = rollout.publish((signatures("bad", 2000) if file == FILE else "") + text, file)
+        rollout.fetch(active, name)
+        kept_away(story, rollout, name, old)
+        assert not load.refused(begun), load.refused(begun)[:3]
+        rolled(story, rollout, load)        # the next one is taken again
+    story.audit()
+
+
+def test_the_passive_node_dies_of_it(story, rollout):
+    """Its power goes whenever it tries them: after the second time nobody does any more."""
+    active = story.active()
+    passive = story.other(active)
+    with story.load() as load:
+        begun, old = time.time(), rollout.current(active)
+        name = rollout.publish()
+        rollout.fetch(active, name)
+        for trial in (1, 2):
+            wait_for(f"trial {trial}", lambda n=trial: (rollout.record(passive, name) or {}).get(
+                "trials") == n, 120, 0.01)
+            rollout.at(passive, "trying", name, lambda: story.fault("plug", passive))
+            story.all_back()
+            assert rollout.current(active) == old and rollout.record(active, name)["trials"] == 0
+        kept_away(story, rollout, name, old)
+        assert "interrupted each time" in rollout.record(active, name)["reason"]
+        assert not load.refused(begun), load.refused(begun)[:3]
+        rolled(story, rollout, load)
+    story.audit(fenced=[passive, passive])
+
+
+# In the middle of an update something else happens
+
+# whose event, which event, what happens, to whom
+POINTS = {
+    "fetch-update": ("active", "fetches", "kill-update", "active"),
+    "take-plug": ("active", "takes", "plug", "active"),
+    "receive-share": ("passive", "receives", "kill-share", "passive"),
+    "give-share": ("passive", "receives", "kill-share", "active"),
+    "received-plug": ("passive", "received", "plug", "passive"),
+    "trying-engine": ("passive", "trying", "kill-engine", "passive"),
+    "tried-standby": ("passive", "tried", "standby", "active"),
+    "adopted-plug": ("passive", "adopted", "plug", "active"),
+    "adopted-plug-passive": ("passive", "adopted", "plug", "passive"),
+    "active-trying-posternd": ("active", "trying", "kill-posternd", "active"),
+    "active-tried-engine": ("active", "tried", "kill-engine", "active"),
+    "active-adopted-plug": ("active", "adopted", "plug", "active"),
+}
+
+
+def happens(story, fault, node):
+    if fault == "standby":
+        story.crm("node", "standby", node)
+    else:
+        story.fault(fault, node)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_in_the_middle_of_an_update(story, rollout, point):
+    """Each node has one whole generation at every moment, and all the same in the end."""
+    nodes = {"active": story.active(), "passive": story.other(story.active())}
+    where, event, fault, whom = POINTS[point]
+    victim = nodes[whom]
+    with story.load() as load:
+        old, name = rollout.current(victim), rollout.publish()
+        fetching = begin_fetching(story, rollout, nodes["active"], event)
+        begun = rollout.at(nodes[where], event, name, lambda: happens(story, fault, victim))
+        assert {rollout.whole(node) for node in rollout.nodes} <= {old, name}
+        story.tell(f"{fault} of {victim}, {nodes[where]} {event}: " + ", ".join(
+            f"{n} {rollout.state(n, name) or 'without it'}" for n in rollout.nodes))
+        ended(fetching)
+        if fault == "plug":
+            story.fenced(victim)
+        story.serves()
+        load.flows(since=begun)
+        if fault == "standby":
+            story.crm("node", "online", victim)
+        story.all_back()
+        rollout.everywhere(name)
+        story.tell(f"all the same after {time.time() - begun:.0f} s")
+        load.flows()
+    story.tells(load, begun)
+    story.audit(fenced=[victim] if fault == "plug" else [], failed=FAILED)
+
+
+def begin_fetching(story, rollout, node, event):
+    """postern-update itself looks within a minute; a person does not wait."""
+    return None if event == "fetches" else subprocess.Popen(
+        Node(story.lab, node).command(["postern", "signatures", "update"]),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def ended(process):
+    """It may have lost its node."""
+    if process:
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# When there is not enough of something
+
+def test_disk_full_while_the_active_node_takes(story, rollout):
+    """What was there scans on, nothing half written is ever loaded, and later it is taken."""
+    active = story.active()
+    with story.load() as load:
+        begun, old = time.time(), rollout.current(active)
+        pids, transitions = story.group_pids(active), story.transitions()
+        space = os.statvfs(rollout.local(active))
+        # The offer fits in, the copy of it does not.
+        faults.resize_local(Node(story.lab, active), (space.f_blocks - space.f_bfree)
+                            * space.f_frsize + SIZE * 3 // 2)
+        name = rollout.publish()
+        wait_for(f"{active} says that there is no room", lambda: "No space left" in story.run(
+            active, "journalctl", "-q", "-o", "cat", "-u", ENGINE, "--since", f"@{begun:.0f}"),
+            3 * ROUND, 0.5)
+        assert rollout.state(active, name) is None
+        assert {rollout.whole(node) for node in rollout.nodes} == {old}
+        load.flows()
+        nothing_moved(story, active, pids, transitions)
+        faults.resize_local(Node(story.lab, active), LOCAL_SIZE)
+        rollout.fetch(active, name)
+        assert rollout.everywhere(name)[-1] == active
+        assert not load.refused(begun), load.refused(begun)[:3]
+    story.audit()
+
+
+def test_memory_for_one_on_the_active_node(story, rollout):
+    """Nothing is killed for it: its peer goes first, and it follows when the mail has moved."""
+    old = story.active()
+    new = story.other(old)
+    with story.load() as load:
+        begun, before = time.time(), rollout.current(old)
+        engine = story.main_pid(old, ENGINE)
+        leave_little(story, old)
+        name = rollout.publish()
+        rollout.fetch(old, name)
+        wait_for(f"{new} works with it", lambda: rollout.works_with(new, name), 120, 0.1)
+        wait_for(f"{old} says what it waits for", lambda: "waits for memory" in story.run_quietly(
+            old, "postern", "signatures", "status"), 120, 0.5)
+        load.flows(mails=20)
+        assert rollout.works_with(old, before) and story.main_pid(old, ENGINE) == engine
+        assert not load.refused(begun), load.refused(begun)[:3]
+        begun = story.crm("resource", "move", "mail", new)
+        story.serves(new)
+        load.flows(since=begun)
+        rollout.everywhere(name)
+        assert story.main_pid(old, ENGINE) == engine
+        assert story.serves() == new
+        story.crm("resource", "clear", "mail")
+        story.run(old, "systemctl", "set-property", "--runtime", ENGINE, "MemoryMax=infinity")
+        story.tells(load, begun)
+    story.audit()
+
+
+def leave_little(story, node):
+    """So much that what is loaded works on, and nothing else fits beside it."""
+    used = int(story.run(node, "systemctl", "show", "-P", "MemoryCurrent", ENGINE))
+    story.run(node, "systemctl", "set-property", "--runtime", ENGINE,
+              f"MemoryMax={used + (100 << 20)}")
