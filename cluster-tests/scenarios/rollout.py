@@ -85,12 +85,17 @@ class Rollout:
         except OSError:
             return None
 
-    def offered(self, node, by, name):
+    def offer(self, node, by="update"):
+        """The name of what postern-update, or postern-share, has for the engine; None: nothing."""
         try:
             text = read(self.local(node, by, "offer", "manifest.json"), "")
-            return json.loads(text)["identity"].startswith(name)
+            return json.loads(text)["identity"][:16]
         except ValueError:
-            return False
+            return None
+
+    def manifest(self, node):
+        """Of what a node would load now."""
+        return json.loads(read(self.local(node, "signatures", self.current(node), "manifest.json")))
 
     def drafts(self, node, where):
         """Somebody puts a generation together there."""
@@ -117,7 +122,7 @@ class Rollout:
             "fetches": lambda: self.drafts(node, "update"),
             "takes": lambda: self.drafts(node, "signatures"),
             "receives": lambda: self.drafts(node, "share"),
-            "received": lambda: self.offered(node, "share", name),
+            "received": lambda: self.offer(node, "share") == name,
             "trying": lambda: self.state(node, name) == "trying",
             "tried": lambda: self.state(node, name) in ("tried", "adopted"),
             "adopted": lambda: self.current(node) == name,
@@ -144,7 +149,7 @@ class Rollout:
     def whole(self, node):
         """What a node would load now is all there, and what it says that it is."""
         folder = self.local(node, "signatures", self.current(node))
-        manifest = json.loads(read(f"{folder}/manifest.json"))
+        manifest = self.manifest(node)
         identity = hashlib.sha256()
         for row in sorted(manifest["files"], key=lambda row: row["file"]):
             with open(f"{folder}/{row['file']}", "rb") as f:

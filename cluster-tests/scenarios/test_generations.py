@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""New signatures go through the cluster: the passive node first, the active one last, nobody waits."""
+"""New signatures go through the cluster: passive nodes first, the active one last, nobody waits."""
 
+import contextlib
 import os
+import shutil
 import subprocess
 import time
 
@@ -10,6 +12,9 @@ import pytest
 from lablib import faults
 from lablib.base import wait_for
 from lablib.node import LOCAL_SIZE, Node
+from lablib.nodefiles import address
+from lablib.rig import CLIENT
+from memory import CONFIG
 from rollout import FILE, ROUND, Rollout, SIZE, signatures
 
 ENGINE = "postern-engine.service"
@@ -74,7 +79,7 @@ def test_rolled_by_itself(story, rollout):
     said = story.run(story.other(active), "journalctl", "-q", "-o", "cat", "-u", "postern-share",
                      "--since", f"@{begun:.0f}")
     assert f"{name} was taken from {active}" in said, said
-    assert not rollout.offered(story.other(active), "update", name), "both have fetched"
+    assert rollout.offer(story.other(active)) != name, "both have fetched"
     story.audit()
 
 
@@ -99,6 +104,71 @@ def test_the_active_node_waits(story, rollout, loading):
         loading.release(passive)
         assert rollout.everywhere(name)[-1] == active
         nothing_moved(story, active, pids, transitions)
+    story.audit()
+
+
+# From a private mirror
+
+SIGNED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scanner", "e2e",
+                      "freshclam")
+MIRROR = f"{CLIENT}:8080"
+SETTINGS = f"""
+update_databases = {{ "test" }}  # of a mirror
+update_mirrors = {{ "http://{MIRROR}" }}  # of a mirror
+update_dns = "none"  # of a mirror
+"""
+
+
+@contextlib.contextmanager
+def mirror(lab, folder, log):
+    """Serves a folder where the clients are, and notes who asks."""
+    with open(log, "w", encoding="ascii") as said, subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *lab.client_command(
+                ["/usr/bin/python3", "-m", "http.server", "--directory", folder, "--bind",
+                 *MIRROR.split(":")])], stdout=said, stderr=said) as server:
+        try:
+            yield
+        finally:
+            server.terminate()
+
+
+def signed(folder, version):
+    shutil.copy(f"{SIGNED}/test-{version}.cvd", f"{folder}/test.cvd")
+    for n in range(2, version + 1):
+        shutil.copy(f"{SIGNED}/test-{n}.cdiff", folder)
+
+
+def configure(story, *words):
+    """Changes the configuration of the active node, and gives it to all."""
+    story.run(story.active(), *words, CONFIG)
+    story.run(story.active(), "postern", "cluster", "push-config", "--yes")
+
+
+def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
+    """A CVD, then differences to it: one node asks for them, all have them."""
+    active, log, folder = story.active(), tmp_path / "mirror.log", tmp_path / "mirror"
+    folder.mkdir()
+    with story.load() as load, mirror(story.lab, folder, log):
+        begun = time.time()
+        configure(story, "sed", "-i", "-e", "/^update_databases/d", "-e", "$ a " + SETTINGS.strip(
+            ).replace("\n", "\\n"))
+        names = []
+        for version in (1, 6):
+            signed(folder, version)
+            wait_for(f"{active} has fetched version {version}", lambda: "Generation" in
+                     story.run_quietly(active, "postern", "signatures", "update"), ROUND, 1)
+            names.append(rollout.offer(active))
+            assert rollout.everywhere(names[-1])[-1] == active
+        assert names[0] != names[1]
+        rows = {row["file"]: row for row in rollout.manifest(active)["files"]}
+        assert rows["test.cld"]["version"] == 6, rows
+        asked = log.read_text()
+        assert "test-6.cdiff" in asked, asked
+        assert {line.split()[0] for line in asked.splitlines() if "GET" in line} == {
+            address(int(active[1:]))}, asked
+        assert not load.refused(begun), load.refused(begun)[:3]
+        configure(story, "sed", "-i", "-e", "/# of a mirror/d", "-e",
+                  '$ a update_databases = { "none" }')
     story.audit()
 
 
