@@ -16,7 +16,6 @@ from test_trial import GOOD, LARGE, MORE, NOBODY, Node, WELL, needs_root, stoppe
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "engine"))
 from generations import Store
 
-BOOT = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 wait_for = instance.wait_for
 
 
@@ -48,7 +47,7 @@ class Member(Node):
         loaded = name if more.get("confirmed") else None
         self.put("share/state/status.json", json.dumps(
             {"version": 1, "self": "n1", "role": "gives", "from": None, "gives": name,
-             "given": int(now), "error": None, "boot": BOOT, "since": int(now) - 1000,
+             "given": int(now), "error": None, "boot": int(time.time() - now), "since": int(now) - 1000,
              "at": int(now), "nodes": [
                  {"name": "n2", "silent": 0, "adopted": loaded, "confirmed": more.get("confirmed"),
                   "state": {"engine": "ready", "loaded": loaded, "pinned": None,

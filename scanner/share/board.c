@@ -15,7 +15,9 @@
 #define FILE_MAX (1024 * 1024)
 /* Before any boot: silent for longer than anybody asks. */
 #define NEVER (-(gint64)G_MAXINT32 / 2)
-#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+/* By how much two processes may differ over when that was; no machine boots twice in so short a
+ * time. */
+#define BOOT_SPREAD 20
 
 struct seen {
     json_t *state;
@@ -33,7 +35,6 @@ struct board {
     char *given;
     char *from;
     char *error;
-    char *boot;
     gint64 since;
     gint64 given_at;
 };
@@ -46,12 +47,15 @@ board_now(void)
     return (gint64)now.tv_sec;
 }
 
-static char *
-boot_id(void)
+/*
+ * By the clock: when that is set, what was written before is of no boot that is known, until it is
+ * written anew. The kernel's boot ID would not do: in a container it is another for services that
+ * have a /proc of their own.
+ */
+static json_int_t
+boot_time(void)
 {
-    char *text = NULL;
-    (void)g_file_get_contents(BOOT_ID, &text, NULL, NULL);
-    return text == NULL ? g_strdup("") : g_strstrip(text);
+    return (json_int_t)time(NULL) - (json_int_t)board_now();
 }
 
 static void
@@ -132,7 +136,6 @@ board_new(const struct settings *settings, const struct peers *peers, const char
     board->peers = peers;
     board->role = role;
     board->nodes = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, seen_free);
-    board->boot = boot_id();
     board->since = now;
     board->given_at = now;
     json_t *before = board_load(settings);
@@ -157,7 +160,6 @@ board_free(struct board *board)
         g_free(board->given);
         g_free(board->from);
         g_free(board->error);
-        g_free(board->boot);
         g_free(board);
     }
 }
@@ -246,9 +248,9 @@ board_write(const struct board *board, gint64 now)
     g_autofree char *path =
         g_build_filename(board->settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
     json_t *status = json_pack(
-        "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:s?, s:s, s:I, s:I, s:o}", "version", 1, "self",
+        "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:s?, s:I, s:I, s:I, s:o}", "version", 1, "self",
         board->peers->self, "role", board->role, "from", board->from, "gives", board->given,
-        "given", (json_int_t)board->given_at, "error", board->error, "boot", board->boot, "since",
+        "given", (json_int_t)board->given_at, "error", board->error, "boot", boot_time(), "since",
         (json_int_t)board->since, "at", (json_int_t)now, "nodes", board_nodes(board, now));
     char *text = json_dumps(status, JSON_INDENT(2));
     int rc = durable_keep_text(path, text, 0644);
@@ -280,7 +282,7 @@ board_load(const struct settings *settings)
 gint64
 board_age(const json_t *status, gint64 now)
 {
-    g_autofree char *boot = boot_id();
     gint64 at = json_integer_value(json_object_get(status, "at"));
-    return g_strcmp0(text_of(status, "boot"), boot) == 0 && at <= now ? now - at : -1;
+    gint64 boot = json_integer_value(json_object_get(status, "boot")) - (gint64)boot_time();
+    return ABS(boot) <= BOOT_SPREAD && at <= now ? now - at : -1;
 }

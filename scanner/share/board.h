@@ -7,14 +7,14 @@
  * heard.
  *
  *   {"version":1, "self":NODE, "role":"gives" or "takes", "from":NODE or null,
- *    "gives":NAME or null, "given":S, "error":TEXT or null, "boot":BOOT ID, "since":S, "at":S,
+ *    "gives":NAME or null, "given":S, "error":TEXT or null, "boot":T, "since":S, "at":S,
  *    "nodes":[{"name":NODE, "silent":SECONDS, "adopted":NAME or null, "confirmed":NAME or null,
  *              "state":{...} (node-state.h)}]}
  *
  * `gives` is the generation that the cluster is to have, given here or by `from`, since `given`.
  * `given`, `since` and `at` (since when postern-share has this role; when this was written) are
  * seconds since boot, so setting the clock changes nothing. `adopted`: the node's engine works with
- * that generation; `confirmed`: it still did a while later.
+ * that generation; `confirmed`: it still did a while later. `boot`: when that was, in Unix seconds.
  *
  * It outlives restarts and roles: a node that began with a generation and was never heard of again
  * is a reason to leave that alone, whoever is active by then.

@@ -323,8 +323,11 @@ test_board_is_kept(void **state)
     json_t *status = board_load(bench->settings);
     assert_int_equal(board_age(status, now + 5), 5);
     assert_int_equal(board_age(status, now - 5), -1);
-    json_object_set_new(status, "boot", json_string("another"));
+    gint64 boot = json_integer_value(json_object_get(status, "boot"));
+    json_object_set_new(status, "boot", json_integer(boot - 60));
     assert_int_equal(board_age(status, now), -1);
+    json_object_set_new(status, "boot", json_integer(boot + 1));
+    assert_int_equal(board_age(status, now), 0);
     json_decref(status);
     /* Over a restart: what was seen is known, and is not news. */
     board = board_new(bench->settings, bench->peers, "takes");
