@@ -38,16 +38,17 @@ class Rollout:
 
     # what is done
 
-    def publish(self, text=None, file=FILE):
-        """Where all nodes fetch from, in the place of the last one; the generation's name."""
-        text = text or signatures(f"{time.time():.3f}")
+    def publish(self, files=None):
+        """Where all nodes fetch from, in the place of the last ones; the generation's name."""
+        files = files or {FILE: signatures(f"{time.time():.3f}")}
         for node in self.nodes:
             folder = f"{self.lab.path(node, 'root')}{UPDATES}"
-            with open(f"{folder}/.new", "w", encoding="ascii") as f:
-                f.write(text)
-            os.rename(f"{folder}/.new", f"{folder}/{file}")
+            for file, text in files.items():
+                with open(f"{folder}/.new", "w", encoding="ascii") as f:
+                    f.write(text)
+                os.rename(f"{folder}/.new", f"{folder}/{file}")
             for other in os.listdir(folder):
-                if other.startswith("release.") and other != file:
+                if other.startswith("release.") and other not in files:
                     os.unlink(f"{folder}/{other}")
         identity = hashlib.sha256()
         for name in sorted(os.listdir(folder)):

@@ -178,10 +178,10 @@ def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
 # What is bad on the passive node never reaches the active one
 
 BAD = {
-    "false-alarm": (FILE, "Bad.Mail:0:*:" + b"see you on Tuesday".hex() + "\n"),
-    "malformed": (FILE, "Bad\n"),
-    "endless": ("release.ldb", f"Bad.Deep;Engine:81-255,Target:0;{'(' * 16000}0{')' * 16000};"
-                "deadbeef\n"),
+    "false-alarm": {"release.b.ndb": "Bad.Mail:0:*:" + b"see you on Tuesday".hex() + "\n"},
+    "malformed": {"release.b.ndb": "Bad\n"},
+    "endless": {"release.b.ldb": f"Bad.Deep;Engine:81-255,Target:0;{'(' * 16000}0{')' * 16000};"
+                "deadbeef\n"},
 }
 
 
@@ -203,8 +203,7 @@ def test_rejected_on_the_passive_node(story, rollout, what):
     active = story.active()
     with story.load(rate=10) as load:
         begun, old = time.time(), rollout.current(active)
-        file, text = BAD[what]
-        name = rollout.publish((signatures("bad", 2000) if file == FILE else "") + text, file)
+        name = rollout.publish({FILE: signatures("bad", 2000), **BAD[what]})
         rollout.fetch(active, name)
         kept_away(story, rollout, name, old)
         assert not load.refused(begun), load.refused(begun)[:3]
