@@ -64,6 +64,15 @@ class Rollout:
             return self.state(node, name)
         wait_for(f"{node} has fetched {name}", here, ROUND, 1)
 
+    def fetch_version(self, node, database, version):
+        """The same of an official database; the name of the generation it is in."""
+        def here():
+            Node(self.lab, node).run("postern", "signatures", "update", check=False)
+            rows = [row for row in self.offered(node)["files"]
+                    if row.get("database_version") == version]
+            return any(row["file"].startswith(f"{database}.") for row in rows) and self.offer(node)
+        return wait_for(f"{node} has fetched {database} of version {version}", here, 2 * ROUND, 1)
+
     # what a node has
 
     def local(self, node, *parts):
@@ -86,13 +95,16 @@ class Rollout:
         except OSError:
             return None
 
-    def offer(self, node, by="update"):
-        """The name of what postern-update, or postern-share, has for the engine; None: nothing."""
+    def offered(self, node, by="update"):
+        """The manifest of what postern-update, or postern-share, has for the engine."""
         try:
-            text = read(self.local(node, by, "offer", "manifest.json"), "")
-            return json.loads(text)["identity"][:16]
+            return json.loads(read(self.local(node, by, "offer", "manifest.json"), ""))
         except ValueError:
-            return None
+            return {"identity": "", "files": []}
+
+    def offer(self, node, by="update"):
+        """Its name; empty: there is none."""
+        return self.offered(node, by)["identity"][:16]
 
     def manifest(self, node):
         """Of what a node would load now."""
