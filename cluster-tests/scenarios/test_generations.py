@@ -326,36 +326,80 @@ def test_disk_full_while_the_active_node_takes(story, rollout):
     story.audit()
 
 
+@contextlib.contextmanager
+def engines_with(story, line):
+    """They read it when they start: one node after the other is on standby for a moment."""
+    def renew():
+        for node in (story.other(story.active()), story.active()):
+            story.crm("node", "standby", node)
+            story.serves(story.other(node))
+            story.crm("node", "online", node)
+            story.all_back()
+    configure(story, "sed", "-i", f"$ a {line}")
+    renew()
+    yield
+    configure(story, "sed", "-i", f"/^{line}$/d")
+    renew()
+
+
 def test_memory_for_one_on_the_active_node(story, rollout):
-    """Nothing is killed for it: its peer goes first, and it follows when the mail has moved."""
+    """Nothing is killed for it: its peer goes first, and it follows when somebody moves the mail."""
     old = story.active()
     new = story.other(old)
     with story.load() as load:
         begun, before = time.time(), rollout.current(old)
         engine = story.main_pid(old, ENGINE)
-        leave_little(story, old)
-        name = rollout.publish()
-        rollout.fetch(old, name)
-        wait_for(f"{new} works with it", lambda: rollout.works_with(new, name), 120, 0.1)
+        name = squeezed(story, rollout, old)
         wait_for(f"{old} says what it waits for", lambda: "waits for memory" in story.run_quietly(
             old, "postern", "signatures", "status"), 120, 0.5)
         load.flows(mails=20)
-        assert rollout.works_with(old, before) and story.main_pid(old, ENGINE) == engine
+        assert rollout.works_with(old, before) and story.serves() == old
         assert not load.refused(begun), load.refused(begun)[:3]
         begun = story.crm("resource", "move", "mail", new)
-        story.serves(new)
-        load.flows(since=begun)
-        rollout.everywhere(name)
-        assert story.main_pid(old, ENGINE) == engine
-        assert story.serves() == new
+        followed(story, rollout, load, name, begun)
         story.crm("resource", "clear", "mail")
-        story.run(old, "systemctl", "set-property", "--runtime", ENGINE, "MemoryMax=infinity")
-        story.tells(load, begun)
+        assert story.main_pid(old, ENGINE) == engine
+        enough(story, old)
+    story.tells(load, begun)
     story.audit()
 
 
-def leave_little(story, node):
-    """So much that what is loaded works on, and nothing else fits beside it."""
+def test_memory_for_one_and_the_mail_moves(story, rollout):
+    """With adopt_move the cluster does that by itself, and does not move it back."""
+    with story.load() as load, engines_with(story, 'adopt_move = "yes"'):
+        old, begun = story.active(), time.time()
+        engine = story.main_pid(old, ENGINE)
+        name = squeezed(story, rollout, old)
+        followed(story, rollout, load, name, begun)
+        assert story.main_pid(old, ENGINE) == engine
+        story.tells(load, begun)
+        enough(story, old)
+    story.audit()
+
+
+def squeezed(story, rollout, node):
+    """New signatures, which the active node has no memory for; its peer has them."""
     used = int(story.run(node, "systemctl", "show", "-P", "MemoryCurrent", ENGINE))
-    story.run(node, "systemctl", "set-property", "--runtime", ENGINE,
-              f"MemoryMax={used + (100 << 20)}")
+    limit(story, node, used + (100 << 20))
+    name = rollout.publish()
+    rollout.fetch(node, name)
+    other = story.other(node)
+    wait_for(f"{other} works with it", lambda: rollout.works_with(other, name), 120, 0.1)
+    return name
+
+
+def followed(story, rollout, load, name, begun):
+    """The mail has moved to who has them, and stays; so the other one has them, too."""
+    new = story.serves(next(n for n in rollout.nodes if rollout.works_with(n, name)))
+    load.flows(since=begun)
+    rollout.everywhere(name)
+    story.all_back()
+    assert story.serves() == new
+
+
+def limit(story, node, size):
+    story.run(node, "systemctl", "set-property", "--runtime", ENGINE, f"MemoryMax={size}")
+
+
+def enough(story, node):
+    limit(story, node, "infinity")
