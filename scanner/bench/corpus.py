@@ -225,7 +225,8 @@ def make(folder, count, seed=1):
     final = folder / f"mails-{VERSION}-{seed}-{count}"
     if not final.exists():
         rng = random.Random(f"{seed} mails")
-        write(final, (build_kind(rng, number, *kind) for number, kind in enumerate(kinds(count, rng))))
+        write(final, (build_kind(rng, number, *kind)
+                      for number, kind in enumerate(kinds(count, rng))))
     return final
 
 
@@ -265,6 +266,6 @@ def make_flow(folder, count, seed=1):
     if not final.exists():
         rng = random.Random(f"{seed} flow")
         everyday = iter(kinds(count, rng))
-        write(final, (marked(rng, number) if is_marked(number) else build_kind(rng, number, *next(everyday))
-                      for number in range(count)))
+        write(final, (marked(rng, number) if is_marked(number)
+                      else build_kind(rng, number, *next(everyday)) for number in range(count)))
     return final

@@ -72,7 +72,8 @@ def ended(answer):
 
 def is_wrong(answer):
     """A clean mail that was called infected; the marked ones may be."""
-    return answer["answer"].endswith(" FOUND") and not (is_new(answer) and corpus.is_marked(answer["n"]))
+    may_be = is_new(answer) and corpus.is_marked(answer["n"])
+    return answer["answer"].endswith(" FOUND") and not may_be
 
 
 def usual(answers):
@@ -105,8 +106,9 @@ def refusals(answers, begun):
 
 
 def switch(answers, begun):
-    """Seconds after BEGUN to the first verdict of the new signatures, and to the last of the old."""
-    marked = [a for a in answers if corpus.is_marked(a["n"]) and is_verdict(a) and ended(a) > begun]
+    """Seconds after BEGUN to the first verdict of the new signatures, and the last of the old."""
+    marked = [a for a in answers
+              if corpus.is_marked(a["n"]) and is_verdict(a) and ended(a) > begun]
     new = [ended(a) for a in marked if is_new(a)]
     old = [ended(a) for a in marked if not is_new(a)]
     return {"to_new": round((min(new) - begun) / 1e6, 3) if new else None,

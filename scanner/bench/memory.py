@@ -27,7 +27,7 @@ def own_v1():
 
 
 def parent():
-    """(directory, file of the limit, keys of memory.stat) for a new group; None: no rights, or none."""
+    """(directory, file of the limit, keys of memory.stat) for a new group; None: it cannot be."""
     v1 = own_v1()
     if v1 is not None and os.access(v1, os.W_OK):
         return v1, "memory.limit_in_bytes", ("total_rss", "total_shmem")

@@ -137,7 +137,8 @@ def cell(setup, **more):
 
 def test_goals_of_an_update():
     cells = {"1": cell("postern", engines=2.0), "2": cell("postern", engines=2.2, refused=3),
-             "3": cell("clamd", engines=9, refused=7, wrong=1), "4": {"setup": "postern", "error": "x"}}
+             "3": cell("clamd", engines=9, refused=7, wrong=1),
+             "4": {"setup": "postern", "error": "x"}}
     values = {what: value for what, value, _ in update.goals(cells)}
     assert list(values.values()) == [3, 2.2, None, None, 0, 1]
 

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""./dev run: what a private instance can do beside scanning."""
+import os
+import pathlib
+import tempfile
+
+import pytest
+
+import instance
+
+
+@pytest.fixture
+def place():
+    """Where the daemons' users may go."""
+    with tempfile.TemporaryDirectory(prefix="postern-run-", dir="/var/tmp") as name:
+        path = pathlib.Path(name)
+        path.chmod(0o755)
+        yield path
+
+
+def test_new_signatures_are_adopted(place):
+    """The engine may change its own store, whoever started the instance."""
+    files = []
+    for name in ("first", "second"):
+        files.append(place / f"{name}.ndb")
+        files[-1].write_text("".join(f"Run.{name}.{n}:0:*:{n:08x}{name.encode().hex()}\n"
+                                     for n in range(4)))
+    one = instance.Instance(place / "one", files[:1]).start()
+    try:
+        store = place / "one/signatures"
+        first = os.readlink(store / "current")
+        one.postern("signatures", "add", *files)
+        instance.wait_for(lambda: os.readlink(store / "current") != first, "the adoption")
+    finally:
+        one.stop()
