@@ -13,7 +13,6 @@ from record import BUILD
 
 MARK_FILE = "update.ndb"
 SETTINGS = """\
-update_dir = "{dir}/update"
 update_user = "nobody"
 update_databases = {{ "none" }}
 update_directories = {{ "{dir}/source" }}
@@ -51,7 +50,7 @@ class Postern(services.Postern):
         self.stages = {}
 
     def start(self):
-        (self.dir / "update").mkdir()
+        (self.dir / "update").mkdir(exist_ok=True)
         services.give("nobody", self.dir / "update")
         super().start()
 
