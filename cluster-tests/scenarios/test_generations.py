@@ -142,7 +142,7 @@ def signed(folder, version):
 
 
 def configure(story, *words):
-    """Changes the configuration of the active node, and gives it to all."""
+    """Changes the configuration of the active node, and gives it to all. ($ a: before any d.)"""
     story.run(story.active(), *words, CONFIG)
     story.run(story.active(), "postern", "cluster", "push-config", "--yes")
 
@@ -153,8 +153,8 @@ def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
     folder.mkdir()
     with story.load() as load, mirror(story.lab, folder, log):
         begun = time.time()
-        configure(story, "sed", "-i", "-e", "/^update_databases/d", "-e", "$ a " + SETTINGS.strip(
-            ).replace("\n", "\\n"))
+        configure(story, "sed", "-i", "-e", "$ a " + SETTINGS.strip().replace("\n", "\\n"),
+                  "-e", "/^update_databases/d")
         names = []
         for version in (1, 6):
             signed(folder, version)
@@ -167,8 +167,8 @@ def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
         assert {line.split()[0] for line in asked.splitlines() if "GET" in line} == {
             address(int(active[1:]))}, asked
         assert not load.refused(begun), load.refused(begun)[:3]
-        configure(story, "sed", "-i", "-e", "/# of a mirror/d", "-e",
-                  '$ a update_databases = { "none" }')
+        configure(story, "sed", "-i", "-e", '$ a update_databases = { "none" }',
+                  "-e", "/# of a mirror/d")
     story.audit()
 
 
