@@ -308,10 +308,10 @@ def test_disk_full_while_the_active_node_takes(story, rollout):
     with story.load() as load:
         pids, begun, old = story.group_pids(active), time.time(), rollout.current(active)
         space = os.statvfs(rollout.local(active))
-        # The offer fits in, the copy of it does not.
+        # The offer fits in; the copy does not, although the offer of before, which is smaller, goes.
         faults.resize_local(Node(story.lab, active), (space.f_blocks - space.f_bfree)
-                            * space.f_frsize + SIZE * 3 // 2)
-        name = rollout.publish()
+                            * space.f_frsize + 2 * SIZE + (2 << 20))
+        name = rollout.publish({FILE: signatures(f"{begun}", 2 * SIZE)})
         wait_for(f"{active} says that there is no room", lambda: "No space left" in story.run(
             active, "journalctl", "-q", "-o", "cat", "-u", ENGINE, "--since", f"@{begun:.0f}"),
             3 * ROUND, 0.5)
