@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "precedence.h"
-#include "test-bench.h"
+#include "test-loopback.h"
 
 struct node {
     const char *name;

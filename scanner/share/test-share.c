@@ -21,7 +21,7 @@
 #include "peers.h"
 #include "precedence.h"
 #include "seal.h"
-#include "test-bench.h"
+#include "test-loopback.h"
 
 #define KEY_ID "aaaaaaaaaaaaaaaa"
 #define KEY "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

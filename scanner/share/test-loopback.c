@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "test-bench.h"
+#include "test-loopback.h"
 
 #include <stdarg.h>
 #include <stddef.h>
