@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#ifndef TEST_BENCH_H
-#define TEST_BENCH_H
+#ifndef TEST_LOOPBACK_H
+#define TEST_LOOPBACK_H
 
 /* A configuration and the peers of three nodes, n1 being this one, in a temporary directory. */
 
