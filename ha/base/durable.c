@@ -31,6 +31,15 @@ durable_write_all(int fd, const void *buf, size_t len)
     return 0;
 }
 
+/* By the descriptor: where another user owns the directory, a name may be a link by then. */
+static int
+set_mode(int fd, unsigned mode)
+{
+    struct stat st;
+    return fstat(fd, &st) < 0 || ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0) ? -errno
+                                                                                        : 0;
+}
+
 static int
 tmp_open(int dirfd, char name[TMP_NAME_SIZE], unsigned mode)
 {
@@ -40,7 +49,12 @@ tmp_open(int dirfd, char name[TMP_NAME_SIZE], unsigned mode)
     }
     snprintf(name, TMP_NAME_SIZE, DURABLE_TMP_PREFIX "%016llx", (unsigned long long)random);
     int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    return fd < 0 ? -errno : fd;
+    int rc = fd < 0 ? -errno : set_mode(fd, mode);
+    if (fd >= 0 && rc < 0) {
+        close(fd);
+        (void)unlinkat(dirfd, name, 0);
+    }
+    return rc < 0 ? rc : fd;
 }
 
 static int

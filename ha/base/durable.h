@@ -5,7 +5,8 @@
 /*
  * Files that survive a power cut. The order is: temporary file in the same directory, write,
  * fsync(file), rename, fsync(directory); only then does a call return 0. Temporary names begin
- * with DURABLE_TMP_PREFIX, so that a start after a crash can tell and remove them.
+ * with DURABLE_TMP_PREFIX, so that a start after a crash can tell and remove them. They have their
+ * mode from the beginning, whatever the umask is.
  *
  * A failed fsync is final (the kernel drops the dirty pages, the next fsync lies): the file is
  * removed and the error returned; whoever holds the promise must not try the same file again.

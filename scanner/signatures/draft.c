@@ -198,7 +198,7 @@ draft_add(struct draft *draft, const char *name, int fd, const char *origin,
         return copy_failed(rc, shown, error_r);
     }
     guint64 room = draft->limit - MIN(draft->limit, manifest_bytes(draft->manifest));
-    gint64 size = fchmod(copy.fd, 0644) < 0 ? -errno : copy_and_sum(copy.fd, fd, room, sum);
+    gint64 size = copy_and_sum(copy.fd, fd, room, sum);
     rc = size < 0    ? (int)size
          : size == 0 ? -ENODATA
                      : check_expected(expected, (guint64)size, g_checksum_get_string(sum));

@@ -126,7 +126,7 @@ manifest_write(const struct manifest *manifest, int dirfd)
     int rc = durable_write(dirfd, MANIFEST_NAME, &iov, 1, 0644);
     json_decref(object);
     free(text);
-    return rc == 0 && fchmodat(dirfd, MANIFEST_NAME, 0644, 0) < 0 ? -errno : rc;
+    return rc;
 }
 
 /* A number that is not below zero; ABSENT when the object has none. */

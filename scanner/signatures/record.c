@@ -123,7 +123,9 @@ static int
 records_open(int dirfd)
 {
     int rc = durable_mkdir(dirfd, RECORD_DIR, 0755);
-    int fd = rc < 0 ? rc : openat(dirfd, RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* Root would give away what a link leads to. */
+    int fd =
+        rc < 0 ? rc : openat(dirfd, RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0) {
         rc = fchmod(fd, 0755) < 0 && errno != EPERM ? -errno : record_share(dirfd, fd);
     }
@@ -152,9 +154,6 @@ record_write(int dirfd, const char *name, const struct record *record)
     char *text = json_dumps(object, JSON_INDENT(2));
     struct iovec iov = {.iov_base = text, .iov_len = strlen(text)};
     int rc = durable_write(dir, file, &iov, 1, 0644);
-    if (rc == 0 && fchmodat(dir, file, 0644, 0) < 0) {
-        rc = -errno;
-    }
     json_decref(object);
     free(text);
     close(dir);

@@ -179,7 +179,7 @@ static GPtrArray *
 names_of(const struct store *store)
 {
     g_autoptr(GPtrArray) names = signature_files_all(store->fd);
-    int dir = openat(store->fd, RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int dir = openat(store->fd, RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     g_autoptr(GPtrArray) records = dir < 0 ? NULL : signature_files_all(dir);
     GPtrArray *found = g_ptr_array_new_with_free_func(g_free);
     if (dir >= 0) {
