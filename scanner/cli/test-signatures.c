@@ -24,9 +24,10 @@ static int
 count_names(const char *dir)
 {
     GDir *handle = g_dir_open(dir, 0, NULL);
+    const char *name;
     int n = 0;
-    while (handle != NULL && g_dir_read_name(handle) != NULL) {
-        n++;
+    while (handle != NULL && (name = g_dir_read_name(handle)) != NULL) {
+        n += strcmp(name, ".lock") != 0 ? 1 : 0;
     }
     g_clear_pointer(&handle, g_dir_close);
     return n;

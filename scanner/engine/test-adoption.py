@@ -210,7 +210,9 @@ def test_somebody_else_changes_the_store(site):
     """It waits for the lock, and serves meanwhile."""
     engine, store, old = site()
     daemon = Daemon(engine)
-    lock = os.open(store.path, os.O_RDONLY | os.O_DIRECTORY)
+    owner = os.stat(store.path)
+    lock = os.open(os.path.join(store.path, ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    os.fchown(lock, owner.st_uid, owner.st_gid)
     fcntl.flock(lock, fcntl.LOCK_EX)
     new = store.put(NEW)
     daemon.until(lambda: daemon.phase() == "proving", "the proof", data=mail())

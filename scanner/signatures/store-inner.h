@@ -8,10 +8,12 @@
 
 #define STORE_CURRENT "current"
 #define STORE_PINNED "pinned"
+#define STORE_LOCK ".lock"
 
 struct store {
     char *dir;
     int fd;
+    int lock; /* -1: none */
 };
 
 /* Sets *ERROR_R and returns ERROR. */

@@ -45,6 +45,42 @@ clear_leftovers(const struct store *store)
     }
 }
 
+/* Of the directory everybody could take one, for it is open to all: who has it open for reading can
+ * keep new signatures away for ever. Returns a descriptor or -errno. */
+static int
+lock_open(int dirfd)
+{
+    struct stat st;
+    int fd =
+        openat(dirfd, STORE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    int rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+    if (rc == 0 && (!S_ISREG(st.st_mode) || st.st_nlink != 1)) {
+        rc = -EPERM;
+    }
+    if (rc == 0) {
+        rc = record_share(dirfd, fd);
+    }
+    if (rc == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        rc = -errno;
+    }
+    if (fd >= 0 && rc < 0) {
+        close(fd);
+    }
+    return rc < 0 ? rc : fd;
+}
+
+static int
+lock(struct store *store, char **error_r)
+{
+    store->lock = lock_open(store->fd);
+    return store->lock >= 0 ? 0
+           : store->lock == -EWOULDBLOCK
+               ? store_fail(error_r, -EBUSY, "%s: signatures are being changed by another process",
+                            store->dir)
+               : store_fail(error_r, store->lock, "%s/" STORE_LOCK ": %s", store->dir,
+                            g_strerror(-store->lock));
+}
+
 int
 store_open(const char *dir, gboolean change, struct store **ret, char **error_r)
 {
@@ -56,18 +92,18 @@ store_open(const char *dir, gboolean change, struct store **ret, char **error_r)
     if (fd < 0) {
         return store_fail(error_r, -errno, "%s: %s", dir, g_strerror(errno));
     }
-    if (change && flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        close(fd);
-        return store_fail(error_r, -EBUSY, "%s: signatures are being changed by another process",
-                          dir);
-    }
-    struct store *store = g_new0(struct store, 1);
+    g_autoptr(store_t) store = g_new0(struct store, 1);
     store->dir = g_strdup(dir);
     store->fd = fd;
+    store->lock = -1;
     if (change) {
+        rc = lock(store, error_r);
+        if (rc < 0) {
+            return rc;
+        }
         clear_leftovers(store);
     }
-    *ret = store;
+    *ret = g_steal_pointer(&store);
     return 0;
 }
 
@@ -75,6 +111,9 @@ void
 store_free(struct store *store)
 {
     if (store != NULL) {
+        if (store->lock >= 0) {
+            close(store->lock);
+        }
         close(store->fd);
         g_free(store->dir);
         g_free(store);

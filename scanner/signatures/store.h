@@ -12,7 +12,7 @@
  * next change removes it
  *
  * Everything appears by write, fsync, rename, fsync of the directory. Whoever changes something
- * holds a lock on the directory, for as long as a struct store lives that was opened for a change.
+ * holds a lock on the file .lock, for as long as a struct store lives that was opened for a change.
  *
  * postern-update writes none of this. It offers files in a directory of its own, and who takes them
  * (store_take) copies: regular files of the offer's owner alone, never through a link, no more

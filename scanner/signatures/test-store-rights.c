@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A store in which root works, though another user owns it and may have been taken over. */
+/* A store in which root works, though another user owns it and may have been taken over; and others
+ * who may only look. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
@@ -124,12 +126,30 @@ test_all_can_read(void **data)
     assert_int_equal(look(file).st_mode & 07777, 0644);
 }
 
+/* All may open the directory, and everybody may lock what he has open. */
+static void
+test_strangers_lock(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *error = NULL;
+    g_autofree char *lock = g_build_filename(b->signatures, ".lock", NULL);
+    int stranger = open(b->signatures, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(stranger, LOCK_EX | LOCK_NB), 0);
+    g_clear_pointer(&b->store, store_free);
+    assert_int_equal(store_open(b->signatures, TRUE, &b->store, &error), 0);
+    close(stranger);
+    const struct stat st = look(lock);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(st.st_uid, look(b->signatures).st_uid);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_records_lead_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_all_can_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_strangers_lock, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
