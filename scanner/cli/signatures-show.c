@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "ask.h"
+#include "json-file.h"
 #include "terminal.h"
 #include "text.h"
 
 #define SECONDS_PER_DAY 86400
+#define UPDATE_MAX (1024 * 1024)
 
 json_t *
 signatures_json(const struct store_entry *entry)
@@ -398,7 +400,7 @@ signatures_status(struct cli *cli, int argc, char **argv)
     }
     g_autoptr(GPtrArray) list = store_list(store);
     g_autofree char *path = g_build_filename(cli->settings->update_dir, "status.json", NULL);
-    json_t *update = json_load_file(path, 0, NULL);
+    json_t *update = json_file_load(path, UPDATE_MAX);
     json_t *engine = signatures_engine(cli);
     const struct store_entry *current = marked(list, FALSE);
     const struct store_entry *rejected = signatures_rejected(list);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "board.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +8,7 @@
 #include <unistd.h>
 
 #include "durable.h"
+#include "json-file.h"
 #include "node-state.h"
 
 #define FILE_MAX (1024 * 1024)
@@ -263,15 +262,7 @@ json_t *
 board_load(const struct settings *settings)
 {
     g_autofree char *path = g_build_filename(settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
-    struct stat st;
-    json_t *status = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= FILE_MAX) {
-        status = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
+    json_t *status = json_file_load(path, FILE_MAX);
     if (!json_is_object(status)) {
         json_decref(status);
         status = NULL;

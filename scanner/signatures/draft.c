@@ -164,6 +164,11 @@ check_source(struct draft *draft, const char *name, int fd, const char *shown, c
     if (manifest_find(draft->manifest, name) != NULL) {
         return fail(error_r, -EINVAL, "%s: a file of that name is there already", shown);
     }
+    if (draft->manifest->files->len == MANIFEST_FILES_MAX) {
+        return fail(error_r, -E2BIG,
+                    "%s: a generation has no more than %d files; put some together", shown,
+                    MANIFEST_FILES_MAX);
+    }
     return st.st_size == 0 ? fail(error_r, -ENODATA, "%s is empty", shown) : 0;
 }
 

@@ -4,11 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <jansson.h>
 
 #include "durable.h"
+#include "json-file.h"
 #include "signature-files.h"
 #include "text.h"
 
@@ -50,11 +50,11 @@ by_name(const void *a, const void *b)
     return strcmp(one->name, two->name);
 }
 
-void
-manifest_add(struct manifest *manifest, struct manifest_file *file)
+/* To be called when all files are there: for each of many it takes too long. */
+static void
+identify(struct manifest *manifest)
 {
     g_autoptr(GChecksum) identity = g_checksum_new(G_CHECKSUM_SHA256);
-    g_ptr_array_add(manifest->files, file);
     g_ptr_array_sort(manifest->files, by_name);
     for (guint i = 0; i < manifest->files->len; i++) {
         const struct manifest_file *each = g_ptr_array_index(manifest->files, i);
@@ -62,6 +62,13 @@ manifest_add(struct manifest *manifest, struct manifest_file *file)
         g_checksum_update(identity, (const guchar *)each->sha256, sizeof each->sha256);
     }
     g_strlcpy(manifest->identity, g_checksum_get_string(identity), sizeof manifest->identity);
+}
+
+void
+manifest_add(struct manifest *manifest, struct manifest_file *file)
+{
+    g_ptr_array_add(manifest->files, file);
+    identify(manifest);
 }
 
 const struct manifest_file *
@@ -123,7 +130,8 @@ manifest_write(const struct manifest *manifest, int dirfd)
                                "created", (json_int_t)manifest->created, "files", files);
     char *text = json_dumps(object, JSON_INDENT(2));
     struct iovec iov = {.iov_base = text, .iov_len = strlen(text)};
-    int rc = durable_write(dirfd, MANIFEST_NAME, &iov, 1, 0644);
+    int rc =
+        iov.iov_len > MANIFEST_MAX ? -EFBIG : durable_write(dirfd, MANIFEST_NAME, &iov, 1, 0644);
     json_decref(object);
     free(text);
     return rc;
@@ -179,7 +187,7 @@ file_parse(struct manifest *manifest, json_t *object)
     file->version = (guint)version;
     file->signatures = (guint64)signatures;
     file->built = built;
-    manifest_add(manifest, file);
+    g_ptr_array_add(manifest->files, file);
     return 0;
 }
 
@@ -192,7 +200,7 @@ parse(json_t *object, struct manifest **ret)
     json_t *file;
     manifest->created = number_of(object, "created", -1);
     if (number_of(object, "version", -1) != 1 || manifest->created < 0 ||
-        json_array_size(files) == 0) {
+        json_array_size(files) == 0 || json_array_size(files) > MANIFEST_FILES_MAX) {
         return -EBADMSG;
     }
     json_array_foreach(files, i, file)
@@ -201,6 +209,7 @@ parse(json_t *object, struct manifest **ret)
             return -EBADMSG;
         }
     }
+    identify(manifest);
     if (g_strcmp0(json_string_value(json_object_get(object, "identity")), manifest->identity) !=
         0) {
         return -EBADMSG;
@@ -212,17 +221,13 @@ parse(json_t *object, struct manifest **ret)
 int
 manifest_read(int dirfd, struct manifest **ret, char **error_r)
 {
-    struct stat st;
     int fd = openat(dirfd, MANIFEST_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         int rc = -errno;
         *error_r = g_strdup_printf(MANIFEST_NAME ": %s", g_strerror(-rc));
         return rc;
     }
-    json_t *object = NULL;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= (off_t)MANIFEST_MAX) {
-        object = json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
-    }
+    json_t *object = json_file_read(fd, MANIFEST_MAX);
     close(fd);
     int rc = parse(object, ret);
     json_decref(object);

@@ -17,6 +17,8 @@
 #define MANIFEST_NAME "manifest.json"
 /* Digits of the identity that are a generation's name. */
 #define MANIFEST_NAME_DIGITS 16
+/* Files of one generation, many times what anybody has: each costs whoever looks at it. */
+#define MANIFEST_FILES_MAX 1000
 
 struct manifest_file {
     char *name;
@@ -47,14 +49,14 @@ guint64 manifest_bytes(const struct manifest *manifest);
 /* Unix seconds of the newest file: when it was built, or last changed where that is not known. */
 gint64 manifest_time(const struct manifest *manifest);
 
-/* Writes DIRFD/manifest.json durably. Returns 0 or -errno. */
+/* Writes DIRFD/manifest.json durably. Returns 0; -EFBIG: nobody would read it; or -errno. */
 int manifest_write(const struct manifest *manifest, int dirfd);
 
 /*
- * Reads DIRFD/manifest.json, whoever wrote it: a regular file of at most 1 MB, names that stay in
- * the directory and have a signature file's extension, each once, an identity that is that of the
- * files it lists. The files themselves are not looked at. Returns 0, or -errno with one sentence
- * (without the directory's name).
+ * Reads DIRFD/manifest.json, whoever wrote it: a regular file of at most 1 MB, at most
+ * MANIFEST_FILES_MAX names that stay in the directory and have a signature file's extension, each
+ * once, an identity that is that of the files it lists. The files themselves are not looked at.
+ * Returns 0, or -errno with one sentence (without the directory's name).
  */
 int manifest_read(int dirfd, struct manifest **ret, char **error_r);
 

@@ -9,7 +9,9 @@
 #include <jansson.h>
 
 #include "durable.h"
+#include "json-file.h"
 
+#define RECORD_MAX 65536
 #define BIT(state) (1U << (state))
 
 static const struct {
@@ -98,11 +100,11 @@ record_read(int dirfd, const char *name, struct record *ret)
 {
     g_autofree char *path = path_of(name);
     *ret = (struct record){.state = RECORD_FETCHED};
-    int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return -errno;
     }
-    json_t *object = json_loadfd(fd, 0, NULL);
+    json_t *object = json_file_read(fd, RECORD_MAX);
     close(fd);
     int rc = parse(object, ret);
     json_decref(object);

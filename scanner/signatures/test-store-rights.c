@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* A store in which root works, though another user owns it and may have been taken over; and others
- * who may only look. */
+/* A store in which root works, though another user owns it and may have been taken over; others who
+ * may only look; and what others write for us to read. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include <glib/gstdio.h>
 
+#include "json-file.h"
 #include "store.h"
 
 /* Anybody but root, and not this process's. */
@@ -143,6 +144,94 @@ test_strangers_lock(void **data)
     assert_int_equal(st.st_uid, look(b->signatures).st_uid);
 }
 
+/* Somebody else writes on between fstat() and read(). */
+static gboolean is_growing;
+
+int
+fstat(int fd, struct stat *st)
+{
+    int rc = fstatat(fd, "", st, AT_EMPTY_PATH);
+    st->st_size = is_growing ? 1 : st->st_size;
+    return rc;
+}
+
+static void
+test_json_of_others(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *path = g_build_filename(b->dir, "status.json", NULL);
+    g_autofree char *link = g_build_filename(b->dir, "link.json", NULL);
+    g_autofree char *fifo = g_build_filename(b->dir, "fifo.json", NULL);
+    g_autofree char *text = g_strdup_printf("%*s", 4096, "{}");
+    assert_true(g_file_set_contents(path, text, -1, NULL));
+    assert_int_equal(symlink(path, link), 0);
+    assert_int_equal(mkfifo(fifo, 0644), 0);
+    json_t *object = json_file_load(path, 4096);
+    assert_true(json_is_object(object));
+    json_decref(object);
+    is_growing = TRUE;
+    assert_null(json_file_load(path, 4095));
+    is_growing = FALSE;
+    assert_null(json_file_load(path, 4095));
+    assert_null(json_file_load(link, 4096));
+    assert_null(json_file_load(fifo, 4096));
+    assert_null(json_file_load(b->dir, 4096));
+}
+
+/* Each costs whoever looks, and many look. */
+static int
+read_many(const struct bench *b, guint n)
+{
+    g_autofree char *error = NULL;
+    g_autofree char *path = g_build_filename(b->other, MANIFEST_NAME, NULL);
+    g_autoptr(manifest_t) manifest = manifest_new();
+    g_autoptr(manifest_t) found = NULL;
+    json_t *files = json_array();
+    for (guint i = 0; i < n; i++) {
+        struct manifest_file *file = g_new0(struct manifest_file, 1);
+        file->name = g_strdup_printf("%x.ndb", n - i);
+        file->origin = g_strdup("");
+        memset(file->sha256, 'a', 64);
+        json_array_append_new(files,
+                              json_pack("{s:s, s:i, s:s, s:s, s:i}", "file", file->name, "size", 1,
+                                        "sha256", file->sha256, "origin", "", "time", 0));
+        manifest_add(manifest, file);
+    }
+    json_t *object = json_pack("{s:i, s:s, s:i, s:o}", "version", 1, "identity", manifest->identity,
+                               "created", 1, "files", files);
+    assert_int_equal(json_dump_file(object, path, JSON_COMPACT), 0);
+    json_decref(object);
+    int dir = open(b->other, O_RDONLY | O_DIRECTORY);
+    int rc = manifest_read(dir, &found, &error);
+    close(dir);
+    return rc;
+}
+
+static void
+test_many_files(void **data)
+{
+    const struct bench *b = *data;
+    assert_int_equal(read_many(b, MANIFEST_FILES_MAX), 0);
+    assert_int_equal(read_many(b, MANIFEST_FILES_MAX + 1), -EBADMSG);
+}
+
+static void
+test_many_added(void **data)
+{
+    struct bench *b = *data;
+    struct store_new new;
+    g_autofree char *error = NULL;
+    char *const paths[] = {b->other, NULL};
+    for (guint i = 0; i <= MANIFEST_FILES_MAX; i++) {
+        g_autofree char *path = g_strdup_printf("%s/%u.ndb", b->other, i);
+        assert_true(g_file_set_contents(path, "x", -1, NULL));
+    }
+    assert_int_equal(store_add(b->store, paths, &new, &error), -E2BIG);
+    assert_non_null(strstr(error, "no more than 1000 files"));
+    g_autoptr(GPtrArray) list = store_list(b->store);
+    assert_int_equal(list->len, 0);
+}
+
 int
 main(void)
 {
@@ -150,6 +239,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_records_lead_away, setup, teardown),
         cmocka_unit_test_setup_teardown(test_all_can_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_strangers_lock, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_json_of_others, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_added, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,9 @@
 #include <string.h>
 
 #include "durable.h"
+#include "json-file.h"
+
+#define PROGRESS_MAX (1024 * 1024)
 
 static char *
 path_of(const struct settings *settings)
@@ -16,7 +19,7 @@ json_t *
 progress_load(const struct settings *settings)
 {
     g_autofree char *path = path_of(settings);
-    json_t *progress = json_load_file(path, 0, NULL);
+    json_t *progress = json_file_load(path, PROGRESS_MAX);
     if (!json_is_object(progress)) {
         json_decref(progress);
         progress = json_object();

@@ -10,9 +10,11 @@
 #include <jansson.h>
 
 #include "durable.h"
+#include "json-file.h"
 #include "signature-files.h"
 
 #define WHOLE "whole.json"
+#define WHOLE_MAX (1024 * 1024)
 #define URL_DIGITS 12
 
 static void
@@ -128,7 +130,7 @@ is_whole(int dir, json_t *files, const char *name)
 {
     const char *known = json_string_value(json_object_get(files, name));
     char sum[65] = "";
-    int fd = known == NULL ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = known == NULL ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return FALSE;
     }
@@ -158,8 +160,8 @@ remove_tree(int dir, const char *name, guint depth)
 static void
 settle(int dir)
 {
-    int fd = openat(dir, WHOLE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    json_t *whole = fd < 0 ? NULL : json_loadfd(fd, 0, NULL);
+    int fd = openat(dir, WHOLE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    json_t *whole = fd < 0 ? NULL : json_file_read(fd, WHOLE_MAX);
     json_t *files = json_object_get(whole, "files");
     g_autoptr(GPtrArray) names = signature_files_all(dir);
     for (guint i = 0; names != NULL && i < names->len; i++) {
