@@ -212,16 +212,35 @@ store_recover(struct store *store, char **error_r)
     return rc;
 }
 
-static gboolean
-is_needed(const struct store_entry *entry, const struct store_entry *previous,
-          const struct store_entry *current)
+/* The newest of STATE that was put together after what is in use, CURRENT; NULL: there is none. */
+static const struct store_entry *
+newest_waiting(GPtrArray *list, enum record_state state, const struct store_entry *current)
 {
-    enum record_state state = entry->record.state;
-    gboolean waits =
-        state == RECORD_TRYING ||
-        ((state == RECORD_FETCHED || state == RECORD_TRIED) && is_newer(entry, current));
-    return entry->is_current || entry->is_pinned || waits ||
-           (previous != NULL && strcmp(previous->name, entry->name) == 0);
+    const struct store_entry *found = NULL;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->record.state == state && is_newer(entry, current) &&
+            (found == NULL || entry->manifest->created > found->manifest->created)) {
+            found = entry;
+        }
+    }
+    return found;
+}
+
+/* What is never removed: of several that wait the others would not be tried, or adopted, any more.
+ */
+struct needed {
+    const struct store_entry *fetched;
+    const struct store_entry *tried;
+    const char *previous;
+};
+
+static gboolean
+is_needed(const struct store_entry *entry, const struct needed *needed)
+{
+    return entry->is_current || entry->is_pinned || entry->record.state == RECORD_TRYING ||
+           entry == needed->fetched || entry == needed->tried ||
+           g_strcmp0(needed->previous, entry->name) == 0;
 }
 
 /* The name goes at once, so that a half removed one is not taken for a generation. */
@@ -250,6 +269,9 @@ store_prune(struct store *store, guint keep, char **error_r)
     g_autoptr(GPtrArray) list = store_list(store);
     g_autoptr(store_entry_t) previous = store_find(store, "previous", &none);
     const struct store_entry *current = current_of(list);
+    const struct needed needed = {.fetched = newest_waiting(list, RECORD_FETCHED, current),
+                                  .tried = newest_waiting(list, RECORD_TRIED, current),
+                                  .previous = previous != NULL ? previous->name : NULL};
     guint kept = 0;
     guint records = 0;
     int removed = 0;
@@ -263,7 +285,7 @@ store_prune(struct store *store, guint keep, char **error_r)
             }
             continue;
         }
-        if (is_needed(entry, previous, current) || (!is_rejected && kept < keep)) {
+        if (is_needed(entry, &needed) || (!is_rejected && kept < keep)) {
             kept++;
             continue;
         }

@@ -125,8 +125,8 @@ int store_recover(struct store *store, char **error_r);
 
 /*
  * Removes files of generations beyond the KEEP newest; never of the current, the pinned, the
- * previous one, and those newer than the current that wait for their trial or adoption. Of a
- * rejected one the files go at
+ * previous one, the one that is being tried, and of those newer than the current the newest that
+ * waits for its trial and the newest that waits for its adoption. Of a rejected one the files go at
  * once, the record stays. Returns the number removed, or -errno.
  */
 int store_prune(struct store *store, guint keep, char **error_r);

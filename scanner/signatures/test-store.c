@@ -142,6 +142,17 @@ take(struct bench *b, int offer, guint64 limit, struct store_new *ret)
     return rc;
 }
 
+/* As if NAME had been put together at CREATED. */
+static void
+dated(struct bench *b, const char *name, gint64 created)
+{
+    g_autofree char *path = g_build_filename(b->signatures, name, "manifest.json", NULL);
+    json_t *manifest = json_load_file(path, 0, NULL);
+    assert_int_equal(json_object_set_new(manifest, "created", json_integer(created)), 0);
+    assert_int_equal(json_dump_file(manifest, path, 0), 0);
+    json_decref(manifest);
+}
+
 static void
 test_way(void **data)
 {
@@ -245,6 +256,31 @@ test_prune(void **data)
     for (int i = 0; i < 6; i++) {
         g_free(g_steal_pointer(&names[i]));
     }
+}
+
+/* What is pinned, or has no memory for a trial, keeps all that comes from being tried, for months.
+ */
+static void
+test_prune_what_waits(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *error = NULL;
+    g_autofree char *in_use = made(b, "in use");
+    assert_int_equal(store_adopt(b->store, in_use, TRUE, &error), 0);
+    assert_int_equal(store_pin(b->store, in_use, &error), 0);
+    g_autofree char *tried = made(b, "tried");
+    assert_int_equal(store_set(b->store, tried, RECORD_TRYING, NULL, &error), 0);
+    assert_int_equal(store_set(b->store, tried, RECORD_TRIED, NULL, &error), 0);
+    for (int i = 0; i < 9; i++) {
+        g_autofree char *text = g_strdup_printf("waits %d", i);
+        g_autofree char *name = made(b, text);
+        dated(b, name, g_get_real_time() / G_USEC_PER_SEC + i + 1);
+        assert_int_equal(store_prune(b->store, 3, &error), i < 3 ? 0 : 1);
+        assert_int_equal(state_of(b, name), RECORD_FETCHED);
+    }
+    assert_int_equal(state_of(b, tried), RECORD_TRIED);
+    g_autoptr(GPtrArray) list = store_list(b->store);
+    assert_int_equal(list->len, 5);
 }
 
 static void
@@ -414,17 +450,6 @@ test_cvd_head(void **data)
     assert_int_equal(head_of("ClamAV-VDB:t:7", &head), -EBADMSG);
 }
 
-/* As if NAME had been put together at CREATED. */
-static void
-dated(struct bench *b, const char *name, gint64 created)
-{
-    g_autofree char *path = g_build_filename(b->signatures, name, "manifest.json", NULL);
-    json_t *manifest = json_load_file(path, 0, NULL);
-    assert_int_equal(json_object_set_new(manifest, "created", json_integer(created)), 0);
-    assert_int_equal(json_dump_file(manifest, path, 0), 0);
-    json_decref(manifest);
-}
-
 static void
 assert_candidate(struct bench *b, const char *name)
 {
@@ -530,6 +555,7 @@ main(void)
         T(test_pinned),
         T(test_recover),
         T(test_prune),
+        T(test_prune_what_waits),
         T(test_verify),
         T(test_busy),
         T(test_take),
