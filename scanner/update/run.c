@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "source.h"
 #include "text.h"
 
 #define PROGRAM "postern-fetch"
@@ -33,15 +34,17 @@ run_beside(const char *name)
     return g_build_filename(dir, name, NULL);
 }
 
-/* libfreshclam's lines begin with "ERROR: " or "WARNING: "; what they say is from outside. */
+/* libfreshclam's lines begin with "ERROR: " or "WARNING: "; what they say is from outside, and has
+ * the URL as it is in the configuration. */
 static void
 line_end(struct run *run)
 {
-    g_autofree char *text = text_escape(g_strstrip(run->line->str), 500);
+    g_autofree char *shown = source_shown(g_strstrip(run->line->str));
+    g_autofree char *text = text_escape(shown, 500);
     const char *said = g_str_has_prefix(text, "ERROR: ")     ? text + strlen("ERROR: ")
                        : g_str_has_prefix(text, "WARNING: ") ? text + strlen("WARNING: ")
                                                              : NULL;
-    if (*text != '\0') {
+    if (*text != '\0' && strstr(text, "uthorization:") == NULL) {
         log_debug("%s: %s", run->source, text);
     }
     if (said != NULL) {

@@ -101,15 +101,22 @@ source_origin(const struct source *source, const struct settings *settings)
                             : settings->update_mirrors[0] != NULL
                                 ? source_mirror_url(settings->update_mirrors[0])
                                 : g_strdup(SOURCE_OFFICIAL);
-    char *host = strstr(text, "://");
-    if (host == NULL) {
-        return g_steal_pointer(&text);
+    return source_shown(text);
+}
+
+char *
+source_shown(const char *text)
+{
+    GString *shown = g_string_new(NULL);
+    const char *host;
+    while ((host = strstr(text, "://")) != NULL) {
+        host += strlen("://");
+        g_string_append_len(shown, text, host - text);
+        const char *at = g_strrstr_len(host, (gssize)strcspn(host, "/ \t'\""), "@");
+        text = at != NULL ? at + 1 : host;
     }
-    host += strlen("://");
-    gsize authority = strcspn(host, "/");
-    char *at = g_strrstr_len(host, (gssize)authority, "@");
-    return at == NULL ? g_steal_pointer(&text)
-                      : g_strdup_printf("%.*s%s", (int)(host - text), text, at + 1);
+    g_string_append(shown, text);
+    return g_string_free(shown, FALSE);
 }
 
 char *

@@ -28,8 +28,11 @@ GPtrArray *sources_of(const struct settings *settings);
 /* The one of that name; NULL: there is none. Borrowed from SOURCES. */
 const struct source *source_find(GPtrArray *sources, const char *name);
 
-/* What is said as a file's origin: the URL without user and password, or the first mirror. To be
- * freed by g_free(). */
+/* TEXT without the users and passwords of the URLs in it. To be freed by g_free(). */
+char *source_shown(const char *text);
+
+/* What is said as a file's origin: the URL as it may be shown, or the first mirror. To be freed by
+ * g_free(). */
 char *source_origin(const struct source *source, const struct settings *settings);
 /* A mirror as libfreshclam wants it: a host name becomes https://NAME. To be freed by g_free(). */
 char *source_mirror_url(const char *mirror);

@@ -231,6 +231,28 @@ test_offer(void **data)
     remove_all(dir);
 }
 
+static void
+test_shown(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *shown;
+    } rows[] = {
+        {"", ""},
+        {"Can't download x.ndb from https://me:se@cret@host:1/a@b/x.ndb",
+         "Can't download x.ndb from https://host:1/a@b/x.ndb"},
+        {"http://a:b@one/ and 'http://c@two' and http://three mail@four",
+         "http://one/ and 'http://two' and http://three mail@four"},
+        {"http://", "http://"},
+        {"x://y@", "x://"},
+    };
+    (void)state;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *shown = source_shown(rows[i].text);
+        assert_string_equal(shown, rows[i].shown);
+    }
+}
+
 int
 main(void)
 {
@@ -238,6 +260,7 @@ main(void)
         cmocka_unit_test(test_schedule), cmocka_unit_test(test_must_wait),
         cmocka_unit_test(test_cooldown), cmocka_unit_test(test_sources),
         cmocka_unit_test(test_seal),     cmocka_unit_test(test_offer),
+        cmocka_unit_test(test_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
