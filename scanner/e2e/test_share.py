@@ -133,6 +133,19 @@ def test_all_nodes(cluster):
     assert n2.seen(n1)["state"] is not None, "what was known of it is not forgotten"
 
 
+def test_odd_names(cluster):
+    """Files have the names that people give them."""
+    n1, n2 = cluster.nodes
+    folder = n1.folder()
+    for file in ("our own.ndb", "100%25.ndb", "a+b.ndb", "what?#.ndb", "\u00fc.ndb", "[1].ndb"):
+        (folder / file).write_text("A.Sig:0:*:41414141\n")
+    name = n1.put(folder)
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, name)
+    assert n2.take() == name
+
+
 def test_only_what_is_new_is_asked_for(cluster):
     n1, n2 = cluster.nodes
     old = n1.add(test_cvd=cvd(3))

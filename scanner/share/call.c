@@ -163,8 +163,10 @@ perform(const struct caller *caller, const struct call *call, const char *addres
 {
     CURL *curl = caller->curl;
     gboolean six = strchr(address, ':') != NULL;
+    /* The other end seals, and is told, what this says; a file's name may have any character. */
+    g_autofree char *path = g_uri_escape_string(call->path, "/", FALSE);
     g_autofree char *url = g_strdup_printf("http://%s%s%s:%u%s", six ? "[" : "", address,
-                                           six ? "]" : "", caller->port, call->path);
+                                           six ? "]" : "", caller->port, path);
     g_autofree char *header = g_strconcat(SEAL_HEADER ": ", seal, NULL);
     g_autofree char *interface = interface_of(caller, address, ring);
     struct curl_slist *headers = curl_slist_append(NULL, header);
