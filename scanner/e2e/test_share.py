@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import pytest
 
@@ -326,6 +327,27 @@ def test_many_connections(cluster):
     comes(n2, name)
     for one in silent:
         one.close()
+
+
+def test_word_of_nobody(cluster):
+    """Connections from a node's address that never showed the key are no sign of that node."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, name)
+    n2.stop(kill=True)
+    knocks = []
+
+    def is_silent():
+        knocks.append(socket.create_connection((n1.address, cluster.port),
+                                               source_address=(n2.address, 0)))
+        if len(knocks) > 1:
+            knocks.pop(0).close()
+        time.sleep(0.3)
+        return n1.seen(n2)["silent"] > 12
+    wait_for(is_silent, "the silence")
+    knocks[0].close()
 
 
 def test_second_link(cluster):

@@ -25,9 +25,16 @@ struct give {
     struct give_place place;
     struct callers *callers;
     struct MHD_Daemon *daemon;
-    GHashTable *open; /* struct peer_node *: its connections */
+    GHashTable *open;  /* struct peer_node *: its connections */
+    GHashTable *known; /* the same: those that have shown the key */
     GArray *listeners;
     gint64 looked;
+};
+
+/* A connection, from its beginning to its end. */
+struct visit {
+    const struct peer_node *node; /* whose address it has */
+    gboolean is_known;            /* it has shown the key */
 };
 
 static const struct peer_node *
@@ -39,10 +46,33 @@ node_of(const struct give *give, struct MHD_Connection *connection)
 }
 
 static void
-count(struct give *give, const struct peer_node *node, int by)
+count(GHashTable *counts, const struct peer_node *node, int by)
 {
-    gint n = GPOINTER_TO_INT(g_hash_table_lookup(give->open, node)) + by;
-    g_hash_table_insert(give->open, (void *)(guintptr)node, GINT_TO_POINTER(n));
+    gint n = GPOINTER_TO_INT(g_hash_table_lookup(counts, node)) + by;
+    g_hash_table_insert(counts, (void *)(guintptr)node, GINT_TO_POINTER(n));
+}
+
+static void
+visit_end(struct give *give, struct visit *visit)
+{
+    if (visit != NULL && visit->node != NULL) {
+        count(give->open, visit->node, -1);
+        count(give->known, visit->node, visit->is_known ? -1 : 0);
+    }
+    g_free(visit);
+}
+
+/* Anybody on a node may connect from its address; only its postern-share has the key. */
+static void
+visit_known(struct give *give, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct visit *visit = info == NULL ? NULL : info->socket_context;
+    if (visit != NULL && visit->node != NULL && !visit->is_known) {
+        visit->is_known = TRUE;
+        count(give->known, visit->node, 1);
+    }
 }
 
 static void
@@ -51,9 +81,11 @@ on_connection(void *data, struct MHD_Connection *connection, void **context,
 {
     struct give *give = data;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = (void *)(guintptr)node_of(give, connection);
-    } else if (*context != NULL) {
-        count(give, *context, -1);
+        struct visit *visit = g_new0(struct visit, 1);
+        visit->node = node_of(give, connection);
+        *context = visit;
+    } else {
+        visit_end(give, g_steal_pointer(context));
     }
 }
 
@@ -101,9 +133,11 @@ on_request(void *data, struct MHD_Connection *connection, const char *path, cons
     if (call == NULL) {
         call = give_call_new();
         *context = call;
-        return is_trusted(give, connection, method, path, &call->request)
-                   ? MHD_YES
-                   : refuse(give, connection);
+        if (!is_trusted(give, connection, method, path, &call->request)) {
+            return refuse(give, connection);
+        }
+        visit_known(give, connection);
+        return MHD_YES;
     }
     if (*size > 0) {
         if (call->body->len + *size > GIVE_BODY_MAX) {
@@ -150,10 +184,10 @@ caller_take(struct give *give, int fd, const struct sockaddr_storage *address, s
         close(fd);
         return;
     }
-    count(give, node, 1);
+    count(give->open, node, 1);
     /* It closes FD when it fails, and then tells nobody. */
     if (MHD_add_connection(give->daemon, fd, from, length) != MHD_YES) {
-        count(give, node, -1);
+        count(give->open, node, -1);
     }
 }
 
@@ -164,7 +198,7 @@ touch_connected(struct give *give, gint64 now)
     GHashTableIter iter;
     void *node;
     void *n;
-    g_hash_table_iter_init(&iter, give->open);
+    g_hash_table_iter_init(&iter, give->known);
     while (g_hash_table_iter_next(&iter, &node, &n)) {
         if (GPOINTER_TO_INT(n) > 0) {
             board_touch(give->place.board, ((const struct peer_node *)node)->name, now);
@@ -244,6 +278,7 @@ give_run(const struct settings *settings, const struct peers *peers, char **erro
                   .board = board_new(settings, peers, "gives")},
         .callers = callers_new(board_now()),
         .open = g_hash_table_new(NULL, NULL),
+        .known = g_hash_table_new(NULL, NULL),
         .listeners = listeners_open(peers, (guint16)settings->share_port, error_r),
     };
     int rc = give.listeners == NULL ? -EADDRNOTAVAIL : server_start(&give, error_r);
@@ -253,6 +288,7 @@ give_run(const struct settings *settings, const struct peers *peers, char **erro
     }
     listeners_close(give.listeners);
     g_hash_table_unref(give.open);
+    g_hash_table_unref(give.known);
     callers_free(give.callers);
     board_free(give.place.board);
     return rc;
