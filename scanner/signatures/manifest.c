@@ -14,6 +14,8 @@
 
 #define MANIFEST_MAX (1024U * 1024U)
 #define NAME_LONGEST 200
+/* Clocks differ by less. */
+#define FUTURE_SECONDS (24 * 3600)
 
 static void
 file_free(void *p)
@@ -94,15 +96,26 @@ manifest_bytes(const struct manifest *manifest)
     return bytes;
 }
 
-gint64
-manifest_time(const struct manifest *manifest)
+/* Not later than UNTIL; 0: there is none. */
+static gint64
+newest_until(const struct manifest *manifest, gint64 until)
 {
     gint64 newest = 0;
     for (guint i = 0; i < manifest->files->len; i++) {
         const struct manifest_file *file = g_ptr_array_index(manifest->files, i);
-        newest = MAX(newest, file->built > 0 ? file->built : file->time);
+        gint64 time = file->built > 0 ? file->built : file->time;
+        newest = time <= until ? MAX(newest, time) : newest;
     }
     return newest;
+}
+
+gint64
+manifest_time(const struct manifest *manifest)
+{
+    gint64 until = MIN(manifest->created, G_MAXINT64 - FUTURE_SECONDS) + FUTURE_SECONDS;
+    gint64 newest = newest_until(manifest, until);
+    /* When all of them are, it was the clock here that was behind. */
+    return newest > 0 ? newest : newest_until(manifest, G_MAXINT64);
 }
 
 static json_t *

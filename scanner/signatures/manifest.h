@@ -46,7 +46,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(manifest_t, manifest_free)
 void manifest_add(struct manifest *manifest, struct manifest_file *file);
 const struct manifest_file *manifest_find(const struct manifest *manifest, const char *name);
 guint64 manifest_bytes(const struct manifest *manifest);
-/* Unix seconds of the newest file: when it was built, or last changed where that is not known. */
+/* Unix seconds of the newest file: when it was built, or last changed where that is not known. One
+ * from the future (a mirror's clock, touch) does not count beside others: it would make a set look
+ * new for ever. */
 gint64 manifest_time(const struct manifest *manifest);
 
 /* Writes DIRFD/manifest.json durably. Returns 0; -EFBIG: nobody would read it; or -errno. */

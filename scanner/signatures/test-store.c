@@ -419,6 +419,34 @@ test_names(void **data)
     }
 }
 
+static gint64
+time_of(gint64 created, gint64 time, gint64 built)
+{
+    g_autoptr(manifest_t) manifest = manifest_new();
+    static const char *const names[] = {"a.ndb", "b.cvd"};
+    manifest->created = created;
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        struct manifest_file *file = g_new0(struct manifest_file, 1);
+        file->name = g_strdup(names[i]);
+        file->time = time;
+        file->built = i == 1 ? built : 0;
+        manifest_add(manifest, file);
+    }
+    return manifest_time(manifest);
+}
+
+static void
+test_time(void **data)
+{
+    (void)data;
+    assert_int_equal(time_of(5000000, 3000, 4000), 4000);
+    assert_int_equal(time_of(5000000, 6000, 4000), 6000);
+    /* From the future beside one that is not. */
+    assert_int_equal(time_of(5000000, 9000000, 4000), 4000);
+    /* Both: the clock here was wrong. */
+    assert_int_equal(time_of(5000, 3000000, 4000000), 4000000);
+}
+
 static int
 head_of(const char *text, struct cvd_head *head)
 {
@@ -565,6 +593,7 @@ main(void)
         T(test_tried),
         T(test_what_counts),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_time),
         cmocka_unit_test(test_cvd_head),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
