@@ -525,6 +525,21 @@ def test_without_end(cluster, what):
     peer.close()
 
 
+def test_older_than_it_says(cluster):
+    """What is old is seen by the files themselves."""
+    n1, n2 = cluster.nodes
+    old = n1.add(test_cvd=cvd(3))
+    first = n2.add(test_cvd=cvd(4))
+    n2.use(first)
+    peer = Peer(cluster, n1)
+    peer.offer(n1, old)
+    manifest(peer, set_first("database_version", 9))
+    n2.start("standby")
+    wait_for(lambda: "older than" in (n2.error() or ""), f"the refusal, not {n2.error()}")
+    assert n2.offer() is None
+    peer.close()
+
+
 def test_older_one(cluster):
     """A node that was away for long and is the active one now."""
     n1, n2 = cluster.nodes

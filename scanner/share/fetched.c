@@ -9,6 +9,7 @@
 
 #include "cvd-head.h"
 #include "draft.h"
+#include "durable.h"
 #include "node-state.h"
 #include "store.h"
 #include "text.h"
@@ -64,7 +65,7 @@ manifest_keep(struct fetched *fetched, const char *text, char **error_r)
     g_autofree char *why = NULL;
     (void)unlinkat(fetched->base, MANIFEST_NAME, 0);
     int fd = openat(fetched->base, MANIFEST_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    int rc = fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ? -errno : 0;
+    int rc = fd < 0 ? -errno : durable_write_all(fd, text, strlen(text));
     if (fd >= 0) {
         close(fd);
     }
@@ -111,9 +112,10 @@ is_database(const char *name, const char *other)
            strncmp(name, other, n) == 0;
 }
 
-/* A node that was away, and is active now, may have an old set. */
+/* A node that was away, and is active now, may have an old set. MANIFEST: as it was sent, or, when
+ * all is here, of what is in the files. */
 static int
-check_age(const struct fetched *fetched, char **error_r)
+check_age(const struct fetched *fetched, const struct manifest *manifest, char **error_r)
 {
     g_autofree char *ignored = NULL;
     g_autoptr(store_entry_t) current =
@@ -121,8 +123,8 @@ check_age(const struct fetched *fetched, char **error_r)
     if (current == NULL || current->manifest == NULL) {
         return 0;
     }
-    for (guint i = 0; i < fetched->manifest->files->len; i++) {
-        const struct manifest_file *theirs = g_ptr_array_index(fetched->manifest->files, i);
+    for (guint i = 0; i < manifest->files->len; i++) {
+        const struct manifest_file *theirs = g_ptr_array_index(manifest->files, i);
         for (guint j = 0; j < current->manifest->files->len; j++) {
             const struct manifest_file *ours = g_ptr_array_index(current->manifest->files, j);
             if (is_database(theirs->name, ours->name) && theirs->version < ours->version) {
@@ -247,6 +249,7 @@ files_take(const struct fetched *fetched, char **error_r)
         rc = fail(error_r, -EBADMSG, "%s sends another generation than %s", fetched->node->name,
                   fetched->name);
     }
+    rc = rc < 0 ? rc : check_age(fetched, draft_manifest(draft), error_r);
     return rc < 0 ? rc : draft_finish(draft, NODE_STATE_OFFER, NULL, error_r);
 }
 
@@ -268,7 +271,7 @@ fetched_bring(const struct settings *settings, struct caller *caller, const stru
     }
     (void)store_open(settings->signatures_dir, FALSE, &fetched.store, &ignored);
     int rc = manifest_bring(&fetched, error_r);
-    rc = rc < 0 ? rc : check_age(&fetched, error_r);
+    rc = rc < 0 ? rc : check_age(&fetched, fetched.manifest, error_r);
     rc = rc < 0 ? rc : check_size(&fetched, error_r);
     rc = rc < 0 ? rc : files_take(&fetched, error_r);
     manifest_free(fetched.manifest);
