@@ -113,6 +113,13 @@ def test_fresh_then_cdiffs(site):
     assert states == {first["generation"]: "fetched", second["generation"]: "fetched"}
 
 
+def test_lock_of_strangers(site):
+    """Who can open it can hold it, and no update would ever take place again."""
+    site.publish(1)
+    site.update()
+    assert (site.update_dir / "lock").stat().st_mode & 0o777 == 0o600
+
+
 def test_broken_cdiff(site):
     site.publish(1)
     site.update()

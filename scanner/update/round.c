@@ -134,7 +134,7 @@ lock(const struct settings *settings, char **error_r)
     g_autofree char *path = g_build_filename(settings->update_dir, LOCK, NULL);
     int fd = g_mkdir_with_parents(settings->update_dir, 0755) < 0
                  ? -1
-                 : open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+                 : open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         int rc = -errno;
         *error_r = g_strdup_printf("%s: %s", path, g_strerror(-rc));
