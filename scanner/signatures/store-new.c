@@ -4,12 +4,16 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "draft.h"
 #include "signature-files.h"
 #include "store-inner.h"
 #include "text.h"
+
+/* As much as state_low_water is by default. */
+#define ROOM_LEFT (64ULL << 20)
 
 /* Records the finished DRAFT, unless it was known. */
 static int
@@ -118,6 +122,22 @@ check_size(const struct manifest *manifest, guint64 limit, char **error_r)
     return 0;
 }
 
+/* What is on the same disk goes on: state, quarantine, the node's health. */
+static int
+check_room(const struct store *store, const struct manifest *manifest, char **error_r)
+{
+    struct statvfs room;
+    guint64 bytes = manifest_bytes(manifest);
+    if (fstatvfs(store->fd, &room) < 0 ||
+        (guint64)room.f_bavail * room.f_frsize >= bytes + ROOM_LEFT) {
+        return 0;
+    }
+    return store_fail(error_r, -ENOSPC,
+                      "%s: No space left on device: the offer has %" G_GUINT64_FORMAT
+                      " MB, and 64 MB stay free for others; make room there",
+                      store->dir, (bytes >> 20) + 1);
+}
+
 int
 store_take(struct store *store, int offer, guint64 limit, struct store_new *ret, char **error_r)
 {
@@ -135,6 +155,10 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
         rc = check_size(manifest, limit, error_r);
     }
     if (rc < 0 || ret->existed) {
+        return rc;
+    }
+    rc = check_room(store, manifest, error_r);
+    if (rc < 0) {
         return rc;
     }
     rc = draft_begin(store->fd, limit, &draft, error_r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* A store in which root works, though another user owns it and may have been taken over; others who
- * may only look; and what others write for us to read. */
+ * may only look; what others write for us to read; and the disk that is shared with others. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -12,9 +12,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
 
+#include "draft.h"
 #include "json-file.h"
 #include "store.h"
 
@@ -232,6 +234,46 @@ test_many_added(void **data)
     assert_int_equal(list->len, 0);
 }
 
+/* The disk has so much left. */
+static guint64 room;
+
+int
+fstatvfs(int fd, struct statvfs *ret)
+{
+    (void)fd;
+    *ret = (struct statvfs){.f_frsize = 1, .f_bavail = room};
+    return 0;
+}
+
+/* State and quarantine may be on the same disk: mail does not wait for signatures. */
+static void
+test_room_for_others(void **data)
+{
+    struct bench *b = *data;
+    struct store_new new;
+    g_autoptr(draft_t) draft = NULL;
+    g_autofree char *error = NULL;
+    g_autofree char *path = g_build_filename(b->dir, "a.ndb", NULL);
+    g_autofree char *offer = g_build_filename(b->other, "offer", NULL);
+    assert_true(g_file_set_contents(path, "12345", -1, NULL));
+    int base = open(b->other, O_RDONLY | O_DIRECTORY);
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(draft_begin(base, 4096, &draft, &error), 0);
+    assert_int_equal(draft_add(draft, "a.ndb", fd, "here", NULL, &error), 0);
+    assert_int_equal(draft_finish(draft, "offer", NULL, &error), 0);
+    close(fd);
+    close(base);
+    int dir = open(offer, O_RDONLY | O_DIRECTORY);
+    room = (64 << 20) + 4;
+    assert_int_equal(store_take(b->store, dir, 4096, &new, &error), -ENOSPC);
+    assert_non_null(strstr(error, b->signatures));
+    assert_non_null(strstr(error, "No space left"));
+    g_clear_pointer(&error, g_free);
+    room++;
+    assert_int_equal(store_take(b->store, dir, 4096, &new, &error), 0);
+    close(dir);
+}
+
 int
 main(void)
 {
@@ -242,6 +284,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_json_of_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_added, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room_for_others, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
