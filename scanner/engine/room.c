@@ -109,7 +109,7 @@ room_available(const char *group)
     if (group != NULL) {
         least = MIN(least, left_above(group, &unified));
     }
-    return least == G_MAXUINT64 ? 0 : least;
+    return least == G_MAXUINT64 ? 0 : MAX(least, 1);
 }
 
 double

@@ -367,6 +367,8 @@ test_room_in_groups(void **state)
     assert_int_equal(room_available(below), 100000);
     put(place->dir, "memory.stat", "anon 5\ninactive_file 30000\nactive_file 20000\n");
     assert_int_equal(room_available(below), 150000);
+    put(place->dir, "memory.current", "350000\n");
+    assert_int_equal(room_available(below), 1);
     remove_files(below);
     assert_int_equal(rmdir(below), 0);
     remove_files(place->dir);
