@@ -1,108 +1,193 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* `current` is set in a process of its own: it waits for the disk, and the engine, which has to
- * tell systemd every few seconds that it is alive, must not. */
+/* All that an adoption wants of the disk is asked of a process of its own (aside.h). */
 #include "config.h"
 #include "adoption-inner.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/close_range.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "text.h"
 
 #define TEXT_MAX 400
-#define OUT 3
-#define EXIT_BUSY 3
 
-static _Noreturn void
-child(const struct engine *engine, const struct choice *choice, int out, pid_t parent)
+struct task {
+    const struct choice *choice;
+    const struct adoption_request *request;
+    const char *serving;
+};
+
+/* --- a choice as JSON ----------------------------------------------------------------------- */
+
+static json_t *
+choice_json(const struct choice *choice)
 {
-    g_autofree char *text = NULL;
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    /* It goes to all of the unit; the engine ends us, when it ends. */
-    (void)signal(SIGTERM, SIG_IGN);
-    (void)prctl(PR_SET_NAME, "postern-adopt", 0, 0, 0);
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != parent ||
-        (out != OUT && dup2(out, OUT) < 0) || close_range(OUT + 1, ~0U, 0) < 0) {
-        _exit(1);
-    }
-    int rc = choice_commit(engine, choice, &text);
-    if (text != NULL) {
-        (void)!write(OUT, text, MIN(strlen(text), TEXT_MAX));
-    }
-    _exit(rc == 0 ? 0 : rc == -EBUSY ? EXIT_BUSY : 1);
+    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:b, s:b, s:b, s:I, s:I, s:i, s:I}", "name",
+                     choice->name, "before", choice->before, "reject", choice->reject, "waits",
+                     choice->waits, "set", choice->is_set, "untried", choice->is_untried, "refused",
+                     choice->is_refused, "need", (json_int_t)choice->need, "newest",
+                     (json_int_t)choice->about.newest, "database", (int)choice->about.database,
+                     "database_time", (json_int_t)choice->about.database_time);
 }
 
 static char *
-read_text(int fd)
+text_of(const json_t *json, const char *key)
 {
-    char text[TEXT_MAX + 1];
-    ssize_t n = read(fd, text, TEXT_MAX);
-    text[n > 0 ? n : 0] = '\0';
-    return text_escape(text, TEXT_MAX);
+    return g_strdup(json_string_value(json_object_get(json, key)));
+}
+
+static gint64
+number_of(const json_t *json, const char *key)
+{
+    return (gint64)json_integer_value(json_object_get(json, key));
+}
+
+static struct choice
+choice_from(const struct adoption *adoption, const json_t *json)
+{
+    const char *name = json_string_value(json_object_get(json, "name"));
+    return (struct choice){
+        .name = g_strdup(name),
+        .path = name != NULL ? choice_path(adoption->engine, name) : NULL,
+        .before = text_of(json, "before"),
+        .reject = text_of(json, "reject"),
+        .waits = text_of(json, "waits"),
+        .is_set = json_is_true(json_object_get(json, "set")),
+        .is_untried = json_is_true(json_object_get(json, "untried")),
+        .is_refused = json_is_true(json_object_get(json, "refused")),
+        .need = (guint64)number_of(json, "need"),
+        .about = {.newest = number_of(json, "newest"),
+                  .database = (guint)number_of(json, "database"),
+                  .database_time = number_of(json, "database_time")},
+    };
+}
+
+/* What came of something: RC and one sentence. */
+static json_t *
+result_json(int rc, const char *text)
+{
+    g_autofree char *safe = text != NULL ? text_escape(text, TEXT_MAX) : NULL;
+    return json_pack("{s:i, s:s?}", "rc", rc, "text", safe);
 }
 
 static int
-on_end(sd_event_source *source, const siginfo_t *info, void *data)
+result_of(const json_t *told)
 {
-    struct adoption *adoption = data;
-    g_autofree char *text = read_text(adoption->commit.out);
-    bool exited = info->si_code == CLD_EXITED;
-    int rc = exited && info->si_status == 0           ? 0
-             : exited && info->si_status == EXIT_BUSY ? -EBUSY
-                                                      : -EIO;
-    (void)source;
-    adoption->commit.pid = 0;
-    adoption_commit_forget(adoption);
-    adoption_committed(adoption, rc, *text != '\0' ? text : NULL);
-    return 0;
+    return told == NULL ? -EIO : (int)number_of(told, "rc");
 }
 
-void
-adoption_commit_forget(struct adoption *adoption)
+static const char *
+sentence_of(const json_t *told, const char *why)
 {
-    if (adoption->commit.pid != 0) {
-        (void)kill(adoption->commit.pid, SIGKILL);
-        (void)waitpid(adoption->commit.pid, NULL, WNOHANG);
-        adoption->commit.pid = 0;
-    }
-    adoption->commit.end = sd_event_source_disable_unref(adoption->commit.end);
-    if (adoption->commit.out >= 0) {
-        close(adoption->commit.out);
-        adoption->commit.out = -1;
-    }
+    return told == NULL ? why : json_string_value(json_object_get(told, "text"));
+}
+
+/* --- what is asked, and who is told --------------------------------------------------------- */
+
+static json_t *
+work_look(const struct engine *engine, const void *data)
+{
+    const struct task *task = data;
+    struct choice choice;
+    choice_find(engine, task->serving, &choice);
+    return choice_json(&choice);
+}
+
+static void
+told_look(const json_t *told, const char *why, void *data)
+{
+    struct choice choice = choice_from(data, told);
+    adoption_looked(data, told != NULL ? &choice : NULL, why);
+}
+
+static json_t *
+work_order(const struct engine *engine, const void *data)
+{
+    const struct task *task = data;
+    struct choice choice;
+    g_autofree char *error = NULL;
+    int rc = choice_order(engine, task->request, &choice, &error);
+    json_t *told = result_json(rc, error);
+    json_object_set_new(told, "choice", choice_json(&choice));
+    json_object_set_new(told, "force", json_boolean(choice.force));
+    return told;
+}
+
+static void
+told_order(const json_t *told, const char *why, void *data)
+{
+    struct choice choice = choice_from(data, json_object_get(told, "choice"));
+    choice.by_order = true;
+    choice.force = json_is_true(json_object_get(told, "force"));
+    adoption_ordered(data, result_of(told), &choice, sentence_of(told, why));
+}
+
+static json_t *
+work_trial(const struct engine *engine, const void *data)
+{
+    const struct task *task = data;
+    g_autofree char *reason = NULL;
+    enum record_state state = choice_state(engine, task->choice, &reason);
+    return result_json((int)state, reason);
+}
+
+static void
+told_trial(const json_t *told, const char *why, void *data)
+{
+    (void)why;
+    adoption_trial_told(data, told != NULL ? (enum record_state)result_of(told) : RECORD_TRYING,
+                        sentence_of(told, NULL));
+}
+
+static json_t *
+work_commit(const struct engine *engine, const void *data)
+{
+    const struct task *task = data;
+    g_autofree char *text = NULL;
+    int rc = choice_commit(engine, task->choice, &text);
+    return result_json(rc, text);
+}
+
+static void
+told_commit(const json_t *told, const char *why, void *data)
+{
+    adoption_committed(data, result_of(told), sentence_of(told, why));
+}
+
+static int
+ask(struct adoption *adoption, aside_work *work, aside_done *done, const struct task *task)
+{
+    const struct aside_plan plan = {.work = work, .task = task, .done = done, .data = adoption};
+    aside_forget(&adoption->asked);
+    return aside_start(adoption->engine, &plan, &adoption->asked);
 }
 
 int
-adoption_commit_start(struct adoption *adoption)
+adoption_ask_look(struct adoption *adoption, const char *serving)
 {
-    struct engine *engine = adoption->engine;
-    pid_t parent = getpid();
-    int pair[2];
-    if (pipe2(pair, O_CLOEXEC) < 0) {
-        return -errno;
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        child(engine, &adoption->choice, pair[1], parent);
-    }
-    int rc = pid < 0 ? -errno : 0;
-    close(pair[1]);
-    adoption->commit.pid = MAX(pid, 0);
-    adoption->commit.out = pair[0];
-    if (rc == 0) {
-        rc = sd_event_add_child(engine->event, &adoption->commit.end, pid, WEXITED, on_end,
-                                adoption);
-    }
-    if (rc < 0) {
-        adoption_commit_forget(adoption);
-    }
-    return MIN(rc, 0);
+    const struct task task = {.serving = serving};
+    return ask(adoption, work_look, told_look, &task);
+}
+
+int
+adoption_ask_trial(struct adoption *adoption)
+{
+    const struct task task = {.choice = &adoption->choice};
+    return ask(adoption, work_trial, told_trial, &task);
+}
+
+int
+adoption_ask_commit(struct adoption *adoption)
+{
+    const struct task task = {.choice = &adoption->choice};
+    return ask(adoption, work_commit, told_commit, &task);
+}
+
+int
+adoption_ask_order(struct adoption *adoption, const struct adoption_request *request)
+{
+    const struct task task = {.request = request};
+    const struct aside_plan plan = {
+        .work = work_order, .task = &task, .done = told_order, .data = adoption};
+    return adoption->order != NULL ? -EBUSY
+                                   : aside_start(adoption->engine, &plan, &adoption->order);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Which generation is adopted, whether there is room for it, and that it is adopted. */
+/* Which generation is adopted, whether there is room for it, and that it is adopted. All but the
+ * last function runs in processes of its own. */
 #include "config.h"
 #include "adoption-inner.h"
 
@@ -7,7 +8,6 @@
 #include <string.h>
 
 #include "generation.h"
-#include "log.h"
 #include "nursery.h"
 #include "precedence.h"
 #include "room.h"
@@ -23,11 +23,12 @@ choice_clear(struct choice *choice)
     g_free(choice->path);
     g_free(choice->before);
     g_free(choice->reject);
+    g_free(choice->waits);
     *choice = (struct choice){0};
 }
 
-static char *
-path_of(const struct engine *engine, const char *name)
+char *
+choice_path(const struct engine *engine, const char *name)
 {
     return g_build_filename(engine->settings->signatures_dir, name, NULL);
 }
@@ -71,6 +72,40 @@ newest_tried(GPtrArray *list)
 }
 
 void
+choice_measure(const struct engine *engine, struct choice *choice)
+{
+    const struct nursery *serving = supervisor_nursery(engine->supervisor);
+    struct generation_about old;
+    guint64 memory = engine->report.memory;
+    generation_look(choice->path, &choice->about);
+    generation_look(serving != NULL ? nursery_path(serving) : NULL, &old);
+    /* Of one that was made by hand nothing is known but that it is a set of signatures. */
+    guint64 need = choice->about.manifest != NULL
+                       ? room_needed(choice->about.manifest, old.manifest, memory)
+                       : memory;
+    choice->need = need / 100 * PEAK_PERCENT;
+    generation_about_clear(&choice->about);
+    generation_about_clear(&old);
+}
+
+/* In a cluster passive nodes go first. Where nothing serves there is nothing to lose. */
+static void
+precede(const struct engine *engine, struct choice *choice)
+{
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *error = NULL;
+    if (choice->is_set || engine->report.test_only || supervisor_failed(engine->supervisor)) {
+        return;
+    }
+    enum precedence answer =
+        precedence_of(engine->settings, choice->name, engine->role, &choice->waits);
+    choice->is_refused =
+        answer == PRECEDENCE_REFUSED &&
+        store_open(engine->settings->signatures_dir, TRUE, &store, &error) == 0 &&
+        store_set(store, choice->name, RECORD_REJECTED, choice->waits, &error) == 0;
+}
+
+void
 choice_find(const struct engine *engine, const char *serving, struct choice *ret)
 {
     g_autofree char *error = NULL;
@@ -88,7 +123,11 @@ choice_find(const struct engine *engine, const char *serving, struct choice *ret
         ret->name = g_strdup(trial_waits_for_memory(engine->trial));
         ret->is_untried = true;
     }
-    ret->path = ret->name != NULL ? path_of(engine, ret->name) : NULL;
+    if (ret->name != NULL) {
+        ret->path = choice_path(engine, ret->name);
+        choice_measure(engine, ret);
+        precede(engine, ret);
+    }
 }
 
 enum record_state
@@ -106,20 +145,6 @@ choice_state(const struct engine *engine, const struct choice *choice, char **re
     }
     *reason_r = g_strdup(entry->record.reason);
     return entry->record.state;
-}
-
-bool
-choice_is_due(const struct engine *engine, const struct choice *choice, char **why_r)
-{
-    enum precedence answer = precedence_of(engine->settings, choice->name, engine->role, why_r);
-    g_autoptr(store_t) store = NULL;
-    g_autofree char *error = NULL;
-    if (answer == PRECEDENCE_REFUSED &&
-        store_open(engine->settings->signatures_dir, TRUE, &store, &error) == 0 &&
-        store_set(store, choice->name, RECORD_REJECTED, *why_r, &error) == 0) {
-        log_err("generation %s: REJECTED, it will not be used: %s", choice->name, *why_r);
-    }
-    return answer == PRECEDENCE_GO;
 }
 
 /* Why ENTRY is not adopted without force; NULL: it may be. */
@@ -155,13 +180,14 @@ choice_order(const struct engine *engine, const struct adoption_request *request
     }
     *ret = (struct choice){
         .name = g_strdup(entry->name),
-        .path = path_of(engine, entry->name),
+        .path = choice_path(engine, entry->name),
         .before = current_name(engine),
         .reject = g_strdup(request->reject),
         .is_set = entry->is_current,
         .by_order = true,
         .force = request->force,
     };
+    choice_measure(engine, ret);
     return 0;
 }
 
@@ -222,28 +248,11 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
 
 /* --- memory --------------------------------------------------------------------------------- */
 
-static guint64
-needed(const struct engine *engine, const struct choice *choice)
-{
-    const struct nursery *serving = supervisor_nursery(engine->supervisor);
-    struct generation_about fresh;
-    struct generation_about old;
-    guint64 memory = engine->report.memory;
-    generation_look(choice->path, &fresh);
-    generation_look(serving != NULL ? nursery_path(serving) : NULL, &old);
-    /* Of one that was made by hand nothing is known but that it is a set of signatures. */
-    guint64 need =
-        fresh.manifest != NULL ? room_needed(fresh.manifest, old.manifest, memory) : memory;
-    generation_about_clear(&fresh);
-    generation_about_clear(&old);
-    return need / 100 * PEAK_PERCENT;
-}
-
 bool
 choice_fits(const struct engine *engine, const struct choice *choice, char **why_r)
 {
     const struct settings *settings = engine->settings;
-    guint64 need = needed(engine, choice);
+    guint64 need = choice->need;
     guint64 room = room_available(groups_directory(engine->groups));
     double wait = room_pressure();
     /* What may be taken is what leaves this node above the mark at which it is unwell. */

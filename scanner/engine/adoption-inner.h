@@ -2,13 +2,15 @@
 #ifndef ADOPTION_INNER_H
 #define ADOPTION_INNER_H
 
-/* For adoption.c (how), adoption-when.c (when), adoption-choice.c (what) and adoption-commit.c
- * alone. */
+/* For adoption.c (how), adoption-when.c (when), adoption-choice.c (what), adoption-ask.c and, of
+ * what is below "memory", evidence.c alone. */
 
 #include <glib.h>
 
 #include "adoption.h"
+#include "aside.h"
 #include "engine.h"
+#include "generation.h"
 #include "record.h"
 
 /* What is to be adopted. */
@@ -21,9 +23,17 @@ struct choice {
     bool is_untried; /* for want of memory: it is to be tried in the pause */
     bool by_order;   /* of an administrator, or of evidence.c */
     bool force;
+    guint64 need;    /* bytes that it takes beside what serves */
+    char *waits;     /* why this node may not adopt it now (precedence.h); NULL: it may */
+    bool is_refused; /* by another node, and so it was rejected here */
+    struct generation_about about; /* without its manifest */
 };
 
 void choice_clear(struct choice *choice);
+/* Its directory; to be freed by g_free(). */
+char *choice_path(const struct engine *engine, const char *name);
+
+/* --- in a process of its own (aside.h): these wait for the disk --- */
 
 /* What is to be adopted by itself; an empty one when nothing is. SERVING may be NULL. */
 void choice_find(const struct engine *engine, const char *serving, struct choice *ret);
@@ -31,23 +41,21 @@ void choice_find(const struct engine *engine, const char *serving, struct choice
 int choice_order(const struct engine *engine, const struct adoption_request *request,
                  struct choice *ret, char **error_r);
 /*
- * Makes `current` lead to it. Waits for disks. Returns 0, perhaps with one sentence of what else
- * could not be done; -EBUSY: another process changes the store, try again;
+ * Makes `current` lead to it. Returns 0, perhaps with one sentence of what else could not be done;
+ * -EBUSY: another process changes the store, try again;
  * -ESTALE: `current` was changed meanwhile; or -errno, with one sentence.
  */
 int choice_commit(const struct engine *engine, const struct choice *choice, char **error_r);
-
-/*
- * Whether this node may adopt it now (precedence.h). FALSE with one sentence: it waits for other
- * nodes, or one of them rejected it, and so it was here.
- */
-bool choice_is_due(const struct engine *engine, const struct choice *choice, char **why_r);
-
-/* Whether it fits into memory beside what is loaded; else one sentence why not. */
-bool choice_fits(const struct engine *engine, const struct choice *choice, char **why_r);
 /* What its record says, and why (to be freed); RECORD_TRYING also when that cannot be known. */
 enum record_state choice_state(const struct engine *engine, const struct choice *choice,
                                char **reason_r);
+/* What it is made of: `need`, `about`. */
+void choice_measure(const struct engine *engine, struct choice *choice);
+
+/* --- memory --- */
+
+/* Whether it fits into memory beside what is loaded; else one sentence why not. */
+bool choice_fits(const struct engine *engine, const struct choice *choice, char **why_r);
 
 enum adoption_phase {
     PHASE_NONE,
@@ -71,12 +79,10 @@ struct adoption {
     bool pauses; /* room was made: what fails is followed by the generation of before */
     gint64 began_us;
     unsigned commits;
-    struct {
-        pid_t pid; /* 0: none */
-        int out;   /* -1: none; what it says */
-        sd_event_source *end;
-    } commit;
-    unsigned idle; /* looks in a row at a trial that did not run */
+    struct aside *asked; /* a look, a look at the trial, or the commit; NULL: none is under way */
+    struct aside *order;
+    bool look_again; /* something changed during that look */
+    unsigned idle;   /* looks in a row at a trial that did not run */
     /* What could not be adopted last. */
     struct {
         char *name;
@@ -95,24 +101,30 @@ struct adoption {
 
 /* Tells everybody; WHY may be NULL. */
 void adoption_enter(struct adoption *adoption, enum adoption_phase phase, const char *why);
-/* In the pause: whether the trial has come to its end, and to what. */
+/* In the pause: the trial may have come to its end. */
 void adoption_look_at_trial(struct adoption *adoption);
+/* What its record says, with the reason (NULL: none). */
+void adoption_trial_told(struct adoption *adoption, enum record_state state, const char *reason);
 /* Loads the choice in a zygote beside the others. */
 void adoption_load(struct adoption *adoption);
 /* Makes the choice, whose worker is proved, current; and serves it. */
 void adoption_commit(struct adoption *adoption);
-/* It is current; or RC says what it is not, with one sentence (NULL: none). */
+/* It is current; or RC says why it is not, with one sentence (NULL: none). */
 void adoption_committed(struct adoption *adoption, int rc, const char *text);
 
-/* adoption-commit.c */
-
-/* choice_commit() in a process of its own; adoption_committed() when it has ended. Returns 0 or
- * -errno. */
-int adoption_commit_start(struct adoption *adoption);
-/* Ends it, if there is one. */
-void adoption_commit_forget(struct adoption *adoption);
 /* The one that serves ends its scans and makes room, for WHY. */
 void adoption_make_room(struct adoption *adoption, const char *why);
+
+/* adoption-ask.c. Return 0, -EBUSY (not now) or -errno. */
+
+/* Answered by adoption_looked(). */
+int adoption_ask_look(struct adoption *adoption, const char *serving);
+/* By adoption_ordered(). */
+int adoption_ask_order(struct adoption *adoption, const struct adoption_request *request);
+/* By adoption_trial_told(). */
+int adoption_ask_trial(struct adoption *adoption);
+/* By adoption_committed(). */
+int adoption_ask_commit(struct adoption *adoption);
 
 /* adoption-when.c */
 
@@ -121,5 +133,9 @@ int adoption_watch(struct adoption *adoption);
 /* Once, USEC from now: looks again, or commits again. */
 void adoption_set_timer(struct adoption *adoption, uint64_t usec);
 void adoption_forget_timers(struct adoption *adoption);
+/* CHOICE is taken over; NULL: the disk gave no answer, for WHY. */
+void adoption_looked(struct adoption *adoption, struct choice *choice, const char *why);
+/* 0 with the choice, which is taken over; else with one sentence. */
+void adoption_ordered(struct adoption *adoption, int rc, struct choice *choice, const char *error);
 
 #endif

@@ -89,17 +89,18 @@ begin(struct adoption *adoption)
     }
 }
 
-/* In a cluster passive nodes go first. Where nothing serves there is nothing to lose. */
+/* In a cluster passive nodes go first. */
 static bool
 waits_for_others(struct adoption *adoption)
 {
-    const struct engine *engine = adoption->engine;
-    g_autofree char *why = NULL;
-    if (adoption->choice.is_set || engine->report.test_only ||
-        supervisor_failed(engine->supervisor) || choice_is_due(engine, &adoption->choice, &why)) {
+    const struct choice *choice = &adoption->choice;
+    if (choice->is_refused) {
+        log_err("generation %s: REJECTED, it will not be used: %s", choice->name, choice->waits);
+    }
+    if (choice->waits == NULL) {
         return false;
     }
-    adoption_enter(adoption, PHASE_HOLD, why);
+    adoption_enter(adoption, PHASE_HOLD, choice->waits);
     adoption_set_timer(adoption, LOOK_AGAIN_USEC);
     return true;
 }
@@ -159,18 +160,28 @@ is_for_supervisor(const struct adoption *adoption, const struct nursery *serving
 }
 
 /* What cannot be loaded at all counts as what serves: another one is looked for. */
-static void
-choose(struct adoption *adoption, const struct nursery *serving)
+static const char *
+what_serves(const struct engine *engine)
 {
-    g_autofree char *before = g_steal_pointer(&adoption->choice.name);
-    choice_clear(&adoption->choice);
-    const struct engine *engine = adoption->engine;
-    const char *has = serving != NULL                         ? nursery_generation(serving)
-                      : supervisor_failed(engine->supervisor) ? engine->report.generation
-                                                              : NULL;
-    choice_find(engine, has, &adoption->choice);
-    if (g_strcmp0(before, adoption->choice.name) != 0) {
-        adoption->began_us = g_get_monotonic_time();
+    const struct nursery *serving = supervisor_nursery(engine->supervisor);
+    return serving != NULL                         ? nursery_generation(serving)
+           : supervisor_failed(engine->supervisor) ? engine->report.generation
+                                                   : NULL;
+}
+
+/* There is a choice, if there is one. */
+static void
+decide(struct adoption *adoption)
+{
+    const struct nursery *serving = supervisor_nursery(adoption->engine->supervisor);
+    if (is_for_supervisor(adoption, serving)) {
+        choice_clear(&adoption->choice);
+        adoption_enter(adoption, PHASE_NONE, NULL);
+    } else if (!must_wait(adoption)) {
+        begin(adoption);
+    }
+    if (adoption->watch == NULL && adoption->timer == NULL) {
+        adoption_set_timer(adoption, WATCH_AGAIN_USEC);
     }
 }
 
@@ -180,23 +191,45 @@ static void
 look(struct adoption *adoption)
 {
     struct engine *engine = adoption->engine;
-    const struct nursery *serving = supervisor_nursery(engine->supervisor);
     if (engine->stopping || adoption_is_busy(engine)) {
+        return;
+    }
+    if (adoption->asked != NULL) {
+        adoption->look_again = true;
         return;
     }
     adoption->timer = sd_event_source_disable_unref(adoption->timer);
     watch_dir(adoption);
-    if (!adoption->choice.by_order) {
-        choose(adoption, serving);
+    if (adoption->choice.by_order) {
+        decide(adoption);
+    } else if (adoption_ask_look(adoption, what_serves(engine)) < 0) {
+        adoption_set_timer(adoption, LOOK_AGAIN_USEC);
     }
-    if (is_for_supervisor(adoption, serving)) {
+}
+
+void
+adoption_looked(struct adoption *adoption, struct choice *choice, const char *why)
+{
+    const struct engine *engine = adoption->engine;
+    bool again = adoption->look_again;
+    adoption->look_again = false;
+    if (choice == NULL) {
+        log_warning("adoption: %s", why);
+        adoption_set_timer(adoption, LOOK_AGAIN_USEC);
+        return;
+    }
+    if (engine->stopping || adoption_is_busy(engine)) {
+        choice_clear(choice);
+    } else if (again || adoption->choice.by_order) {
+        choice_clear(choice);
+        look(adoption);
+    } else {
+        if (g_strcmp0(adoption->choice.name, choice->name) != 0) {
+            adoption->began_us = g_get_monotonic_time();
+        }
         choice_clear(&adoption->choice);
-        adoption_enter(adoption, PHASE_NONE, NULL);
-    } else if (!must_wait(adoption)) {
-        begin(adoption);
-    }
-    if (adoption->watch == NULL && adoption->timer == NULL) {
-        adoption_set_timer(adoption, WATCH_AGAIN_USEC);
+        adoption->choice = *choice;
+        decide(adoption);
     }
 }
 
@@ -309,27 +342,49 @@ take_order(struct adoption *adoption, struct choice *choice, char **error_r)
     return 0;
 }
 
-int
-adoption_request(struct engine *engine, const struct adoption_request *request, char **error_r)
+/* Returns as adoption_request(). CHOICE is taken over. */
+static int
+take_or_join(struct adoption *adoption, struct choice *choice, char **error_r)
 {
-    struct adoption *adoption = engine->adoption;
-    struct choice choice;
-    int rc = choice_order(engine, request, &choice, error_r);
-    if (rc < 0) {
-        return rc;
-    }
+    int rc = 0;
     if (may_begin(adoption)) {
-        return take_order(adoption, &choice, error_r);
+        return take_order(adoption, choice, error_r);
     }
-    bool is_same = g_strcmp0(adoption->choice.name, choice.name) == 0;
+    bool is_same = g_strcmp0(adoption->choice.name, choice->name) == 0;
     if (is_same && adoption->phase == PHASE_DRAINING) {
-        rc = already(choice.name, error_r);
+        rc = already(choice->name, error_r);
     } else if (!is_same || adoption->phase == PHASE_FAILING) {
         rc = -EBUSY;
         *error_r = g_strdup_printf("generation %s is just being adopted; ask again",
                                    adoption->choice.name);
     }
-    choice_clear(&choice);
+    choice_clear(choice);
+    return rc;
+}
+
+void
+adoption_ordered(struct adoption *adoption, int rc, struct choice *choice, const char *error)
+{
+    g_autofree char *text = g_strdup(error);
+    if (rc == 0) {
+        rc = take_or_join(adoption, choice, &text);
+    } else {
+        choice_clear(choice);
+    }
+    if (rc < 0) {
+        log_notice("adoption: not as ordered: %s", text);
+    }
+    clients_order_taken(adoption->engine->clients, rc < 0 ? text : NULL);
+}
+
+int
+adoption_request(struct engine *engine, const struct adoption_request *request, char **error_r)
+{
+    int rc = adoption_ask_order(engine->adoption, request);
+    if (rc < 0) {
+        *error_r = rc == -EBUSY ? g_strdup("another order is just being looked at; ask again")
+                                : g_strdup_printf("cannot be looked at: %s", g_strerror(-rc));
+    }
     return rc;
 }
 

@@ -152,6 +152,7 @@ fail(struct adoption *adoption, const char *why)
 {
     g_autofree char *safe = text_escape(why, ERROR_MAX);
     adoption->timer = sd_event_source_disable_unref(adoption->timer);
+    aside_forget(&adoption->asked);
     note_failure(adoption, safe);
     clients_adoption_done(adoption->engine->clients, adoption->choice.name, safe, NULL);
     if (adoption->next != NULL) {
@@ -260,8 +261,14 @@ try_first(struct adoption *adoption)
 void
 adoption_look_at_trial(struct adoption *adoption)
 {
-    g_autofree char *reason = NULL;
-    enum record_state state = choice_state(adoption->engine, &adoption->choice, &reason);
+    if (adoption_ask_trial(adoption) < 0) {
+        adoption_set_timer(adoption, TRIAL_LOOK_USEC);
+    }
+}
+
+void
+adoption_trial_told(struct adoption *adoption, enum record_state state, const char *reason)
+{
     bool runs = trial_runs(adoption->engine->trial);
     adoption->idle = runs ? 0 : adoption->idle + 1;
     if (!runs && (state == RECORD_TRIED || state == RECORD_ADOPTED)) {
@@ -297,7 +304,7 @@ switch_over(struct adoption *adoption)
     struct report *report = &engine->report;
     g_autofree char *name = g_strdup(adoption->choice.name);
     struct nursery *next = g_steal_pointer(&adoption->next);
-    adoption->old = supervisor_take(engine->supervisor, next);
+    adoption->old = supervisor_take(engine->supervisor, next, &adoption->choice.about);
     json_decref(g_steal_pointer(&report->refusal));
     g_clear_pointer(&adoption->failure.name, g_free);
     if (adoption->old != NULL) {
@@ -321,10 +328,9 @@ switch_over(struct adoption *adoption)
 void
 adoption_commit(struct adoption *adoption)
 {
-    int rc = adoption_commit_start(adoption);
+    int rc = adoption_ask_commit(adoption);
     if (rc < 0) {
-        g_autofree char *text = g_strdup_printf("`current` cannot be set: %s", g_strerror(-rc));
-        fail(adoption, text);
+        adoption_committed(adoption, rc, NULL);
     }
 }
 
@@ -337,7 +343,7 @@ adoption_committed(struct adoption *adoption, int rc, const char *text)
     if (rc == -EBUSY && adoption->commits++ < COMMITS_MAX) {
         adoption_set_timer(adoption, COMMIT_AGAIN_USEC);
     } else if (rc < 0) {
-        fail(adoption, text != NULL ? text : "the process that sets `current` has ended");
+        fail(adoption, text != NULL ? text : "`current` cannot be set");
     } else {
         if (text != NULL) {
             log_warning("generation %s: %s", adoption->choice.name, text);
@@ -429,7 +435,6 @@ adoption_new(struct engine *engine, struct adoption **ret, char **error_r)
 {
     struct adoption *adoption = g_new0(struct adoption, 1);
     adoption->engine = engine;
-    adoption->commit.out = -1;
     int rc = adoption_watch(adoption);
     if (rc < 0) {
         *error_r = g_strdup_printf("no adoption of signatures: %s", g_strerror(-rc));
@@ -448,7 +453,8 @@ adoption_free(struct adoption *adoption)
     }
     nursery_free(adoption->next);
     nursery_free(adoption->old);
-    adoption_commit_forget(adoption);
+    aside_forget(&adoption->asked);
+    aside_forget(&adoption->order);
     adoption_forget_timers(adoption);
     choice_clear(&adoption->choice);
     g_free(adoption->failure.name);

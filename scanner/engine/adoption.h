@@ -56,8 +56,9 @@ struct adoption_request {
     const char *reject;     /* why the one that serves is rejected then; NULL: it is not */
 };
 /*
- * Begins. Returns 0: clients_adoption_done() tells the outcome; -EALREADY: it serves already;
- * -EBUSY: another one is being adopted; or -errno; with one sentence.
+ * Begins. Returns 0: clients_order_taken() tells whether it may be (it may not while it serves
+ * already, or another one is being adopted), then clients_adoption_done() the outcome; or -errno
+ * with one sentence. REQUEST may go.
  */
 int adoption_request(struct engine *engine, const struct adoption_request *request, char **error_r);
 

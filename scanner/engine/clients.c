@@ -25,6 +25,7 @@ struct client {
     uid_t uid;
     sd_event_source *source;
     bool awaits_selftest;
+    bool awaits_order; /* whether it is taken */
     bool awaits_adoption;
     bool closed; /* to be freed when nobody iterates over the list any more */
 };
@@ -206,10 +207,10 @@ op_adopt(struct client *client, json_t *request)
         return;
     }
     order.force = force;
-    client->awaits_adoption = true;
     if (adoption_request(client->clients->engine, &order, &error) < 0) {
-        client->awaits_adoption = false;
         refuse(client, error);
+    } else {
+        client->awaits_order = true;
     }
 }
 
@@ -495,6 +496,21 @@ int64_t
 clients_unattached_us(const struct clients *clients)
 {
     return clients->attached != NULL ? -1 : g_get_monotonic_time() - clients->left_us;
+}
+
+void
+clients_order_taken(struct clients *clients, const char *error)
+{
+    for (guint i = 0; i < clients->list->len; i++) {
+        struct client *client = g_ptr_array_index(clients->list, i);
+        if (client->awaits_order) {
+            client->awaits_order = false;
+            client->awaits_adoption = error == NULL;
+            if (error != NULL) {
+                refuse(client, error);
+            }
+        }
+    }
 }
 
 void

@@ -29,6 +29,8 @@ void clients_worker_gone(struct clients *clients, uint64_t number, const char *c
 void clients_state_changed(struct clients *clients);
 /* Microseconds since when nobody has been attached; -1: somebody is, and may be scanning. */
 int64_t clients_unattached_us(const struct clients *clients);
+/* Who ordered an adoption waits for its end from now on, or hears why it is not to be, ERROR. */
+void clients_order_taken(struct clients *clients, const char *error);
 /* Answers all that asked for an adoption: GENERATION serves; or does not, for ERROR; or waits for
  * memory, WAITS. */
 void clients_adoption_done(struct clients *clients, const char *generation, const char *error,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """posternd as an engine that adopts generations sees it, and such an engine (import after chain.py's
 folder is in the path)."""
+import ctypes
 import os
 import select
 import socket
@@ -135,6 +136,27 @@ def site(own):
         engine.wait_state("ready")
         return engine, store, old
     return make
+
+
+class HungDisk:
+    """As long as it lasts, nobody can open anything that lies in PATH (fanotify(7), as root)."""
+    PERMISSION_CLASS, ADD, AT_FDCWD = 4, 1, -100
+    OPEN_PERM, ON_CHILD, ON_DIR = 0x10000, 0x08000000, 0x40000000
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.fanotify_init(self.PERMISSION_CLASS, os.O_RDONLY | os.O_CLOEXEC)
+        mask = ctypes.c_uint64(self.OPEN_PERM | self.ON_CHILD | self.ON_DIR)
+        if self.fd < 0 or libc.fanotify_mark(self.fd, self.ADD, mask, self.AT_FDCWD,
+                                             os.fsencode(self.path)) < 0:
+            pytest.skip(f"no fanotify: {os.strerror(ctypes.get_errno())}")
+        return self
+
+    def __exit__(self, *_):
+        os.close(self.fd)
 
 
 def phase(engine):

@@ -41,6 +41,7 @@ struct engine {
     char *groups_text;     /* about them, for people */
     struct health_watch *health;
     struct trial *trial;
+    unsigned asides_left; /* processes of aside.h that were given up and are not gone yet */
     sd_event_source *gap; /* runs while no worker is ready, but one will be in a moment */
     bool gap_over;
 };

@@ -24,6 +24,7 @@
 
 enum stage {
     STAGE_NONE,
+    STAGE_LOOK, /* whether somebody can be accused */
     STAGE_NEW,  /* a worker of the generation that serves has it */
     STAGE_LOAD, /* the generation before is loaded */
     STAGE_OLD,  /* a worker of that has it */
@@ -36,6 +37,8 @@ struct evidence {
     int mail;
     char *accused; /* generation */
     char *before;
+    guint64 need; /* bytes that the one before would take */
+    struct aside *asked;
     struct nursery *old;
     gint64 loaded_us; /* when the generation before was loaded last; 0: never */
     /* the worker that has the mail */
@@ -86,6 +89,7 @@ drop_worker(struct evidence *evidence)
 static void
 forget(struct evidence *evidence)
 {
+    aside_forget(&evidence->asked);
     drop_worker(evidence);
     close_fd(&evidence->mail);
     g_clear_pointer(&evidence->accused, g_free);
@@ -344,7 +348,7 @@ begin_old(struct evidence *evidence)
     struct engine *engine = evidence->engine;
     g_autofree char *path =
         g_build_filename(engine->settings->signatures_dir, evidence->before, NULL);
-    const struct choice choice = {.name = evidence->before, .path = path};
+    const struct choice choice = {.name = evidence->before, .path = path, .need = evidence->need};
     const struct nursery_plan plan = {
         .name = evidence->before,
         .path = path,
@@ -371,43 +375,73 @@ begin_old(struct evidence *evidence)
 
 /* --- the beginning -------------------------------------------------------------------------- */
 
-/* Whether somebody can be accused, and who was before; both are kept. */
+/* Whether CURRENT can be accused, and PREVIOUS be asked. */
 static bool
-find_accused(struct evidence *evidence)
+is_accusable(const struct engine *engine, const struct store_entry *current,
+             const struct store_entry *previous)
 {
-    const struct engine *engine = evidence->engine;
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    return previous != NULL && previous->manifest != NULL && !current->is_pinned &&
+           strcmp(current->name, engine->report.generation) == 0 &&
+           now - current->record.adopted <= EVIDENCE_DAYS * SECONDS_PER_DAY;
+}
+
+static json_t *
+work_accused(const struct engine *engine, const void *task)
+{
     g_autofree char *error = NULL;
     g_autoptr(store_t) store = NULL;
+    (void)task;
     if (store_open(engine->settings->signatures_dir, FALSE, &store, &error) < 0) {
-        return false;
+        return json_object();
     }
     g_autoptr(store_entry_t) current = store_find(store, "current", &error);
     g_clear_pointer(&error, g_free);
     g_autoptr(store_entry_t) previous =
         current == NULL ? NULL : store_find(store, "previous", &error);
-    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
-    if (previous == NULL || previous->manifest == NULL || current->is_pinned ||
-        strcmp(current->name, engine->report.generation) != 0 ||
-        now - current->record.adopted > EVIDENCE_DAYS * SECONDS_PER_DAY) {
-        return false;
+    if (!is_accusable(engine, current, previous)) {
+        return json_object();
     }
-    evidence->accused = g_strdup(current->name);
-    evidence->before = g_strdup(previous->name);
-    return true;
+    struct choice before = {.path = choice_path(engine, previous->name)};
+    choice_measure(engine, &before);
+    return json_pack("{s:s, s:s, s:I}", "accused", current->name, "before", previous->name, "need",
+                     (json_int_t)before.need);
+}
+
+static void
+on_accused(const json_t *told, const char *why, void *data)
+{
+    struct evidence *evidence = data;
+    struct engine *engine = evidence->engine;
+    const char *accused = json_string_value(json_object_get(told, "accused"));
+    const char *before = json_string_value(json_object_get(told, "before"));
+    (void)why;
+    if (accused == NULL || before == NULL || engine->stopping ||
+        !supervisor_loaded(engine->supervisor) || adoption_is_busy(engine)) {
+        forget(evidence);
+        return;
+    }
+    evidence->accused = g_strdup(accused);
+    evidence->before = g_strdup(before);
+    evidence->need = (guint64)json_integer_value(json_object_get(told, "need"));
+    evidence->stage = STAGE_NEW;
+    if (start_worker(evidence, supervisor_nursery(engine->supervisor)) < 0) {
+        forget(evidence);
+    }
 }
 
 void
 evidence_take(struct evidence *evidence, int fd)
 {
     struct engine *engine = evidence->engine;
+    const struct aside_plan plan = {.work = work_accused, .done = on_accused, .data = evidence};
     if (evidence->stage != STAGE_NONE || engine->stopping ||
-        !supervisor_loaded(engine->supervisor) || adoption_is_busy(engine) ||
-        !find_accused(evidence)) {
+        !supervisor_loaded(engine->supervisor) || adoption_is_busy(engine)) {
         return;
     }
     evidence->mail = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    evidence->stage = STAGE_NEW;
-    if (evidence->mail < 0 || start_worker(evidence, supervisor_nursery(engine->supervisor)) < 0) {
+    evidence->stage = STAGE_LOOK;
+    if (evidence->mail < 0 || aside_start(engine, &plan, &evidence->asked) < 0) {
         forget(evidence);
     }
 }

@@ -125,21 +125,10 @@ warn_about(const struct supervisor *supervisor)
     }
 }
 
-/* How old it is, for who warns, and which database, for clamd's clients. */
+/* What serves is what the engine reports: also how old it is, for who warns, and which database,
+ * for clamd's clients. */
 static void
-tell_about(struct report *report, const struct nursery *nursery)
-{
-    struct generation_about about;
-    generation_look(nursery_path(nursery), &about);
-    report->newest = about.newest;
-    report->database = about.database;
-    report->database_time = about.database_time;
-    generation_about_clear(&about);
-}
-
-/* What serves is what the engine reports. */
-static void
-tell(struct supervisor *supervisor)
+tell(struct supervisor *supervisor, const struct generation_about *about)
 {
     struct report *report = &supervisor->engine->report;
     const struct nursery *nursery = supervisor->nursery;
@@ -155,7 +144,9 @@ tell(struct supervisor *supervisor)
     report->signatures = said->signatures;
     report->test_only = nursery_is_builtin(nursery);
     report->load_seconds = said->load_seconds;
-    tell_about(report, nursery);
+    report->newest = about->newest;
+    report->database = about->database;
+    report->database_time = about->database_time;
     log_info("sandbox: %s", sandbox);
     warn_about(supervisor);
 }
@@ -164,7 +155,10 @@ static void
 on_loaded(struct nursery *nursery, void *data)
 {
     struct supervisor *supervisor = data;
-    tell(supervisor);
+    struct generation_about about;
+    generation_look(nursery_path(nursery), &about);
+    tell(supervisor, &about);
+    generation_about_clear(&about);
     crew_start(supervisor->engine->crew, nursery);
     engine_changed(supervisor->engine);
     adoption_consider(supervisor->engine);
@@ -281,7 +275,8 @@ supervisor_nursery(const struct supervisor *supervisor)
 }
 
 struct nursery *
-supervisor_take(struct supervisor *supervisor, struct nursery *next)
+supervisor_take(struct supervisor *supervisor, struct nursery *next,
+                const struct generation_about *about)
 {
     struct nursery *before = supervisor->nursery;
     supervisor->retry = sd_event_source_disable_unref(supervisor->retry);
@@ -289,7 +284,7 @@ supervisor_take(struct supervisor *supervisor, struct nursery *next)
     supervisor->failures = 0;
     supervisor->nursery = next;
     nursery_give(next, &ops, supervisor);
-    tell(supervisor);
+    tell(supervisor, about);
     return before;
 }
 

@@ -13,6 +13,7 @@
 #define SUPERVISOR_PATIENCE 5
 
 struct engine;
+struct generation_about;
 struct nursery;
 struct supervisor;
 
@@ -30,10 +31,11 @@ bool supervisor_failed(const struct supervisor *supervisor);
 struct nursery *supervisor_nursery(const struct supervisor *supervisor);
 
 /*
- * NEXT, which has loaded, serves from now on. Returns the one that did before, for the caller to
- * end; NULL: there was none.
+ * NEXT, which has loaded signatures of which ABOUT is known, serves from now on. Returns the one
+ * that did before, for the caller to end; NULL: there was none.
  */
-struct nursery *supervisor_take(struct supervisor *supervisor, struct nursery *next);
+struct nursery *supervisor_take(struct supervisor *supervisor, struct nursery *next,
+                                const struct generation_about *about);
 
 /* From now on none is started, until supervisor_start() or supervisor_take(): when the one that
  * serves has ended, adoption_room_made(). */

@@ -18,9 +18,9 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import NOBODY, mail, memfd
+from chain import NOBODY, mail, memfd, needs_root
 from chain import own  # fixture
-from daemon import MARK, NEW, OLD, ROOT, Daemon, phase, slow, wait_for, zygotes
+from daemon import MARK, NEW, OLD, ROOT, Daemon, HungDisk, phase, slow, wait_for, zygotes
 from daemon import site  # fixture
 from generations import Store
 
@@ -222,6 +222,32 @@ def test_somebody_else_changes_the_store(site):
     os.close(lock)
     daemon.until(lambda: daemon.state["generation"] == new, "the adoption", data=mail())
     assert store.current() == new and daemon.lost == 0
+    daemon.close()
+
+
+@needs_root
+def test_a_disk_that_hangs(site):
+    """What serves is in memory: only what is new has to wait for the disk."""
+    engine, store, old = site()
+    daemon = Daemon(engine)
+    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
+    with HungDisk(store.path):
+        os.symlink(old, store.path / "another")
+        wait_for(lambda: engine.processes().get("postern-aside"), "a look")
+        before = len(daemon.seen)
+        fd = memfd(mail())
+        daemon.line.send({"op": "evidence"}, fd)
+        os.close(fd)
+        line = engine.connect()
+        line.send({"op": "adopt", "generation": old})
+        daemon.until(lambda: len(daemon.seen) > before + 20, "scans", data=mail())
+        assert engine.status()["state"] == "ready"
+    answer, _ = line.receive()
+    assert "serves already" in answer["error"]
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.state.get("generation") == new, "the adoption", data=mail())
+    assert daemon.lost == 0 and not engine.processes().get("postern-aside")
+    line.close()
     daemon.close()
 
 
