@@ -416,10 +416,13 @@ void
 adoption_load(struct adoption *adoption)
 {
     g_autofree char *error = NULL;
+    /* Which may have failed for want of time. */
+    bool is_again = g_strcmp0(adoption->failure.name, adoption->choice.name) == 0;
     const struct nursery_plan plan = {
         .name = adoption->choice.name,
         .path = adoption->choice.path,
         .purpose = NURSERY_SERVE,
+        .beside = supervisor_loaded(adoption->engine->supervisor) && !is_again,
         .seconds = LOAD_SECONDS,
     };
     adoption_enter(adoption, PHASE_LOADING, NULL);

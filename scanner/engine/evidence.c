@@ -353,6 +353,7 @@ begin_old(struct evidence *evidence)
         .name = evidence->before,
         .path = path,
         .purpose = NURSERY_SERVE,
+        .beside = true,
         .seconds = LOAD_SECONDS,
     };
     g_autofree char *why = NULL;

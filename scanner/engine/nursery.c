@@ -356,6 +356,7 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
     bool one_user = launch_one_user();
     g_autofree char *program = nursery_program(error_r);
     g_autoptr(orders_t) orders = orders_new(settings, plan->name, one_user);
+    orders->beside = plan->beside;
     json_auto_t *packet = orders_to_json(orders);
     if (program == NULL) {
         return -ENOENT;

@@ -25,6 +25,7 @@ struct nursery_plan {
     enum nursery_purpose purpose;
     guint64 memory;  /* bytes that it may take; 0: no limit. By a control group of its own where
                         there are any, and by the address space of who loads */
+    gboolean beside; /* another one's workers scan mail: it loads with less processor and disk */
     guint64 seconds; /* it is killed when it has not loaded by then; 0: no limit */
 };
 

@@ -263,6 +263,38 @@ def test_no_permission(site):
     assert store.current() == old and engine.status()["generation"] == old
 
 
+def nice_of(pid):
+    """Its own, and that of its session where sessions count."""
+    group = pathlib.Path(f"/proc/{pid}/autogroup")
+    return os.getpriority(os.PRIO_PROCESS, pid), \
+        int(group.read_text().split()[-1]) if group.exists() and group.read_text() else None
+
+
+@needs_root
+def test_it_loads_behind_the_mail(site):
+    """And its workers are as good as those of before; it is as nice as it can take back."""
+    engine, store, _ = site(mode="caps")
+    limits = pathlib.Path(f"/proc/{engine.process.pid}/limits").read_text()
+    limit = int(limits.split("Max nice priority")[1].split()[0])
+    [serving] = zygotes(engine)
+    own, session = expected = nice_of(serving)
+    behind = (min(own + 10, 19) if limit + own >= 20 else own, None if session is None else 10)
+    new = store.put(slow())
+    seen = set()
+
+    def is_over():
+        for pid in set(zygotes(engine)) - {serving}:
+            try:
+                seen.add(nice_of(pid))
+            except OSError:
+                pass
+        return engine.status()["generation"] == new and phase(engine) is None
+    wait_for(is_over, "the adoption")
+    assert behind in seen
+    assert [nice_of(pid) for pid in zygotes(engine) + engine.processes()["postern-worker"]] == \
+        3 * [expected]
+
+
 # Ended in the middle
 
 def stop_next(engine, serving):

@@ -52,9 +52,9 @@ orders_free(struct orders *orders)
 json_t *
 orders_to_json(const struct orders *orders)
 {
-    json_t *json =
-        json_pack("{s:s, s:s, s:b, s:b}", "op", "start", "generation", orders->generation,
-                  "builtin", orders->builtin, "one_user", orders->one_user);
+    json_t *json = json_pack("{s:s, s:s, s:b, s:b, s:b}", "op", "start", "generation",
+                             orders->generation, "builtin", orders->builtin, "one_user",
+                             orders->one_user, "beside", orders->beside);
     protocol_say(json);
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
         const guint64 *field = (const void *)((const char *)orders + numbers[i].offset);
@@ -70,8 +70,9 @@ orders_from_json(json_t *json)
     const char *generation;
     int builtin;
     int one_user;
-    if (json_unpack(json, "{s:s, s:s, s:b, s:b}", "op", &op, "generation", &generation, "builtin",
-                    &builtin, "one_user", &one_user) < 0 ||
+    int beside = 0;
+    if (json_unpack(json, "{s:s, s:s, s:b, s:b, s?b}", "op", &op, "generation", &generation,
+                    "builtin", &builtin, "one_user", &one_user, "beside", &beside) < 0 ||
         strcmp(op, "start") != 0) {
         return NULL;
     }
@@ -79,6 +80,7 @@ orders_from_json(json_t *json)
     orders->generation = g_strdup(generation);
     orders->builtin = builtin;
     orders->one_user = one_user;
+    orders->beside = beside;
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++) {
         const json_t *number = json_object_get(json, numbers[i].name);
         if (!json_is_integer(number) || json_integer_value(number) <= 0) {

@@ -17,6 +17,7 @@ struct orders {
     char *generation;       /* name of the signature generation, for people */
     bool builtin;           /* no generation: only the built-in EICAR signature */
     bool one_user;          /* only one user number is mapped: all workers share it */
+    bool beside;            /* others scan mail while it loads: it takes a back seat */
     guint64 scan_size;      /* bytes, as the settings of the same name */
     guint64 scan_file_size; /* bytes */
     guint64 scan_recursion;

@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backseat.h"
 #include "clam.h"
 #include "durable.h"
 #include "eicar.h"
@@ -47,6 +48,7 @@ struct zygote {
     struct orders *orders;
     struct sandbox *sandbox;
     struct clam *clam;
+    struct backseat seat;
     int proc;
     int signals;
     double load_seconds;
@@ -156,6 +158,9 @@ confine(struct zygote *zygote)
     if (jail_drop_capabilities() < 0) {
         fail("the capabilities cannot be given up");
     }
+    if (zygote->orders->beside) {
+        backseat_take(&zygote->seat, zygote->proc);
+    }
     if (sandbox_new(&zygote->sandbox, &error) < 0 || loader_confine(&error) < 0) {
         fail(error);
     }
@@ -198,6 +203,10 @@ load(struct zygote *zygote)
     zygote->huge = hugepages_collapse(zygote->proc);
     if (chdir("/") < 0 || jail_seal() < 0) {
         fail("the jail cannot be made read-only");
+    }
+    /* Its workers have what it has. */
+    if (backseat_leave(&zygote->seat) < 0) {
+        fail("the zygote does not get its share of the processor back");
     }
     zygote->load_seconds = (double)(g_get_monotonic_time() - start) / G_USEC_PER_SEC;
 }
