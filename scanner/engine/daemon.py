@@ -139,7 +139,7 @@ def site(own):
 
 
 class HungDisk:
-    """As long as it lasts, nobody can open anything that lies in PATH (fanotify(7), as root)."""
+    """As long as it lasts, nobody can open PATH or anything that lies in it (fanotify(7), as root)."""
     PERMISSION_CLASS, ADD, AT_FDCWD = 4, 1, -100
     OPEN_PERM, ON_CHILD, ON_DIR = 0x10000, 0x08000000, 0x40000000
 

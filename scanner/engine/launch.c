@@ -66,6 +66,15 @@ child_fail(int channel, const char *step)
     _exit(1);
 }
 
+/* Again after each change of users, which ends it. */
+static void
+child_die_with_engine(int channel)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) {
+        child_fail(channel, "prctl");
+    }
+}
+
 /* The orders are sent when the maps are written: their arrival is the signal to go on. They stay
  * in the socket, for the program. */
 static void
@@ -141,6 +150,7 @@ child_run(const struct launch *launch, int channel, int program)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    child_die_with_engine(channel);
     child_await_maps(channel);
     /* While this is still the engine's user: the directory need not be open to the world. */
     int signatures = -1;
@@ -152,6 +162,7 @@ child_run(const struct launch *launch, int channel, int program)
     }
     child_limit(launch, channel);
     child_become_root(launch, channel);
+    child_die_with_engine(channel);
     child_descriptors(channel, program, signatures);
     char *const argv[] = {(char[]){"postern-zygote"}, NULL};
     char *const envp[] = {(char[]){"PATH=/usr/bin"}, (char[]){"LC_ALL=C.UTF-8"}, NULL};

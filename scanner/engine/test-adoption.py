@@ -337,6 +337,24 @@ def test_ended_while_it_loads(site, how):
     assert store.current() == new
 
 
+@needs_root
+def test_ended_before_it_loads(site):
+    """A zygote that is just being started ends with its engine, too."""
+    engine, store, _ = site()
+    with HungDisk(engine.dir / "postern-zygote"):
+        store.put(slow())
+
+        def waits():
+            return [pid for pid in engine.processes()["postern-engine"]
+                    if "fanotify" in pathlib.Path(f"/proc/{pid}/wchan").read_text()]
+        wait_for(waits, "a process before its exec")
+        watch = os.pidfd_open(waits()[0])
+        engine.process.kill()
+        assert select.select([watch], [], [], 20)[0], "it outlives its engine"
+        os.close(watch)
+    engine.process.wait(20)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_ended_while_it_drains(site, how):
     engine, store, old = site(workers=1)
