@@ -2,6 +2,7 @@
 #include "settings-check.h"
 
 #include <netdb.h>
+#include <stdint.h>
 #include <string.h>
 
 #include "nearest.h"
@@ -88,6 +89,85 @@ check_words(const struct settings *s)
     return NULL;
 }
 
+/* What libcurl speaks, or, with BARE, a host name alone. */
+static bool
+is_url(const char *text, const char *const schemes[], bool bare)
+{
+    const char *host = strstr(text, "://");
+    g_autofree char *scheme = host != NULL ? g_strndup(text, (gsize)(host - text)) : NULL;
+    if (text[strcspn(text, " \t\r\n\"")] != '\0' || (host == NULL && !bare)) {
+        return false;
+    }
+    return host == NULL ? *text != '\0' && *text != '/'
+                        : host[3] != '\0' && g_strv_contains(schemes, scheme);
+}
+
+/* "main", "daily": a name that libfreshclam makes files of. */
+static char *
+check_databases(char *const *names)
+{
+    for (char *const *name = names; *name != NULL; name++) {
+        size_t n = strspn(*name, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "_-");
+        if (n == 0 || (*name)[n] != '\0') {
+            return g_strdup_printf("update_databases = %s: must be a database's name without "
+                                   "extension, like daily",
+                                   *name);
+        }
+        if (strcmp(*name, "none") == 0 && names[1] != NULL) {
+            return g_strdup("update_databases: none excludes others");
+        }
+    }
+    return NULL;
+}
+
+/* Each file of the sets of others has a name of its own in a generation. */
+static char *
+check_urls(char *const *urls)
+{
+    static const char *const schemes[] = {"http", "https", "ftp", "file", NULL};
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    for (; *urls != NULL; urls++) {
+        const char *name = strrchr(*urls, '/');
+        if (!is_url(*urls, schemes, false) || name[1] == '\0' || strpbrk(name, "?#") != NULL) {
+            return g_strdup_printf("update_urls = %s: must be a URL (http, https, ftp, file) that "
+                                   "ends in the file's name",
+                                   *urls);
+        }
+        if (!g_hash_table_add(names, (void *)(uintptr_t)name)) {
+            return g_strdup_printf("update_urls = %s: another one ends in that name, too; a set "
+                                   "has each name once",
+                                   *urls);
+        }
+    }
+    return NULL;
+}
+
+static char *
+check_update(const struct settings *s)
+{
+    static const char *const schemes[] = {"http", "https", NULL};
+    static const char *const proxies[] = {"http", "https", "socks4", "socks5", "socks5h", NULL};
+    char *wrong = check_databases(s->update_databases);
+    for (char **each = s->update_mirrors; *each != NULL && wrong == NULL; each++) {
+        if (!is_url(*each, schemes, true)) {
+            wrong = g_strdup_printf("update_mirrors = %s: must be a host name or a URL (http, "
+                                    "https)",
+                                    *each);
+        }
+    }
+    for (char **each = s->update_directories; *each != NULL && wrong == NULL; each++) {
+        if (**each != '/') {
+            wrong = g_strdup_printf("update_directories = %s: must begin with /", *each);
+        }
+    }
+    if (wrong == NULL && strcmp(s->update_proxy, "none") != 0 &&
+        !is_url(s->update_proxy, proxies, false)) {
+        wrong =
+            g_strdup_printf("update_proxy = %s: must be none or http://HOST:PORT", s->update_proxy);
+    }
+    return wrong != NULL ? wrong : check_urls(s->update_urls);
+}
+
 char *
 settings_check(const struct settings *s)
 {
@@ -108,7 +188,10 @@ settings_check(const struct settings *s)
                                "health_window, and at most all",
                                s->health_needed);
     }
-    wrong = check_listen("milter_listen", s->milter_listen);
+    wrong = check_update(s);
+    if (wrong == NULL) {
+        wrong = check_listen("milter_listen", s->milter_listen);
+    }
     if (wrong == NULL) {
         wrong = check_listen("submission_listen", s->submission_listen);
     }

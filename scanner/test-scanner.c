@@ -44,6 +44,8 @@ test_settings(void **state)
     g_autofree char *error = NULL;
     (void)state;
     g_autoptr(settings_t) s = load_text("# comment\nworkers = 3\nmessage_size = \"2M\"\n"
+                                        "update_urls = {\"https://u:p@a.test/x.ndb\"}\n"
+                                        "update_mirrors = {\"m.test\", \"http://m.test:81/x\"}\n"
                                         "milter_listen = {\"inet:127.0.0.1:1\", \"unix:/x\"}\n",
                                         &error);
     assert_null(error);
@@ -76,6 +78,17 @@ test_settings_refused(void **state)
     check_refused("milter_listen = {\"inet:25\"}\n", ".conf:1: milter_listen = inet:25: must be");
     check_refused("milter_listen = {\"inet:mx.test:25\"}\n", "with the address in numbers");
     check_refused("clamd_listen = {\"inet:127.0.0.1:65536\"}\n", "must be unix:/PATH");
+    check_refused("\nupdate_databases = {\"daily.cvd\"}\n",
+                  ".conf:2: update_databases = daily.cvd: must be a database's name without");
+    check_refused("update_databases = {\"../x\"}\n", "without extension");
+    check_refused("update_databases = {\"none\", \"main\"}\n", "none excludes others");
+    check_refused("update_mirrors = {\"ftp://m.test\"}\n", "must be a host name or a URL");
+    check_refused("update_urls = {\"m.test/x.ndb\"}\n", "must be a URL");
+    check_refused("update_urls = {\"http://m.test/\"}\n", "that ends in the file's name");
+    check_refused("update_urls = {\"http://m.test/x.ndb?y=1\"}\n", "ends in the file's name");
+    check_refused("update_urls = {\"http://a/x.ndb\", \"http://b/x.ndb\"}\n", "each name once");
+    check_refused("update_directories = {\"srv\"}\n", "must begin with /");
+    check_refused("update_proxy = \"proxy:3128\"\n", "must be none or http://HOST:PORT");
     assert_null(settings_load("/nonexistent/postern.conf", &error));
     assert_non_null(strstr(error, "/nonexistent/postern.conf: cannot be read"));
 }
