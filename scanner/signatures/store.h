@@ -5,11 +5,12 @@
 /*
  * signatures_dir, which root and engine_user own and nobody else writes:
  *
- *   NAME/               a generation: its files and manifest.json (manifest.h). It appears whole,
- * by one rename, and is never changed. NAME: 16 digits of its identity records/NAME.json   its
- * state (record.h) current -> NAME     the one in use; the only truth about that pinned -> NAME
- * nothing else is adopted by itself .tmp-*              what a process that was killed left; the
- * next change removes it
+ * - NAME/: a generation, its files and manifest.json (manifest.h). It appears whole, by one rename,
+ *   and is never changed. NAME: 16 digits of its identity.
+ * - records/NAME.json: its state (record.h).
+ * - current -> NAME: the one in use; the only truth about that.
+ * - pinned -> NAME: nothing else is adopted by itself.
+ * - .tmp-*: what a process that was killed left; the next change removes it.
  *
  * Everything appears by write, fsync, rename, fsync of the directory. Whoever changes something
  * holds a lock on the file .lock, for as long as a struct store lives that was opened for a change.

@@ -54,7 +54,9 @@ piece_add(GPtrArray *pieces, int dir, char *name, const char *origin, guint64 li
     for (guint i = 0; i + 1 < pieces->len; i++) {
         const struct piece *other = g_ptr_array_index(pieces, i);
         if (strcmp(other->name, name) == 0) {
-            return fail(error_r, -EEXIST, name, "comes from two sources; rename one");
+            return fail(error_r, -EEXIST, name,
+                        "comes from two sources (update_databases, update_urls, "
+                        "update_directories); take it from one");
         }
     }
     gint64 size = signature_files_sum(piece->fd, limit, piece->sha256);

@@ -27,6 +27,7 @@
 #include "confine.h"
 #include "cooldown.h"
 #include "cvd-head.h"
+#include "signature-files.h"
 #include "source.h"
 
 #define CONNECT_SECONDS 30
@@ -135,6 +136,10 @@ static void
 fetch_url(struct fetch *fetch)
 {
     int updated = 0;
+    if (!signature_files_is_name(fetch->source->files[0])) {
+        failed(fetch, fetch->source->files[0], "libclamav loads no files with that extension");
+        return;
+    }
     fc_error_t rc = fc_download_url_database(fetch->source->url, fetch, &updated);
     fetch->updated += updated != 0 ? 1 : 0;
     if (rc != FC_SUCCESS) {
