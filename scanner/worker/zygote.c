@@ -181,6 +181,16 @@ write_builtin(void)
     }
 }
 
+/* Files are named as in the generation: where the jail has them nobody outside can look. */
+static _Noreturn void
+fail_to_load(const char *error)
+{
+    g_autoptr(GString) text = g_string_new(error);
+    g_string_replace(text, JAIL_SIGNATURES ": ", "", 1);
+    g_string_replace(text, JAIL_SIGNATURES "/", "", 0);
+    fail(text->str);
+}
+
 static void
 load(struct zygote *zygote)
 {
@@ -198,7 +208,7 @@ load(struct zygote *zygote)
     loading = true;
     if ((!zygote->orders->builtin && clam_load(zygote->clam, JAIL_SIGNATURES, &error) < 0) ||
         clam_compile(zygote->clam, &error) < 0) {
-        fail(error);
+        fail_to_load(error);
     }
     if (clam_set_tmpdir(zygote->clam, ".") < 0 ||
         warmup(zygote->clam, zygote->orders, &error) < 0) {
