@@ -32,7 +32,10 @@ signatures_store(struct cli *cli, gboolean change)
     const struct settings *settings = cli_settings(cli);
     g_autofree char *error = NULL;
     struct store *store = NULL;
-    if (settings != NULL && signatures_open(settings, change, &store, &error) < 0) {
+    int rc = settings == NULL ? -EINVAL : signatures_open(settings, change, &store, &error);
+    if (rc == -ENOENT) {
+        cli_fail("%s; `postern signatures update` fetches signatures, `add` installs files", error);
+    } else if (error != NULL) {
         cli_fail("%s", error);
     }
     return store;
@@ -64,10 +67,12 @@ static int
 pin(struct cli *cli, int argc, char **argv)
 {
     g_autofree char *error = NULL;
-    if (!cli_options(cli, NULL, "GENERATION",
-                     "Keeps to one generation: no other is adopted until `unpin`. GENERATION is a "
-                     "name from `list`, its beginning, or current.",
-                     &argc, &argv)) {
+    if (!cli_options(
+            cli, NULL, "GENERATION",
+            "Keeps to one generation: no other is adopted until `unpin`. One that is not in "
+            "use is adopted. GENERATION is a name from `list`, its beginning, current, or "
+            "previous.",
+            &argc, &argv)) {
         return CLI_ERROR;
     }
     if (argc != 2) {
@@ -82,7 +87,7 @@ pin(struct cli *cli, int argc, char **argv)
         return cli_fail("%s", error);
     }
     return changed(cli, store, entry->name,
-                   entry->is_current ? "is pinned" : "is pinned, but not in use");
+                   entry->is_current ? "is pinned" : "is pinned; it is adopted after its trial");
 }
 
 static int

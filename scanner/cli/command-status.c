@@ -68,8 +68,8 @@ print_signatures(const json_t *engine)
          generation);
     if (json_is_true(json_object_get(engine, "test_only"))) {
         g_autofree char *loud = terminal_colour(
-            COLOUR_BAD, "ONLY TEST SIGNATURES: no real virus is found! Install signatures with "
-                        "`postern signatures add`.");
+            COLOUR_BAD, "ONLY TEST SIGNATURES: no real virus is found! `postern signatures "
+                        "update` fetches signatures, `add` installs files.");
         line("", "%s", loud);
     }
 }

@@ -54,19 +54,28 @@ find(const struct wish *wish, const char *name)
     return entry;
 }
 
+/* WAITS: why it is not in use yet; NULL: it is. */
 static int
-done(const struct wish *wish, const char *what)
+say(const struct wish *wish, const char *what, const char *waits)
 {
     g_autoptr(store_entry_t) entry = find(wish, wish->name);
     if (entry == NULL) {
         return CLI_ERROR;
     }
     if (wish->cli->json) {
-        signatures_print(signatures_json(entry));
+        json_t *object = signatures_json(entry);
+        json_object_set_new(object, "waits", waits != NULL ? json_string(waits) : json_null());
+        signatures_print(object);
     } else {
         printf("Generation %s %s.\n", wish->name, what);
     }
     return CLI_OK;
+}
+
+static int
+done(const struct wish *wish, const char *what)
+{
+    return say(wish, what, NULL);
 }
 
 /* The trial */
@@ -248,7 +257,7 @@ later(const struct wish *wish, const char *why)
     g_autofree char *safe = text_escape(why, REASON_SHOWN);
     g_autofree char *what =
         g_strdup_printf("is not in use yet: %s. It will be as soon as that is over", safe);
-    int rc = done(wish, what);
+    int rc = say(wish, what, why);
     return rc == CLI_OK ? CLI_FOUND : rc;
 }
 
@@ -274,12 +283,30 @@ ask_for_adoption(struct wish *wish, struct ask *ask)
     return waits != NULL ? later(wish, waits) : done(wish, "is in use");
 }
 
+/* The engine goes back to what is pinned. Says so. */
+static gboolean
+is_barred(const struct wish *wish)
+{
+    g_autofree char *none = NULL;
+    g_autoptr(store_t) store = signatures_store(wish->cli, FALSE);
+    g_autoptr(store_entry_t) pinned = store == NULL ? NULL : store_find(store, "pinned", &none);
+    gboolean is = pinned != NULL && strcmp(pinned->name, wish->name) != 0;
+    if (is) {
+        cli_fail("%s is pinned, so %s would not stay in use; `postern signatures unpin` first",
+                 pinned->name, wish->name);
+    }
+    return is || store == NULL;
+}
+
 /* Tries it first, unless that was done or is not wanted. */
 static int
 settle(struct wish *wish, const struct store_entry *entry)
 {
     struct ask ask;
     g_autofree char *error = NULL;
+    if (is_barred(wish)) {
+        return CLI_ERROR;
+    }
     if (engine_open(wish->cli, &ask, &error) < 0) {
         return select_next(wish);
     }
@@ -306,7 +333,7 @@ signatures_adopt(struct cli *cli, int argc, char **argv)
     };
     if (!cli_options(cli, entries, "GENERATION",
                      "Uses that generation from now on. One that was not tried is tried first. "
-                     "GENERATION is a name from `list`, its beginning, or previous.",
+                     "GENERATION is a name from `list`, its beginning, previous, or pinned.",
                      &argc, &argv)) {
         return CLI_ERROR;
     }
@@ -320,7 +347,11 @@ signatures_adopt(struct cli *cli, int argc, char **argv)
     g_strlcpy(wish.name, entry->name, sizeof wish.name);
     if (entry->record.state == RECORD_REJECTED && !wish.force) {
         g_autofree char *safe = text_escape(entry->record.reason, REASON_SHOWN);
-        return cli_fail("%s was rejected: %s; --force uses it all the same", entry->name, safe);
+        return cli_fail("%s was rejected: %s; %s", entry->name, safe,
+                        entry->manifest != NULL
+                            ? "--force uses it all the same"
+                            : "its files are gone: `postern signatures add` them, then adopt "
+                              "--force");
     }
     return settle(&wish, entry);
 }
@@ -441,6 +472,12 @@ signatures_add(struct cli *cli, int argc, char **argv)
         return cli_fail("%s", error);
     }
     g_autoptr(store_entry_t) current = store_find(store, "current", &none);
+    g_clear_pointer(&none, g_free);
+    g_autoptr(store_entry_t) pinned = store_find(store, "pinned", &none);
+    if (pinned != NULL && strcmp(pinned->name, made.name) != 0) {
+        print_added(cli, &made, "is here. Another one is pinned, and stays in use until `unpin`");
+        return CLI_OK;
+    }
     gboolean engine_runs = engine_open(cli, &ask, &down) == 0;
     if (current == NULL || !engine_runs) {
         if (engine_runs) {

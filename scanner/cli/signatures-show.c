@@ -6,12 +6,16 @@
 #include <string.h>
 
 #include "ask.h"
+#include "board.h"
 #include "json-file.h"
+#include "precedence.h"
 #include "terminal.h"
 #include "text.h"
 
 #define SECONDS_PER_DAY 86400
 #define UPDATE_MAX (1024 * 1024)
+/* A round under way takes update_timeout for each source. */
+#define OVERDUE_SECONDS 7200
 
 json_t *
 signatures_json(const struct store_entry *entry)
@@ -95,6 +99,11 @@ signatures_list(struct cli *cli, int argc, char **argv)
         return CLI_OK;
     }
     json_decref(all);
+    if (list->len == 0) {
+        table_free(table);
+        puts("None yet: `postern signatures update` fetches signatures, `add` installs files.");
+        return CLI_OK;
+    }
     table_print(table, stdout);
     return CLI_OK;
 }
@@ -193,6 +202,9 @@ signatures_show(struct cli *cli, int argc, char **argv)
                      &argc, &argv)) {
         return CLI_ERROR;
     }
+    if (argc > 2) {
+        return cli_fail("signatures show needs one generation; see `postern signatures list`");
+    }
     g_autoptr(store_t) store = signatures_store(cli, FALSE);
     if (store == NULL) {
         return CLI_ERROR;
@@ -285,9 +297,13 @@ print_update(const json_t *update)
     g_autofree char *ended = terminal_time(ask_number(update, "ended"));
     g_autofree char *result = text_escape(ask_text(update, "result"), 20);
     printf("Update     %s: %s", ended, result);
-    if (ask_number(update, "next") > 0) {
-        g_autofree char *next = terminal_time(ask_number(update, "next"));
-        printf("; next %s", next);
+    gint64 next = ask_number(update, "next");
+    if (next > 0) {
+        g_autofree char *when = terminal_time(next);
+        gboolean is_late = next + OVERDUE_SECONDS < g_get_real_time() / G_USEC_PER_SEC;
+        g_autofree char *word = terminal_colour(is_late ? COLOUR_DOUBT : COLOUR_GOOD,
+                                                is_late ? "the next one was due" : "next");
+        printf("; %s %s", word, when);
     }
     putchar('\n');
     if (ask_text(update, "error") != NULL) {
@@ -295,6 +311,27 @@ print_update(const json_t *update)
         printf("           %s\n", error);
     }
     print_sources(update);
+}
+
+/* In a cluster: who has which signatures from whom. */
+static void
+print_share(const json_t *share)
+{
+    g_autofree char *from = text_escape(ask_text(share, "from"), 100);
+    g_autofree char *error = text_escape(ask_text(share, "error"), 300);
+    const char *role = ask_text(share, "role");
+    if (role == NULL) {
+        return;
+    }
+    if (strcmp(role, "gives") == 0) {
+        printf("Shared     this node gives signatures to the others");
+    } else if (ask_text(share, "from") != NULL) {
+        printf("Shared     this node takes signatures from %s", from);
+    } else {
+        printf("Shared     this node takes signatures, and nobody gave any yet");
+    }
+    printf("%s%s\n", ask_text(share, "error") != NULL ? ": " : "",
+           ask_text(share, "error") != NULL ? error : "");
 }
 
 static void
@@ -380,6 +417,19 @@ print_rejected(const struct store_entry *entry)
            entry->record.reason != NULL ? ": " : "", entry->record.reason != NULL ? reason : "");
 }
 
+/* What postern-share says; NULL when it does not run here. A new reference. */
+static json_t *
+shared(const struct settings *settings)
+{
+    json_t *share = board_load(settings);
+    gint64 age = share == NULL ? -1 : board_age(share, board_now());
+    if (age < 0 || age > precedence_silence(settings)) {
+        json_decref(share);
+        return NULL;
+    }
+    return share;
+}
+
 static json_t *
 entry_or_null(const struct store_entry *entry)
 {
@@ -402,14 +452,16 @@ signatures_status(struct cli *cli, int argc, char **argv)
     g_autofree char *path = g_build_filename(cli->settings->update_dir, "status.json", NULL);
     json_t *update = json_file_load(path, UPDATE_MAX);
     json_t *engine = signatures_engine(cli);
+    json_t *share = shared(cli->settings);
     const struct store_entry *current = marked(list, FALSE);
     const struct store_entry *rejected = signatures_rejected(list);
     if (cli->json) {
-        signatures_print(json_pack(
-            "{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?}", "current", entry_or_null(current), "waiting",
-            entry_or_null(waiting_of(list)), "pinned", entry_or_null(marked(list, TRUE)),
-            "rejected", entry_or_null(rejected), "update", update, "trial",
-            json_object_get(engine, "trial"), "adoption", json_object_get(engine, "adoption")));
+        signatures_print(
+            json_pack("{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?, s:O?}", "current",
+                      entry_or_null(current), "waiting", entry_or_null(waiting_of(list)), "pinned",
+                      entry_or_null(marked(list, TRUE)), "rejected", entry_or_null(rejected),
+                      "update", update, "trial", json_object_get(engine, "trial"), "adoption",
+                      json_object_get(engine, "adoption"), "share", share));
     } else {
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
         gint64 limit = (gint64)cli->settings->age_limit;
@@ -423,8 +475,10 @@ signatures_status(struct cli *cli, int argc, char **argv)
         if (rejected != NULL) {
             print_rejected(rejected);
         }
+        print_share(share);
         print_update(update);
     }
+    json_decref(share);
     json_decref(update);
     json_decref(engine);
     return current != NULL && current->manifest != NULL ? CLI_OK : CLI_FOUND;

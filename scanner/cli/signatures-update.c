@@ -26,14 +26,28 @@ struct update {
     json_t *end; /* what the round said at last; NULL: nothing */
 };
 
-/* Beside this program, as in a build; else where it is installed. */
+/* A private instance's own, which update_user can reach; beside this program, as in a build; else
+ * where it is installed. */
 static char *
-program_path(void)
+program_path(const struct cli *cli)
 {
+    g_autofree char *private =
+        cli->dir != NULL ? g_build_filename(cli->dir, "bin", PROGRAM, NULL) : NULL;
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup("/");
     g_autofree char *beside = g_build_filename(dir, PROGRAM, NULL);
+    if (private != NULL && access(private, X_OK) == 0) {
+        return g_canonicalize_filename(private, NULL);
+    }
     return access(beside, X_OK) == 0 ? g_steal_pointer(&beside) : g_strdup(LIBEXECDIR "/" PROGRAM);
+}
+
+/* What it is told to read; it runs in another directory. NULL: the usual. */
+static char *
+config_path(const struct cli *cli)
+{
+    g_autofree char *path = cli_config_path(cli);
+    return path != NULL ? g_canonicalize_filename(path, NULL) : NULL;
 }
 
 static void
@@ -118,8 +132,8 @@ read_lines(struct update *update, int fd)
 static int
 run(struct update *update, const struct settings *settings)
 {
-    g_autofree char *program = program_path();
-    g_autofree char *config = cli_config_path(update->cli);
+    g_autofree char *program = program_path(update->cli);
+    g_autofree char *config = config_path(update->cli);
     gboolean ok;
     const struct passwd *user = user_of(settings, &ok);
     const char *argv[] = {program, "--once", config != NULL ? "--config" : NULL, config, NULL};
@@ -176,7 +190,8 @@ print_taken(const struct store_new *taken)
     if (taken->existed) {
         printf("Nothing new: generation %s is here already.\n", taken->name);
     } else {
-        printf("Generation %s (%u file(s), %s) is here. It is adopted after its trial.\n",
+        printf("Generation %s (%u file(s), %s) is adopted after its trial; see `postern signatures "
+               "status`.\n",
                taken->name, taken->files, size);
     }
 }

@@ -245,6 +245,26 @@ def test_urls(site):
     assert set(site.files(site.update()["generation"])) == {"a.ndb", "b.ldb"}
 
 
+def test_url_of_no_signatures(site):
+    """It is told, and keeps nothing else back."""
+    site.write(update_databases=["none"],
+               update_urls=[site.mirror.url + "/a.ndb", site.mirror.url + "/list.php"])
+    site.mirror.serve("a.ndb", b"A.Sig:0:*:41414141\n")
+    site.mirror.serve("list.php", b"B.Sig:0:*:42424242\n")
+    done = site.update(1)
+    assert site.files(done["generation"]) == {"a.ndb": 0}
+    assert "that extension" in done["update"]["sources"][1]["error"]
+    assert "list.php" not in site.mirror.asked
+
+
+def test_relative_names(site):
+    site.publish(1)
+    done = subprocess.run([site.programs / "postern", "--dir", site.dir.name, "signatures",
+                           "update"], cwd=site.dir.parent, capture_output=True, text=True,
+                          check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_foreign_cvd_is_not_signed(site):
     site.write(update_databases=["none"], update_urls=[site.mirror.url + "/own.cvd"])
     site.mirror.serve("own.cvd", flipped(6, 4000))
@@ -346,8 +366,17 @@ def test_pin(site):
     assert site.postern("pin", name[:6]).returncode == 0
     assert site.json("status")["pinned"]["generation"] == name
     assert "is pinned" in site.postern("reject", name).stderr
+    site.publish(6)
+    other = site.update()["generation"]
+    for words in (("adopt", other), ("adopt", other, "--force")):
+        done = site.postern(*words)
+        assert done.returncode == 2 and "unpin" in done.stderr
+    done = site.postern("add", DATA / "test-3.cvd")
+    assert done.returncode == 0 and "is pinned" in done.stdout
+    assert site.json("status")["current"] is None
     assert site.postern("unpin").returncode == 0
     assert site.json("status")["pinned"] is None
+    assert site.postern("adopt", other, "--force").returncode == 0
     assert "no such generation" in site.postern("pin", "0000").stderr
 
 
@@ -361,12 +390,16 @@ def test_daemon(site):
     state = site.update_dir / "status.json"
     with subprocess.Popen(command, user=user) as process:
         try:
-            instance.wait_for(lambda: state.exists() and "offered" in state.read_text() and
-                              "next" in state.read_text(), "the first round")
+            def scheduled():
+                text = json.loads(state.read_text()) if state.exists() else {}
+                return text.get("result") == "offered" and text["started"] + 60 == text["next"]
+            instance.wait_for(scheduled, "the first round")
         finally:
             process.terminate()
-    text = json.loads(state.read_text())
-    assert text["started"] + 60 == text["next"]
+    # A round that somebody orders leaves the schedule alone.
+    following = json.loads(state.read_text())["next"]
+    site.update()
+    assert json.loads(state.read_text())["next"] == following
     asked = len(site.mirror.asked)
     with subprocess.Popen(command, user=user) as process:
         try:

@@ -7,6 +7,7 @@
 #include "store.h"
 
 #define STORE_CURRENT "current"
+#define STORE_PREVIOUS "previous"
 #define STORE_PINNED "pinned"
 #define STORE_LOCK ".lock"
 

@@ -280,12 +280,37 @@ previous_of(GPtrArray *list)
     return found;
 }
 
+static int
+not_found(const char *prefix, char **error_r)
+{
+    static const struct {
+        const char *word;
+        const char *text;
+    } words[] = {
+        {STORE_CURRENT, "no generation is in use"},
+        {STORE_PINNED, "no generation is pinned"},
+        {STORE_PREVIOUS, "no other generation that was in use is still here"},
+    };
+    g_autofree char *shown = text_escape(prefix, 64);
+    for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (strcmp(prefix, words[i].word) == 0) {
+            return store_fail(error_r, -ENOENT, "%s; see `postern signatures list`", words[i].text);
+        }
+    }
+    return strlen(prefix) < PREFIX_SHORTEST
+               ? store_fail(error_r, -EINVAL, "%s: of a generation's name at least %d digits count",
+                            shown, PREFIX_SHORTEST)
+               : store_fail(error_r, -ENOENT,
+                            "%s: there is no such generation; see `postern signatures list`",
+                            shown);
+}
+
 struct store_entry *
 store_find(const struct store *store, const char *prefix, char **error_r)
 {
     g_autoptr(GPtrArray) list = store_list(store);
     g_autofree char *shown = text_escape(prefix, 64);
-    struct store_entry *found = strcmp(prefix, "previous") == 0 ? previous_of(list) : NULL;
+    struct store_entry *found = strcmp(prefix, STORE_PREVIOUS) == 0 ? previous_of(list) : NULL;
     for (guint i = 0; i < list->len; i++) {
         struct store_entry *entry = g_ptr_array_index(list, i);
         if (is_meant(entry, prefix)) {
@@ -297,10 +322,7 @@ store_find(const struct store *store, const char *prefix, char **error_r)
         }
     }
     if (found == NULL) {
-        store_fail(error_r, -ENOENT,
-                   "%s: there is no such generation; see `postern signatures "
-                   "list`",
-                   shown);
+        (void)not_found(prefix, error_r);
         return NULL;
     }
     return store_entry_of(store, found->name);

@@ -118,6 +118,11 @@ round_end(struct round *round, gint64 started)
         json_pack("{s:I, s:I, s:I, s:s, s:s?, s:s?, s:O}", "started", (json_int_t)started, "ended",
                   (json_int_t)time(NULL), "failures", failures, "result", result, "error", error,
                   "offer", rc == 0 ? offer.name : NULL, "sources", round->sources);
+    /* The daemon's, which says another one when it looks. */
+    json_t *next = json_object_get(round->before, "next");
+    if (next != NULL) {
+        json_object_set(progress, "next", next);
+    }
     int saved = progress_save(round->settings, progress);
     if (saved < 0 && error == NULL) {
         g_autofree char *text = g_strdup_printf("%s/" PROGRESS_FILE ": %s",
