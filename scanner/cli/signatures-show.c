@@ -43,7 +43,7 @@ signatures_json(const struct store_entry *entry)
 static char *
 marks_of(const struct store_entry *entry)
 {
-    return g_strdup(entry->damage != NULL                   ? "damaged"
+    return g_strdup(entry->damage != NULL ? entry->is_current ? "in use, damaged" : "damaged"
                     : entry->is_current && entry->is_pinned ? "in use, pinned"
                     : entry->is_current                     ? "in use"
                     : entry->is_pinned                      ? "pinned"
@@ -347,7 +347,7 @@ print_entry(const char *title, const struct store_entry *entry, gint64 now, gint
     gboolean is_old = limit > 0 && now - time > limit;
     g_autofree char *age =
         time == 0
-            ? g_strdup("its files are gone")
+            ? text_escape(entry->damage != NULL ? entry->damage : "its files are gone", 200)
             : g_strdup_printf("signatures of %s, %" G_GINT64_FORMAT " day(s) old", newest, days);
     g_autofree char *shown = terminal_colour(time == 0 || is_old ? COLOUR_DOUBT : COLOUR_GOOD, age);
     printf("%-10s %s, %s, %s\n", title, entry->name, record_state_word(entry->record.state), shown);

@@ -179,6 +179,15 @@ def test_bad_cvd(site, what):
     assert site.update()["new"]
 
 
+def test_nobody_there(site):
+    """What went wrong is said, not only that something did."""
+    site.write(update_mirrors=["http://127.0.0.1:9"])
+    assert "connect to server" in site.update(2)["update"]["sources"][0]["error"]
+    site.write()
+    site.mirror.fail(500)
+    assert "500" in site.update(2)["update"]["sources"][0]["error"]
+
+
 def test_redirects_without_end(site):
     site.mirror.redirect_for_ever()
     done = site.update(2)
@@ -216,6 +225,7 @@ def test_told_to_wait(site, status, seconds):
     before = time.time()
     [source] = site.update(1)["update"]["sources"]
     assert source["result"] == "waiting"
+    assert "until 20" in source["error"]
     assert before + seconds - 2 <= source["retry"] <= time.time() + seconds
     site.publish(6)
     [source] = site.update(1)["update"]["sources"]

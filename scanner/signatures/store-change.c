@@ -158,7 +158,8 @@ store_adopt(struct store *store, const char *name, gboolean force, char **error_
     /* The link first: it is the truth, and store_recover() mends the record. */
     int rc = store_link_set(store, STORE_CURRENT, name);
     if (rc < 0) {
-        return store_fail(error_r, rc, STORE_CURRENT ": cannot be set: %s", g_strerror(-rc));
+        return store_fail(error_r, rc, "%s/" STORE_CURRENT ": cannot be set: %s", store->dir,
+                          g_strerror(-rc));
     }
     entry->record.adopted = g_get_real_time() / G_USEC_PER_SEC;
     return store_record(store, entry, RECORD_ADOPTED, NULL, error_r);
@@ -180,7 +181,8 @@ store_pin(struct store *store, const char *name, char **error_r)
     } else {
         rc = fsync(store->fd) < 0 ? -errno : 0;
     }
-    return rc < 0 ? store_fail(error_r, rc, STORE_PINNED ": cannot be set: %s", g_strerror(-rc))
+    return rc < 0 ? store_fail(error_r, rc, "%s/" STORE_PINNED ": cannot be set: %s", store->dir,
+                               g_strerror(-rc))
                   : 0;
 }
 

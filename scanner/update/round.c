@@ -49,6 +49,15 @@ failure_of(const json_t *result, const char *complaint)
                              : g_strdup_printf("%s: %s (%s)", shown, why, complaint);
 }
 
+static char *
+waiting_text(gint64 until)
+{
+    g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(until);
+    g_autofree char *shown = time == NULL ? NULL : g_date_time_format(time, "%F %T");
+    return g_strdup_printf("the mirror said 403 or 429: it is left alone until %s",
+                           shown != NULL ? shown : "it may be asked again");
+}
+
 /* Fetches from SOURCE. Returns its result, and what went wrong in *ERROR. */
 static const char *
 source_round(struct round *round, const struct source *source, json_int_t *retry, char **error)
@@ -73,7 +82,7 @@ source_round(struct round *round, const struct source *source, json_int_t *retry
     }
     if (schedule_must_wait(*retry, now)) {
         g_free(*error);
-        *error = g_strdup("the mirror said 403 or 429: it wants to be left alone for a while");
+        *error = waiting_text(*retry);
         return "waiting";
     }
     return *error != NULL ? "failed" : updated ? "updated" : "current";
@@ -89,7 +98,7 @@ source_done(struct round *round, const struct source *source)
     json_int_t succeeded = number_of(before, "succeeded");
     const char *result = "waiting";
     if (schedule_must_wait(retry, time(NULL))) {
-        error = g_strdup("the mirror said 403 or 429: it wants to be left alone for a while");
+        error = waiting_text(retry);
     } else {
         result = source_round(round, source, &retry, &error);
     }

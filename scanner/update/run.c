@@ -23,7 +23,7 @@ struct run {
     int err;
     GString *word;   /* standard output */
     GString *line;   /* of standard error */
-    char *complaint; /* the last one */
+    char *complaint; /* the last one that says why */
 };
 
 char *
@@ -32,6 +32,30 @@ run_beside(const char *name)
     g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
     g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup(LIBEXECDIR);
     return g_build_filename(dir, name, NULL);
+}
+
+/* What libfreshclam says after the line that says why. */
+static gboolean
+is_summary(const char *said)
+{
+    static const char *const beginnings[] = {"Update failed for", "Failed to get ",
+                                             "check_for_new_database_version: "};
+    for (size_t i = 0; i < G_N_ELEMENTS(beginnings); i++) {
+        if (g_str_has_prefix(said, beginnings[i])) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+static void
+complain(struct run *run, const char *said)
+{
+    /* "Download failed (6) ERROR:  Message: Couldn't resolve host name" */
+    GString *text = g_string_new(said);
+    g_string_replace(text, " ERROR:  Message: ", ": ", 1);
+    g_free(run->complaint);
+    run->complaint = g_string_free(text, FALSE);
 }
 
 /* libfreshclam's lines begin with "ERROR: " or "WARNING: "; what they say is from outside, and has
@@ -47,9 +71,8 @@ line_end(struct run *run)
     if (*text != '\0' && strstr(text, "uthorization:") == NULL) {
         log_debug("%s: %s", run->source, text);
     }
-    if (said != NULL) {
-        g_free(run->complaint);
-        run->complaint = g_strdup(said);
+    if (said != NULL && (run->complaint == NULL || !is_summary(said))) {
+        complain(run, said);
     }
     g_string_truncate(run->line, 0);
 }
