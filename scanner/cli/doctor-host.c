@@ -117,8 +117,11 @@ check_sandbox(struct doctor *d)
 static void
 check_users(struct doctor *d)
 {
-    const char *const users[] = {d->settings->daemon_user, d->settings->engine_user};
-    for (size_t i = 0; i < G_N_ELEMENTS(users); i++) {
+    const char *const users[] = {d->settings->daemon_user, d->settings->engine_user,
+                                 d->settings->update_user, d->settings->share_user};
+    /* The last one gives and takes between nodes. */
+    size_t n = G_N_ELEMENTS(users) - (doctor_has_cluster() ? 0 : 1);
+    for (size_t i = 0; i < n; i++) {
         const struct passwd *user = getpwnam(users[i]);
         if (user == NULL) {
             doctor_add(d, DOCTOR_PROBLEM, "host.user", users[i], "run systemd-sysusers",

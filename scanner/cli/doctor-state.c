@@ -29,6 +29,8 @@
 #define STALE_DAYS 14
 #define LEAST_INODES 1000
 #define REASON_SHOWN 300
+/* Rounds in a row: a mirror may be away for a moment. */
+#define FAILURES_WARNED 3
 
 static const struct {
     gint64 magic;
@@ -212,7 +214,7 @@ check_test_only(struct doctor *d)
     }
     if (json_is_true(json_object_get(d->engine, "test_only"))) {
         doctor_add(d, DOCTOR_PROBLEM, "signatures.test-only", "postern-engine",
-                   "postern signatures add PATH...",
+                   "postern signatures update, or postern signatures add PATH...",
                    "ONLY TEST SIGNATURES: no real virus is found");
     } else {
         doctor_add(d, DOCTOR_OK, "signatures.loaded", "postern-engine", NULL,
@@ -229,7 +231,7 @@ check_age(struct doctor *d)
     gint64 time = manifest_newest(d->settings->signatures_dir);
     if (time == 0) {
         doctor_add(d, DOCTOR_PROBLEM, "signatures.none", d->settings->signatures_dir,
-                   "postern signatures add PATH...",
+                   "postern signatures update, or postern signatures add PATH...",
                    "no generation of signatures is installed (%s cannot be read)", path);
         return;
     }
@@ -284,6 +286,39 @@ check_trial(struct doctor *d)
     }
 }
 
+/* Sources that bring nothing. A node that does not fetch now has an old status, which says nothing.
+ */
+static void
+check_update(struct doctor *d)
+{
+    g_autofree char *path = g_build_filename(d->settings->update_dir, "status.json", NULL);
+    json_t *update = json_load_file(path, 0, NULL);
+    gint64 age = g_get_real_time() / G_USEC_PER_SEC - ask_number(update, "ended");
+    gint64 usual = (gint64)(d->settings->update_interval + d->settings->update_jitter);
+    size_t i;
+    json_t *source;
+    if (update == NULL || age > 2 * usual || ask_number(update, "failures") < FAILURES_WARNED) {
+        json_decref(update);
+        return;
+    }
+    json_array_foreach(json_object_get(update, "sources"), i, source)
+    {
+        g_autofree char *origin = text_escape(ask_text(source, "origin"), 200);
+        g_autofree char *error = text_escape(ask_text(source, "error"), REASON_SHOWN);
+        if (ask_text(source, "error") != NULL) {
+            doctor_add(d, DOCTOR_WARNING, "signatures.source", origin,
+                       "mend that; it is asked again by itself", "it brings no signatures: %s",
+                       error);
+        }
+    }
+    if (ask_text(update, "error") != NULL) {
+        g_autofree char *error = text_escape(ask_text(update, "error"), REASON_SHOWN);
+        doctor_add(d, DOCTOR_WARNING, "signatures.offer", d->settings->update_dir,
+                   "see postern signatures status", "no new signatures are offered: %s", error);
+    }
+    json_decref(update);
+}
+
 void
 doctor_state(struct doctor *doctor)
 {
@@ -294,4 +329,5 @@ doctor_state(struct doctor *doctor)
     check_age(doctor);
     check_rejected(doctor);
     check_trial(doctor);
+    check_update(doctor);
 }

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -267,12 +268,32 @@ def test_signatures(host, tmp_path):
     source.write_text("44d88612fea8a8f36de82e1278abb02f:68:Test.One\n")
     for days, level in (0, "ok"), (5, "warning"), (40, "problem"):
         age = pathlib.Path(source).stat().st_mtime if days == 0 else \
-            __import__("time").time() - days * 86400
+            time.time() - days * 86400
         os.utime(source, (age, age))
         shutil.rmtree(own)
         own.mkdir()
         host.postern.postern("--config", conf, "signatures", "add", source)
         assert (level, "signatures.age") in found()
+
+
+def test_update(host, tmp_path):
+    """A source that has failed again and again."""
+    def found(failures, ended):
+        (tmp_path / "update/status.json").write_text(json.dumps({
+            "ended": int(ended), "failures": failures, "result": "failed", "error": None,
+            "sources": [{"origin": "https://a.test", "result": "failed", "error": "it is away"},
+                        {"origin": "https://b.test", "result": "current", "error": None}]}))
+        run = host.postern.postern("doctor", "--json", "--config", conf, "state", check=False)
+        return [f["where"] for f in json.loads(run.stdout)["findings"]
+                if f["id"] == "signatures.source"]
+
+    conf = tmp_path / "postern.conf"
+    text = (host.postern.dir / "postern.conf").read_text()
+    conf.write_text(text.replace(f"{host.postern.dir}/update", str(tmp_path / "update")))
+    (tmp_path / "update").mkdir()
+    assert found(3, time.time()) == ["https://a.test"]
+    assert found(2, time.time()) == []
+    assert found(3, time.time() - 86400) == [], "another node fetches now"
 
 
 def test_not_root(host):
