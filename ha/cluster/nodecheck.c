@@ -106,7 +106,7 @@ static const struct {
     {"config/sha256", "the configuration", FALSE, "postern cluster push-config"},
     {"state_dir", "state_dir", FALSE, "postern cluster push-config"},
     {"signatures/generation", "the generation of the signatures", TRUE,
-     "postern signatures add with the same files on all nodes"},
+     "nothing: they take that of the active node"},
     {"state_formats", "the form of the state", TRUE, "install the same version on all nodes"},
 };
 
@@ -146,7 +146,7 @@ check_needs(const char *node, const json_t *report, GPtrArray *refusals)
         {"users/postern", "there is no user postern", "systemd-sysusers"},
         {"users/postern-engine", "there is no user postern-engine", "systemd-sysusers"},
         {"signatures/generation", "no signatures are installed",
-         "postern signatures add /var/lib/clamav"},
+         "postern signatures update, or postern signatures add PATH"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(needs); i++) {
         if (at(report, needs[i].path) == NULL) {

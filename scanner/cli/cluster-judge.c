@@ -170,7 +170,7 @@ judge_report(json_t *page, const json_t *node, const char *name)
         find(page, "problem", name, "mend it: posternd will not start there", "%s", wrong);
     }
     if (is(json_object_get(report, "engine"), "test_only")) {
-        find(page, "problem", name, "`postern signatures add` there",
+        find(page, "problem", name, "`postern signatures update` there, or `add`",
              "only the test signatures are loaded: no real virus is found");
     }
     judge_clock(page, name, json_number_value(json_object_get(report, "clock")));

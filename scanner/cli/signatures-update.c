@@ -23,7 +23,8 @@
 
 struct update {
     struct cli *cli;
-    json_t *end; /* what the round said at last; NULL: nothing */
+    json_t *end;       /* what the round said at last; NULL: nothing */
+    gboolean is_first; /* what came is the first of all, and selected */
 };
 
 /* A private instance's own, which update_user can reach; beside this program, as in a build; else
@@ -159,11 +160,23 @@ run(struct update *update, const struct settings *settings)
                                : CLI_ERROR; /* it has said why */
 }
 
+/* As with `add`: nothing else is in use, and no engine runs that would try it. */
+static int
+select_first(struct update *update, struct store *store, const char *name, char **error_r)
+{
+    g_autofree char *none = NULL;
+    g_autoptr(store_entry_t) current = store_find(store, "current", &none);
+    json_t *engine = current == NULL ? signatures_engine(update->cli) : NULL;
+    update->is_first = current == NULL && engine == NULL;
+    json_decref(engine);
+    return update->is_first ? store_adopt(store, name, TRUE, error_r) : 0;
+}
+
 /* Takes what postern-update offers into the store. */
 static int
-take(struct cli *cli, struct store_new *taken, char **error_r)
+take(struct update *update, struct store_new *taken, char **error_r)
 {
-    const struct settings *settings = cli_settings(cli);
+    const struct settings *settings = cli_settings(update->cli);
     g_autoptr(store_t) store = NULL;
     g_autofree char *path = g_build_filename(settings->update_dir, OFFER, NULL);
     int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -177,6 +190,9 @@ take(struct cli *cli, struct store_new *taken, char **error_r)
         rc = store_take(store, offer, settings->update_size, taken, error_r);
     }
     if (rc == 0) {
+        rc = select_first(update, store, taken->name, error_r);
+    }
+    if (rc == 0) {
         rc = store_prune(store, (guint)settings->generations, error_r);
     }
     close(offer);
@@ -184,10 +200,14 @@ take(struct cli *cli, struct store_new *taken, char **error_r)
 }
 
 static void
-print_taken(const struct store_new *taken)
+print_taken(const struct store_new *taken, gboolean is_first)
 {
     g_autofree char *size = terminal_size(taken->bytes);
-    if (taken->existed) {
+    if (is_first) {
+        printf("Generation %s (%u file(s), %s) is current. postern-engine loads it when it starts "
+               "next.\n",
+               taken->name, taken->files, size);
+    } else if (taken->existed) {
         printf("Nothing new: generation %s is here already.\n", taken->name);
     } else {
         printf("Generation %s (%u file(s), %s) is adopted after its trial; see `postern signatures "
@@ -204,7 +224,7 @@ finish(struct update *update)
     g_autofree char *error = NULL;
     const char *said = ask_text(update->end, "error");
     gboolean whole = ask_number(update->end, "failures") == 0;
-    int rc = said != NULL ? -EIO : take(cli, &taken, &error);
+    int rc = said != NULL ? -EIO : take(update, &taken, &error);
     if (said != NULL) {
         error = text_escape(said, 500);
     }
@@ -213,7 +233,7 @@ finish(struct update *update)
                                    rc == 0 ? taken.name : NULL, "new", rc == 0 && !taken.existed,
                                    "error", error));
     } else if (rc == 0) {
-        print_taken(&taken);
+        print_taken(&taken, update->is_first);
     } else {
         cli_fail("%s", error);
     }
