@@ -256,7 +256,10 @@ list_value(cfg_t *cfg, const struct row *row)
         g_strv_builder_add(list, cfg_getnstr(cfg, row->name, i));
     }
     if (n == 0 && row->preset != NULL) {
-        g_strv_builder_add(list, row->preset);
+        g_auto(GStrv) presets = g_strsplit(row->preset, ", ", -1);
+        for (char **each = presets; *each != NULL; each++) {
+            g_strv_builder_add(list, *each);
+        }
     }
     char **value = g_strv_builder_end(list);
     g_strv_builder_unref(list);

@@ -53,6 +53,8 @@ test_settings(void **state)
     assert_int_equal(s->workers, 3);
     assert_int_equal(s->message_size, 2097152);
     assert_string_equal(s->milter_listen[1], "unix:/x");
+    assert_int_equal(g_strv_length(s->update_databases), 3);
+    assert_string_equal(s->update_databases[1], "daily");
     assert_string_equal(s->state_storage, "exclusive");
     assert_int_equal(s->scan_timeout, 60);
 }

@@ -272,13 +272,16 @@ ask_for_adoption(struct wish *wish, struct ask *ask)
     json_t *request = json_pack("{s:s, s:s, s:b, s:s*}", "op", "adopt", "generation", wish->name,
                                 "force", wish->force, "reject", wish->reject);
     json_t *answer = NULL;
+    show_progress(wish, wish->name, "is being adopted", 0, 0);
     int rc = ask_call(ask, request, -1, ADOPTION_MS, &answer, NULL, &error);
+    end_progress(wish);
     g_autofree char *waits = g_strdup(ask_text(answer, "waits"));
     json_decref(request);
     json_decref(answer);
     if (rc < 0) {
         /* By itself, in the moment between the two questions. */
-        return is_served(wish) ? done(wish, "is in use") : cli_fail("%s", error);
+        return is_served(wish) ? done(wish, "is in use")
+                               : cli_fail("%s; see `postern signatures status`", error);
     }
     return waits != NULL ? later(wish, waits) : done(wish, "is in use");
 }

@@ -36,11 +36,9 @@ is_none(char *const *list)
 static struct source *
 official(const struct settings *settings)
 {
-    static const char *const usual[] = {"main", "daily", "bytecode", NULL};
     struct source *source = g_new0(struct source, 1);
     source->name = g_strdup(SOURCE_OFFICIAL);
-    source->files = g_strdupv(settings->update_databases[0] != NULL ? settings->update_databases
-                                                                    : (char **)(uintptr_t)usual);
+    source->files = g_strdupv(settings->update_databases);
     return source;
 }
 

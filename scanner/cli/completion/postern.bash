@@ -58,7 +58,7 @@ _postern() {
     case "${words[*]}" in
     doctor) [[ $cur = -* ]] || commands="postfix state host cluster" ;;
     "signatures show" | "signatures pin" | "signatures reject" | "signatures adopt")
-        [[ $cur = -* ]] || commands="current previous $("$_postern_program" signatures list 2>/dev/null |
+        [[ $cur = -* ]] || commands="current previous pinned $("$_postern_program" signatures list 2>/dev/null |
             awk 'NR > 1 {print $1}')"
         ;;
     esac
