@@ -51,12 +51,45 @@ static const struct row rows[] = {
 static char *parse_error;
 static int lines[N_ROWS]; /* where a setting stands; 0 = nowhere */
 
-/* What a running posternd or engine asks for each time that it needs it, beside all of KIND_ACTION.
- */
-static const char *const live[] = {
-    "message_size",    "submission_clients", "clamd_clients", "state_low_water", "quarantine_days",
-    "quarantine_size", "quarantine_quota",   "spool_memory",  "clients",         "poison_strikes",
-    "poison_age",      "age_limit",          "age_unsafe",    "adopt_quiet",     NULL};
+/* What a running posternd or engine asks for each time that it needs it, or postern-update reads by
+ * itself, beside all of KIND_ACTION. */
+static const char *const live[] = {"message_size",
+                                   "submission_clients",
+                                   "clamd_clients",
+                                   "state_low_water",
+                                   "quarantine_days",
+                                   "quarantine_size",
+                                   "quarantine_quota",
+                                   "spool_memory",
+                                   "clients",
+                                   "poison_strikes",
+                                   "poison_age",
+                                   "age_limit",
+                                   "age_unsafe",
+                                   "adopt_quiet",
+                                   "generations",
+                                   "trial_timeout",
+                                   "trial_load_time",
+                                   "trial_scan_time",
+                                   "trial_slowdown",
+                                   "trial_shrink",
+                                   "trial_memory",
+                                   "trial_clean",
+                                   "trial_infected",
+                                   "update_databases",
+                                   "update_mirrors",
+                                   "update_dns",
+                                   "update_urls",
+                                   "update_directories",
+                                   "update_proxy",
+                                   "update_interval",
+                                   "update_jitter",
+                                   "update_timeout",
+                                   "update_attempts",
+                                   "update_size",
+                                   "update_patience",
+                                   "update_alone",
+                                   NULL};
 
 /* As libconfuse says it; there is no other way to know which name it was. */
 static const char unknown_option[] = "no such option '%s'";
@@ -450,11 +483,10 @@ value_take(struct settings *current, struct settings *fresh, const struct row *r
 {
     void *to = (char *)current + row->offset;
     void *from = (char *)fresh + row->offset;
-    g_assert(row->kind != KIND_STRING);
-    if (row->kind == KIND_LIST) {
-        char **old = *(char ***)to;
-        *(char ***)to = *(char ***)from;
-        *(char ***)from = old;
+    if (row->kind == KIND_LIST || row->kind == KIND_STRING) {
+        void *old = *(void **)to;
+        *(void **)to = *(void **)from;
+        *(void **)from = old;
     } else if (row->kind == KIND_ACTION) {
         *(int *)to = *(const int *)from;
     } else {

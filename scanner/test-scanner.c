@@ -188,17 +188,22 @@ test_settings_take(void **state)
     g_autoptr(settings_t) old = load_text("on_limit = tag\n", &error);
     g_autoptr(settings_t) same = load_text("on_limit = tag\n", &error);
     g_autoptr(settings_t) fresh = load_text("state_dir = \"/x\"\nworkers = 3\n"
-                                            "message_size = \"2M\"\nrule \"r\" {\n}\n",
+                                            "message_size = \"2M\"\nrule \"r\" {\n}\n"
+                                            "trial_shrink = 50\ntrial_clean = \"/c\"\n",
                                             &error);
     settings_take(old, same, note_change, said);
     assert_string_equal(said->str, "");
     settings_take(old, fresh, note_change, said);
     assert_string_equal(said->str, "state_dir /var/lib/postern/state>/x 0;workers 0>3 0;"
                                    "message_size 104857600>2097152 1;on_limit tag>quarantine 1;"
+                                   "trial_shrink 20>50 1;trial_clean none>/c 1;"
                                    "rule >\"r\" { } 1;");
     assert_string_equal(old->state_dir, "/var/lib/postern/state");
     assert_int_equal(old->workers, 0);
     assert_int_equal(old->message_size, 2097152);
+    assert_int_equal(old->trial_shrink, 50);
+    assert_string_equal(old->trial_clean, "/c");
+    assert_string_equal(fresh->trial_clean, "none");
     assert_int_equal(old->on_limit, ACTION_QUARANTINE);
     assert_int_equal(old->rules->len, 1);
 }
