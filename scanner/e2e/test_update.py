@@ -291,6 +291,12 @@ def test_directory(site):
     site.publish(1)
     done = site.update()
     assert site.files(done["generation"]) == {"own.ndb": 0, "test.cvd": 1}
+    (local / "test.cvd").write_bytes(cvd(2))
+    assert f"{local}/test.cvd: comes from two sources" in site.update(2)["error"]
+    (local / "test.cvd").write_text("")
+    shutil.rmtree(site.update_dir / "sources")
+    site.write(update_directories=[str(local)], update_databases=["none"])
+    assert f"{local}/test.cvd: is empty" in site.update(2)["error"]
 
 
 def test_no_permission(site):

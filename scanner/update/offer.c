@@ -37,16 +37,17 @@ fail(char **error_r, int error, const char *what, const char *why)
     return error;
 }
 
-/* Takes NAME over. */
+/* Takes NAME over. ORIGIN is the path of a file of this machine, or where it was fetched from. */
 static int
 piece_add(GPtrArray *pieces, int dir, char *name, const char *origin, guint64 limit, char **error_r)
 {
     struct piece *piece = g_new0(struct piece, 1);
+    const char *shown = *origin == '/' ? origin : name;
     piece->name = name;
     piece->origin = g_strdup(origin);
     piece->fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (piece->fd < 0) {
-        int rc = fail(error_r, -errno, name, g_strerror(errno));
+        int rc = fail(error_r, -errno, shown, g_strerror(errno));
         piece_free(piece);
         return rc;
     }
@@ -54,7 +55,7 @@ piece_add(GPtrArray *pieces, int dir, char *name, const char *origin, guint64 li
     for (guint i = 0; i + 1 < pieces->len; i++) {
         const struct piece *other = g_ptr_array_index(pieces, i);
         if (strcmp(other->name, name) == 0) {
-            return fail(error_r, -EEXIST, name,
+            return fail(error_r, -EEXIST, shown,
                         "comes from two sources (update_databases, update_urls, "
                         "update_directories); take it from one");
         }
@@ -63,8 +64,8 @@ piece_add(GPtrArray *pieces, int dir, char *name, const char *origin, guint64 li
     if (size > 0) {
         return lseek(piece->fd, 0, SEEK_SET) < 0 ? -errno : 0;
     }
-    return size == 0 ? fail(error_r, -ENODATA, name, "is empty")
-                     : fail(error_r, (int)size, name, g_strerror((int)-size));
+    return size == 0 ? fail(error_r, -ENODATA, shown, "is empty")
+                     : fail(error_r, (int)size, shown, g_strerror((int)-size));
 }
 
 static int
