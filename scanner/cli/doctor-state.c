@@ -12,6 +12,7 @@
 #include <linux/magic.h>
 
 #include "ask.h"
+#include "json-file.h"
 #include "manifest.h"
 #include "signatures-commands.h"
 #include "terminal.h"
@@ -31,6 +32,7 @@
 #define REASON_SHOWN 300
 /* Rounds in a row: a mirror may be away for a moment. */
 #define FAILURES_WARNED 3
+#define UPDATE_MAX (1024 * 1024)
 
 static const struct {
     gint64 magic;
@@ -292,7 +294,7 @@ static void
 check_update(struct doctor *d)
 {
     g_autofree char *path = g_build_filename(d->settings->update_dir, "status.json", NULL);
-    json_t *update = json_load_file(path, 0, NULL);
+    json_t *update = json_file_load(path, UPDATE_MAX);
     gint64 age = g_get_real_time() / G_USEC_PER_SEC - ask_number(update, "ended");
     gint64 usual = (gint64)(d->settings->update_interval + d->settings->update_jitter);
     size_t i;
