@@ -225,7 +225,7 @@ print_age(gint64 newest, gint64 limit)
     g_autofree char *text = g_strdup_printf("%" G_GINT64_FORMAT " day(s) old%s", age / DAY,
                                             is_old ? ": new viruses pass" : "");
     g_autofree char *word = terminal_colour(is_old ? COLOUR_DOUBT : COLOUR_GOOD, text);
-    line("", "%s (installed on this node; newest file %s)", word, when);
+    line("", "%s (installed on this node; of %s)", word, when);
 }
 
 static void

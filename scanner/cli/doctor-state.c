@@ -247,7 +247,7 @@ check_age(struct doctor *d)
     doctor_add(d, level, "signatures.age", path,
                level == DOCTOR_OK ? NULL
                                   : "see why there are no newer ones: postern signatures status",
-               "the newest file is %" G_GINT64_FORMAT " day(s) old%s", age / DAY,
+               "the signatures are %" G_GINT64_FORMAT " day(s) old%s", age / DAY,
                is_unsafe            ? ": nothing is clean any more (age_unsafe, on_old)"
                : level == DOCTOR_OK ? ""
                                     : ": new viruses pass");

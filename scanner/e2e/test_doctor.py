@@ -253,7 +253,7 @@ def test_state_in_memory(host, tmp_path):
 
 
 def test_signatures(host, tmp_path):
-    """Their age is that of the newest file."""
+    """Their age is that of the newest file, where there is no daily database."""
     def found():
         run = host.postern.postern("doctor", "--json", "--config", conf, "state", check=False)
         return {(f["level"], f["id"]) for f in json.loads(run.stdout)["findings"]}

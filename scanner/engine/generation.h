@@ -25,7 +25,7 @@ void generation_clear(struct generation *generation);
 
 /* What is known of the signatures in a generation's directory. */
 struct generation_about {
-    gint64 newest;  /* Unix seconds: the newest file, as manifest_time(); 0: not known */
+    gint64 newest;  /* Unix seconds: as manifest_time(); 0: not known */
     guint database; /* version of the official database, the daily one before others; 0: none */
     gint64 database_time;      /* when that was built */
     struct manifest *manifest; /* NULL: it has none */

@@ -109,11 +109,24 @@ newest_until(const struct manifest *manifest, gint64 until)
     return newest;
 }
 
+/* When the official daily database was built; 0: there is none. */
+static gint64
+daily_built(const struct manifest *manifest)
+{
+    const struct manifest_file *cvd = manifest_find(manifest, "daily.cvd");
+    const struct manifest_file *cld = manifest_find(manifest, "daily.cld");
+    return MAX(cvd != NULL ? cvd->built : 0, cld != NULL ? cld->built : 0);
+}
+
 gint64
 manifest_time(const struct manifest *manifest)
 {
     gint64 until = MIN(manifest->created, G_MAXINT64 - FUTURE_SECONDS) + FUTURE_SECONDS;
-    gint64 newest = newest_until(manifest, until);
+    gint64 newest = daily_built(manifest);
+    if (newest > 0 && newest <= until) {
+        return newest;
+    }
+    newest = newest_until(manifest, until);
     /* When all of them are, it was the clock here that was behind. */
     return newest > 0 ? newest : newest_until(manifest, G_MAXINT64);
 }

@@ -46,9 +46,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(manifest_t, manifest_free)
 void manifest_add(struct manifest *manifest, struct manifest_file *file);
 const struct manifest_file *manifest_find(const struct manifest *manifest, const char *name);
 guint64 manifest_bytes(const struct manifest *manifest);
-/* Unix seconds of the newest file: when it was built, or last changed where that is not known. One
- * from the future (a mirror's clock, touch) does not count beside others: it would make a set look
- * new for ever. */
+/* Unix seconds: when the official daily database was built, for other files say nothing of its age;
+ * without one the newest file, built or last changed. One from the future (a mirror's clock, touch)
+ * does not count beside others: it would make a set look new for ever. */
 gint64 manifest_time(const struct manifest *manifest);
 
 /* Writes DIRFD/manifest.json durably. Returns 0; -EFBIG: nobody would read it; or -errno. */
@@ -63,8 +63,8 @@ int manifest_write(const struct manifest *manifest, int dirfd);
 int manifest_read(int dirfd, struct manifest **ret, char **error_r);
 
 /*
- * Unix seconds of the newest file of the current generation in SIGNATURES_DIR, by its manifest:
- * how old the set is. 0 when there is none or it cannot be read.
+ * manifest_time() of the current generation in SIGNATURES_DIR: how old the set is. 0 when there is
+ * none or it cannot be read.
  */
 gint64 manifest_newest(const char *signatures_dir);
 

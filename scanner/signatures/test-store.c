@@ -420,10 +420,10 @@ test_names(void **data)
 }
 
 static gint64
-time_of(gint64 created, gint64 time, gint64 built)
+time_of(const char *database, gint64 created, gint64 time, gint64 built)
 {
     g_autoptr(manifest_t) manifest = manifest_new();
-    static const char *const names[] = {"a.ndb", "b.cvd"};
+    const char *const names[] = {"a.ndb", database};
     manifest->created = created;
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         struct manifest_file *file = g_new0(struct manifest_file, 1);
@@ -439,12 +439,15 @@ static void
 test_time(void **data)
 {
     (void)data;
-    assert_int_equal(time_of(5000000, 3000, 4000), 4000);
-    assert_int_equal(time_of(5000000, 6000, 4000), 6000);
+    assert_int_equal(time_of("b.cvd", 5000000, 3000, 4000), 4000);
+    assert_int_equal(time_of("b.cvd", 5000000, 6000, 4000), 6000);
     /* From the future beside one that is not. */
-    assert_int_equal(time_of(5000000, 9000000, 4000), 4000);
+    assert_int_equal(time_of("b.cvd", 5000000, 9000000, 4000), 4000);
     /* Both: the clock here was wrong. */
-    assert_int_equal(time_of(5000, 3000000, 4000000), 4000000);
+    assert_int_equal(time_of("b.cvd", 5000, 3000000, 4000000), 4000000);
+    /* What others make is no younger daily. */
+    assert_int_equal(time_of("daily.cld", 5000000, 6000, 4000), 4000);
+    assert_int_equal(time_of("daily.cvd", 5000000, 6000, 9000000), 6000);
 }
 
 static int
