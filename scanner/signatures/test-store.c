@@ -441,13 +441,11 @@ test_time(void **data)
     (void)data;
     assert_int_equal(time_of("b.cvd", 5000000, 3000, 4000), 4000);
     assert_int_equal(time_of("b.cvd", 5000000, 6000, 4000), 6000);
-    /* From the future beside one that is not. */
-    assert_int_equal(time_of("b.cvd", 5000000, 9000000, 4000), 4000);
-    /* Both: the clock here was wrong. */
-    assert_int_equal(time_of("b.cvd", 5000, 3000000, 4000000), 4000000);
-    /* What others make is no younger daily. */
     assert_int_equal(time_of("daily.cld", 5000000, 6000, 4000), 4000);
+    /* From the future beside one that is not; both: the clock here was wrong. */
+    assert_int_equal(time_of("b.cvd", 5000000, 9000000, 4000), 4000);
     assert_int_equal(time_of("daily.cvd", 5000000, 6000, 9000000), 6000);
+    assert_int_equal(time_of("b.cvd", 5000, 3000000, 4000000), 4000000);
 }
 
 static int
