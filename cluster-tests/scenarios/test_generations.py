@@ -318,10 +318,10 @@ def test_disk_full_while_the_active_node_takes(story, rollout):
         assert rollout.state(active, name) is None
         assert {rollout.whole(node) for node in rollout.nodes} == {old}
         load.flows()
-        nothing_moved(story, active, pids, begun)
         faults.resize_local(Node(story.lab, active), LOCAL_SIZE)
         rollout.fetch(active, name)
         assert rollout.everywhere(name)[-1] == active
+        nothing_moved(story, active, pids, begun)
         assert not load.refused(begun), load.refused(begun)[:3]
     story.audit()
 
