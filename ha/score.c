@@ -191,8 +191,7 @@ score_compute(const struct role *role, const struct score_state *state, unsigned
         held.promotion = SCORE_LOAD;
         return role->stage == ROLE_STANDBY ? held : score_not_ready(role, state, keep_s, now);
     }
-    held.moves = role->stage == ROLE_SERVING && state->has_health &&
-                 state->health.level[HEALTH_SIGNATURES_MOVE] != HEALTH_GREEN;
+    held.moves = state->has_health && state->health.level[HEALTH_SIGNATURES_MOVE] != HEALTH_GREEN;
     held.promotion = hold_s > 0 || held.moves ? SCORE_PLOST : SCORE_READY;
     held.again = hold_s == 0 ? 0 : role->again > 0 ? role->again : now;
     held.recheck_s = MAX(hold_s, held.moves ? 1 : 0);

@@ -17,8 +17,9 @@
  * half way refuses mail twice as long. As long as no other node is ready nothing moves, and nothing
  * is held: who is ready first serves.
  *
- * A promoted node that is ready, but whose new signatures wait for the mail to leave (adopt_move),
- * falls to PLOST as well, as long as another node is ready.
+ * A node that is ready, but whose new signatures wait for the mail to leave (adopt_move), falls to
+ * PLOST as well, as long as another node is ready; when the mail has left, too, until they are
+ * loaded: a group that is half way out would turn round, again and again.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.

@@ -144,7 +144,8 @@ test_score_held_for_a_peer(void **state)
     }
 }
 
-/* New signatures wait for the mail to leave: only where it is, and only when it has where to go. */
+/* New signatures wait for the mail to leave: until they are in, or the group, half way out, would
+ * turn round; and only when it has where to go. */
 static void
 test_move(void **state)
 {
@@ -153,9 +154,8 @@ test_move(void **state)
         enum score_engine engine;
         bool moves;
     } moves[] = {
-        {ROLE_SERVING, SCORE_ENGINE_READY, true},
-        {ROLE_STANDBY, SCORE_ENGINE_READY, false},
-        {ROLE_TAKING, SCORE_ENGINE_READY, false},
+        {ROLE_SERVING, SCORE_ENGINE_READY, true},    {ROLE_LEAVING, SCORE_ENGINE_READY, true},
+        {ROLE_STANDBY, SCORE_ENGINE_READY, true},    {ROLE_STANDBY, SCORE_ENGINE_LOADING, false},
         {ROLE_SERVING, SCORE_ENGINE_LOADING, false},
     };
     (void)state;
