@@ -23,6 +23,13 @@ int generation_resolve(const char *signatures_dir, struct generation *ret, char 
 /* Frees what is inside. */
 void generation_clear(struct generation *generation);
 
+/*
+ * Whether the files in the directory PATH are there and as long as its manifest says: what a disk
+ * or a person took from a file of signatures libclamav does not miss. One without a manifest that
+ * can be read was made by hand, and is as it is. Returns 0, or -EBADMSG with one sentence.
+ */
+int generation_check(const char *path, char **error_r);
+
 /* What is known of the signatures in a generation's directory. */
 struct generation_about {
     gint64 newest;  /* Unix seconds: as manifest_time(); 0: not known */

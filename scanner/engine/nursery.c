@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "generation.h"
 #include "launch.h"
 #include "log.h"
 #include "orders.h"
@@ -361,6 +362,10 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
     if (program == NULL) {
         return -ENOENT;
     }
+    int rc = plan->path == NULL ? 0 : generation_check(plan->path, error_r);
+    if (rc < 0) {
+        return rc;
+    }
     const struct launch launch = {
         .zygote = program,
         .signatures = plan->path,
@@ -369,7 +374,7 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
         .memory = plan->memory,
         .orders = packet,
     };
-    int rc = launch_zygote(&launch, &nursery->zygote, error_r);
+    rc = launch_zygote(&launch, &nursery->zygote, error_r);
     if (rc < 0) {
         return rc;
     }

@@ -206,6 +206,27 @@ def test_broken_current_gives_way(own):
     assert store.current() == new and engine.status()["generation"] == new
 
 
+@pytest.mark.parametrize("damage", ["shorter", "gone", "longer"])
+def test_damaged_current_gives_way(own, damage):
+    """Lines that are missing would be missed by nobody: libclamav loads what there is."""
+    engine = own(signatures=False, start=False)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    old = store.put({"a.ndb": OLD["a.ndb"], "b.ndb": OLD["a.ndb"] + NEW["b.ndb"]}, "adopted",
+                    time.time() - 100)
+    store.adopt(old)
+    path = store.path / old / "b.ndb"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(OLD["a.ndb"] if damage == "shorter" else path.read_text() + OLD["a.ndb"])
+    engine.start()
+    engine.wait_state("failed")
+    assert f"{old}/b.ndb" in engine.status()["error"]
+    new = store.put(NEW)
+    engine.wait_state("ready")
+    assert store.current() == new and engine.status()["generation"] == new
+
+
 def test_somebody_else_changes_the_store(site):
     """It waits for the lock, and serves meanwhile."""
     engine, store, old = site()
