@@ -16,6 +16,8 @@
 #define CLIENTS_MAX 64
 /* Everybody can connect: who is refused must not fill the log. */
 #define REFUSALS_USEC (60 * 1000 * 1000LL)
+#define LISTEN_TRIES 20
+#define LISTEN_PAUSE_USEC 50000
 
 struct client {
     struct clients *clients;
@@ -401,6 +403,18 @@ watch(struct clients *clients)
     return MIN(rc, 0);
 }
 
+/* A process that an engine had just begun when it was killed has its socket for a moment longer. */
+static int
+listen_at(const char *path)
+{
+    int sock = packet_listen(path, 0666);
+    for (int i = 0; sock == -EADDRINUSE && i < LISTEN_TRIES; i++) {
+        g_usleep(LISTEN_PAUSE_USEC);
+        sock = packet_listen(path, 0666);
+    }
+    return sock;
+}
+
 int
 clients_new(struct engine *engine, struct clients **ret_clients, char **error_r)
 {
@@ -413,7 +427,7 @@ clients_new(struct engine *engine, struct clients **ret_clients, char **error_r)
     clients->has_daemon_user = user != NULL;
     clients->daemon_uid = user != NULL ? user->pw_uid : 0;
     /* Open to all, because who may ask is told by credentials, not by a mode. */
-    clients->sock = packet_listen(clients->path, 0666);
+    clients->sock = listen_at(clients->path);
     int rc = clients->sock < 0 ? clients->sock : watch(clients);
     if (rc < 0) {
         *error_r = rc == -EADDRINUSE
