@@ -2,6 +2,9 @@
 #include "config.h"
 #include "supervisor.h"
 
+#include <errno.h>
+
+#include "aside.h"
 #include "engine.h"
 #include "generation.h"
 #include "launch.h"
@@ -18,7 +21,9 @@
 
 struct supervisor {
     struct engine *engine;
-    struct nursery *nursery; /* NULL: none */
+    struct nursery *nursery;       /* NULL: none */
+    struct aside *asked;           /* where `current` leads; NULL: nothing is asked */
+    struct generation_about about; /* without its manifest */
     sd_event_source *retry;
     bool started_before;
     bool was_loaded; /* the one that serves, or served last */
@@ -47,6 +52,7 @@ supervisor_free(struct supervisor *supervisor)
     if (supervisor == NULL) {
         return;
     }
+    aside_forget(&supervisor->asked);
     nursery_free(supervisor->nursery);
     sd_event_source_disable_unref(supervisor->retry);
     g_free(supervisor);
@@ -155,10 +161,7 @@ static void
 on_loaded(struct nursery *nursery, void *data)
 {
     struct supervisor *supervisor = data;
-    struct generation_about about;
-    generation_look(nursery_path(nursery), &about);
-    tell(supervisor, &about);
-    generation_about_clear(&about);
+    tell(supervisor, &supervisor->about);
     crew_start(supervisor->engine->crew, nursery);
     engine_changed(supervisor->engine);
     adoption_consider(supervisor->engine);
@@ -221,29 +224,79 @@ launch(struct supervisor *supervisor, const struct generation *generation, char 
     return nursery_new(supervisor->engine, &plan, &ops, supervisor, &supervisor->nursery, error_r);
 }
 
-static void
-attempt(struct supervisor *supervisor)
+/* In a process of its own (aside.h): the disk may hang, and that nothing is scanned is to be told.
+ */
+static json_t *
+work_resolve(const struct engine *engine, const void *task)
 {
-    struct report *report = &supervisor->engine->report;
-    struct generation generation = {0};
+    struct generation generation;
+    struct generation_about about;
     g_autofree char *error = NULL;
-    if (supervisor->started_before) {
-        report->restarts++;
-    }
-    supervisor->started_before = true;
-    supervisor->was_loaded = false;
-    int rc = generation_resolve(supervisor->engine->settings->signatures_dir, &generation, &error);
-    if (rc == 0) {
-        const char *name = generation.name != NULL ? generation.name : "builtin";
-        report_set_text(&report->generation, name);
-        rc = launch(supervisor, &generation, &error);
-    }
-    generation_clear(&generation);
+    (void)task;
+    int rc = generation_resolve(engine->settings->signatures_dir, &generation, &error);
     if (rc < 0) {
-        count_failure(supervisor, error);
+        g_autofree char *safe = text_escape(error, ERROR_MAX);
+        return json_pack("{s:s}", "error", safe);
+    }
+    generation_look(generation.path, &about);
+    json_t *told = json_pack("{s:s?, s:I, s:i, s:I}", "name", generation.name, "newest",
+                             (json_int_t)about.newest, "database", (int)about.database,
+                             "database_time", (json_int_t)about.database_time);
+    generation_about_clear(&about);
+    generation_clear(&generation);
+    return told;
+}
+
+static int
+begin(struct supervisor *supervisor, const json_t *told, char **error_r)
+{
+    struct engine *engine = supervisor->engine;
+    const char *name = json_string_value(json_object_get(told, "name"));
+    g_autofree char *path =
+        name != NULL ? g_build_filename(engine->settings->signatures_dir, name, NULL) : NULL;
+    const struct generation generation = {.name = (char *)(uintptr_t)name, .path = path};
+    supervisor->about = (struct generation_about){
+        .newest = json_integer_value(json_object_get(told, "newest")),
+        .database = (guint)json_integer_value(json_object_get(told, "database")),
+        .database_time = json_integer_value(json_object_get(told, "database_time")),
+    };
+    report_set_text(&engine->report.generation, name != NULL ? name : "builtin");
+    return launch(supervisor, &generation, error_r);
+}
+
+static void
+on_resolved(const json_t *told, const char *why, void *data)
+{
+    struct supervisor *supervisor = data;
+    const char *error = told != NULL ? json_string_value(json_object_get(told, "error")) : why;
+    g_autofree char *text = g_strdup(error);
+    if (supervisor->engine->stopping) {
+        return;
+    }
+    if (error != NULL || begin(supervisor, told, &text) < 0) {
+        count_failure(supervisor, text);
         return;
     }
     engine_changed(supervisor->engine);
+}
+
+static void
+attempt(struct supervisor *supervisor)
+{
+    const struct aside_plan plan = {.work = work_resolve, .done = on_resolved, .data = supervisor};
+    if (supervisor->asked != NULL) {
+        return;
+    }
+    if (supervisor->started_before) {
+        supervisor->engine->report.restarts++;
+    }
+    supervisor->started_before = true;
+    supervisor->was_loaded = false;
+    int rc = aside_start(supervisor->engine, &plan, &supervisor->asked);
+    if (rc < 0) {
+        count_failure(supervisor, rc == -EBUSY ? "the disk of signatures_dir does not answer"
+                                               : g_strerror(-rc));
+    }
 }
 
 void
@@ -280,6 +333,7 @@ supervisor_take(struct supervisor *supervisor, struct nursery *next,
 {
     struct nursery *before = supervisor->nursery;
     supervisor->retry = sd_event_source_disable_unref(supervisor->retry);
+    aside_forget(&supervisor->asked);
     supervisor->makes_room = false;
     supervisor->failures = 0;
     supervisor->nursery = next;
@@ -292,6 +346,7 @@ void
 supervisor_expect_room(struct supervisor *supervisor)
 {
     supervisor->makes_room = true;
+    aside_forget(&supervisor->asked);
     supervisor->retry = sd_event_source_disable_unref(supervisor->retry);
 }
 

@@ -272,6 +272,17 @@ def test_a_disk_that_hangs(site):
     daemon.close()
 
 
+@needs_root
+def test_a_disk_that_hangs_when_it_is_needed(site):
+    engine, store, _ = site()
+    with HungDisk(store.path):
+        os.kill(zygotes(engine)[0], signal.SIGKILL)
+        wait_for(lambda: engine.state_line()[0] == "loading", "the word that nothing is scanned")
+        assert engine.status()["state"] == "loading"
+    engine.wait_state("ready")
+    assert engine.status()["restarts"] == 1
+
+
 def test_no_permission(site):
     """What cannot be noted is not done: the old generation serves on, and is told why."""
     if not ROOT:
