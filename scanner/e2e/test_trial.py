@@ -507,7 +507,7 @@ def test_disk_full(node):
         instance.wait_for(lambda: "offers is not taken: " in one.log_text(), "the complaint")
         assert "No space left on device" in one.log_text()
         assert not (tight / name).exists() and one.finds()
-        subprocess.run(["mount", "-o", "remount,size=20m", tight], check=True)
+        subprocess.run(["mount", "-o", "remount,size=100m", tight], check=True)
         (one.dir / "update/.now").write_text("")
         (one.dir / "update/.now").rename(one.dir / "update/now")  # a sign to look
         instance.wait_for(lambda: (tight / f"records/{name}.json").exists() and json.loads(
