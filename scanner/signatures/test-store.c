@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Generations: made, taken, tried, adopted, pinned, rejected, removed; and what must not be taken.
- */
+/* Generations: made, taken, tried, adopted, pinned, rejected, removed; what must not be taken. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
