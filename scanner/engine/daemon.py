@@ -88,7 +88,7 @@ class Daemon:
             elif lines[sock] in self.busy:
                 self._answer(lines[sock])
 
-    def until(self, condition, what, seconds=30, data=None):
+    def until(self, condition, what, seconds=180, data=None):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
@@ -105,7 +105,7 @@ class Daemon:
             line.close()
 
 
-def wait_for(condition, what, seconds=30):
+def wait_for(condition, what, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
@@ -139,7 +139,7 @@ def site(own):
 
 
 class HungDisk:
-    """As long as it lasts, nobody can open PATH or anything that lies in it (fanotify(7), as root)."""
+    """While it lasts, nobody can open PATH or what lies in it (fanotify(7), as root)."""
     PERMISSION_CLASS, ADD, AT_FDCWD = 4, 1, -100
     OPEN_PERM, ON_CHILD, ON_DIR = 0x10000, 0x08000000, 0x40000000
 
