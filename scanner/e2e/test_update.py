@@ -110,7 +110,7 @@ def test_fresh_then_cdiffs(site):
     assert again["update"]["result"] == "current"
     assert site.postern("show", "--verify", second["generation"]).returncode == 0
     states = {row["generation"]: row["state"] for row in site.json("list")}
-    # Without an engine the first of all is what it loads when it starts; others wait for their trial.
+    # Without an engine the first of all is what it loads when it starts; others are tried first.
     assert states == {first["generation"]: "adopted", second["generation"]: "fetched"}
     assert site.json("status")["current"]["generation"] == first["generation"]
 
@@ -281,6 +281,27 @@ def test_foreign_cvd_is_not_signed(site):
     site.write(update_databases=["none"], update_urls=[site.mirror.url + "/own.cvd"])
     site.mirror.serve("own.cvd", flipped(6, 4000))
     assert "not signed" in site.update(2)["update"]["sources"][0]["error"]
+
+
+def test_private_instance(site):
+    """`./dev run`: the commands of its folder fetch as the user who may, and the engine adopts."""
+    site.publish(6)
+    site.mirror.serve("a.ndb", b"A.Sig:0:*:deadbeefdeadbeef\n")
+    one = instance.Instance(site.dir / "private", settings=f"""
+update_databases = {{"test"}}
+update_mirrors = {{"{site.mirror.url}"}}
+update_urls = {{"{site.mirror.url}/a.ndb"}}
+update_dns = "none"
+""").start()
+    try:
+        done = subprocess.run([instance.BUILD / "postern", "--dir", one.dir, "signatures",
+                               "update"], capture_output=True, text=True, check=False,
+                              timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+        instance.wait_for(lambda: one.postern("signatures", "status", check=False).returncode == 0,
+                          "the adoption")
+    finally:
+        one.stop()
 
 
 def test_directory(site):
