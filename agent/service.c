@@ -17,6 +17,7 @@
 /* From the margin between the deadline and the cluster's timeout. */
 #define CLEANUP_US (2 * G_TIME_SPAN_SECOND)
 #define HELPER_US (4 * G_TIME_SPAN_SECOND)
+#define DROPPED_US G_TIME_SPAN_SECOND
 
 int
 service_bus(struct agent *agent, char **error_r)
