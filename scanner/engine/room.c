@@ -36,20 +36,22 @@ number_in(const char *dir, const char *file, const char *key)
 /* The names of a hierarchy: cgroup v2's, and v1's for the group with those below it. */
 struct names {
     const char *limit;
+    const char *high; /* above it processes are slowed down until they give memory back; NULL */
     const char *usage;
     const char *inactive; /* in memory.stat */
     const char *active;
 };
-static const struct names unified = {"memory.max", "memory.current", "inactive_file ",
-                                     "active_file "};
-static const struct names legacy = {"memory.limit_in_bytes", "memory.usage_in_bytes",
+static const struct names unified = {"memory.max", "memory.high", "memory.current",
+                                     "inactive_file ", "active_file "};
+static const struct names legacy = {"memory.limit_in_bytes", NULL, "memory.usage_in_bytes",
                                     "total_inactive_file ", "total_active_file "};
 
 /* What the control group DIR has left; G_MAXUINT64: it has no limit, or is none. */
 static guint64
 left_in(const char *dir, const struct names *names)
 {
-    guint64 most = number_in(dir, names->limit, "");
+    guint64 high = names->high != NULL ? number_in(dir, names->high, "") : G_MAXUINT64;
+    guint64 most = MIN(number_in(dir, names->limit, ""), high);
     guint64 now = number_in(dir, names->usage, "");
     if (most == G_MAXUINT64 || now == G_MAXUINT64) {
         return G_MAXUINT64;

@@ -10,9 +10,9 @@
 
 /*
  * Bytes that could be taken now without anybody being killed or swapped out for them: the least of
- * the machine's MemAvailable and of what this process's control groups (v2, or v1's of memory) and
- * GROUP (a directory, NULL: none), with each group above them, have left, their caches counted as
- * free. 0 when it cannot be known; 1 when nothing is left.
+ * the machine's MemAvailable and of what this process's control groups (v2, memory.max and
+ * memory.high; or v1's of memory) and GROUP (a directory, NULL: none), with each group above them,
+ * have left, their caches counted as free. 0 when it cannot be known; 1 when nothing is left.
  */
 guint64 room_available(const char *group);
 

@@ -367,6 +367,11 @@ test_room_in_groups(void **state)
     assert_int_equal(room_available(below), 100000);
     put(place->dir, "memory.stat", "anon 5\ninactive_file 30000\nactive_file 20000\n");
     assert_int_equal(room_available(below), 150000);
+    /* Above this nothing is killed, but what serves would stand still. */
+    put(place->dir, "memory.high", "max\n");
+    put(below, "memory.high", "120000\n");
+    assert_int_equal(room_available(below), 20000);
+    put(below, "memory.high", "max\n");
     put(place->dir, "memory.current", "350000\n");
     assert_int_equal(room_available(below), 1);
     remove_files(below);
