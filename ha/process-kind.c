@@ -16,6 +16,7 @@ static const struct process_kind kinds[] = {
         .descriptors = 16384,
         .umask = 0077,
         .delegate = true,
+        .stands_back = true,
         .options = true,
         .pause_ms = 500,
         .burst = 5,

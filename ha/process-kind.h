@@ -20,8 +20,9 @@ struct process_kind {
     unsigned descriptors;
     unsigned umask;
     bool delegate; /* the control group is its user's: the engine makes groups of its own there */
-    bool options;  /* takes the words of POSTERN_OPTIONS */
-    bool always;   /* started again after an orderly end, too */
+    bool stands_back;  /* is nicer for a while, and may come back to 0 from that */
+    bool options;      /* takes the words of POSTERN_OPTIONS */
+    bool always;       /* started again after an orderly end, too */
     unsigned pause_ms; /* before it is started again */
     unsigned burst;    /* starts within BURST_S seconds before it is given up; 0 = never */
     unsigned burst_s;

@@ -371,9 +371,9 @@ test_process_find(void **state)
     close(pair[1]);
 }
 
-/* KEY=SECONDS of a unit's text; 0 when it is not there. */
+/* KEY=NUMBER of a unit's text; 0 when it is not there. */
 static unsigned
-unit_seconds(const char *text, const char *key)
+unit_number(const char *text, const char *key)
 {
     g_autofree char *begin = g_strdup_printf("\n%s=", key);
     const char *at = strstr(text, begin);
@@ -394,11 +394,12 @@ test_process_kinds(void **state)
         assert_non_null(kind);
         assert_true(kind->burst <= 16); /* as many starts are remembered */
         assert_true(g_file_get_contents(path, &text, NULL, NULL));
-        assert_int_equal(kind->burst, unit_seconds(text, "StartLimitBurst"));
-        assert_int_equal(kind->burst_s, unit_seconds(text, "StartLimitIntervalSec"));
-        assert_int_equal(kind->start_s, unit_seconds(text, "TimeoutStartSec"));
-        assert_int_equal(kind->stop_s, unit_seconds(text, "TimeoutStopSec"));
-        assert_int_equal(kind->watchdog_s, unit_seconds(text, "WatchdogSec"));
+        assert_int_equal(kind->burst, unit_number(text, "StartLimitBurst"));
+        assert_int_equal(kind->burst_s, unit_number(text, "StartLimitIntervalSec"));
+        assert_int_equal(kind->start_s, unit_number(text, "TimeoutStartSec"));
+        assert_int_equal(kind->stop_s, unit_number(text, "TimeoutStopSec"));
+        assert_int_equal(kind->watchdog_s, unit_number(text, "WatchdogSec"));
+        assert_int_equal(kind->stands_back, strstr(text, "\nLimitNICE=+0\n") != NULL);
     }
     assert_null(process_kind_find("postern-agent.service"));
 }

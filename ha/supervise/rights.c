@@ -53,6 +53,16 @@ descriptors_allow(unsigned wanted)
     }
 }
 
+/* LimitNICE=+0 of the unit: back to 0, never below. RLIMIT_NICE counts from the other end. */
+static void
+niceness_allow(bool stands_back)
+{
+    const struct rlimit limit = {20, 20};
+    if (stands_back) {
+        (void)setrlimit(RLIMIT_NICE, &limit);
+    }
+}
+
 static int
 bounding_set(uint64_t caps)
 {
@@ -123,6 +133,7 @@ rights_take(const struct process_kind *kind, const char **step)
         signals_reset();
         oom_reset();
         descriptors_allow(kind->descriptors);
+        niceness_allow(kind->stands_back);
         (void)umask(kind->umask);
         *step = "directory";
         rc = chdir("/") < 0 ? -errno : 0;
