@@ -50,7 +50,7 @@ clear_leftovers(const struct store *store)
 static int
 lock_open(int dirfd)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd =
         openat(dirfd, STORE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     int rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
