@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 static struct {
     bool watching;
     bool tripped;
+    int status; /* of a crash after a fault; 0: as any other */
     size_t n;
     struct faultguard_fault faults[FAULTS_MAX];
 } guard;
@@ -53,6 +55,48 @@ faultguard_faults(struct faultguard_fault *ret_faults, size_t max)
     }
     return n;
 }
+
+static bool
+is_void(void)
+{
+    return guard.watching && guard.tripped && guard.status != 0;
+}
+
+#ifndef SANITIZERS
+/* The default is back by now: what crashed does so again when this returns. Not so what was sent,
+ * and SIGTRAP, which comes behind its instruction. */
+static void
+on_crash(int number, siginfo_t *info, void *context)
+{
+    (void)context;
+    if (is_void()) {
+        _exit(guard.status);
+    }
+    if (info->si_code <= 0 || number == SIGTRAP) {
+        (void)signal(SIGILL, SIG_DFL);
+        __builtin_trap();
+    }
+}
+
+void
+faultguard_crash_with(int status)
+{
+    static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    struct sigaction action = {.sa_sigaction = on_crash,
+                               .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_NODEFER};
+    guard.status = status;
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        (void)sigaction(numbers[i], &action, NULL);
+    }
+}
+#else
+void
+faultguard_crash_with(int status)
+{
+    (void)status;
+}
+#endif
 
 static void
 note(const char *call, int error)
@@ -321,6 +365,19 @@ opendir(const char *path)
  * here, it may allocate itself.
  */
 #ifndef SANITIZERS
+/* libc's own calls of it, when it finds its heap in disorder, do not come here. */
+void
+abort(void)
+{
+    if (is_void()) {
+        _exit(guard.status);
+    }
+    void (*real)(void);
+    *(void **)&real = dlsym(RTLD_NEXT, "abort");
+    real();
+    _exit(127);
+}
+
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t n, size_t size);
 extern void *__libc_realloc(void *old, size_t size);

@@ -12,6 +12,9 @@
  * ENFILE EIO EACCES EPERM EROFS ENOMEM EFBIG), and of mkdir() any: libclamav chooses those names
  * itself, so even EEXIST is a collision. With sanitizers the allocator is not watched.
  *
+ * What has no memory may also crash: GLib and Rust give up by themselves, and libclamav may go on
+ * with NULL. Such an end says nothing about the message, so it is told from others by its status.
+ *
  * Single-threaded, as the workers are. Allocates nothing.
  */
 
@@ -29,6 +32,13 @@ void faultguard_stop(void);
 
 /* True when anything failed since the start. */
 bool faultguard_tripped(void);
+
+/*
+ * From now on a crash (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, or a call of abort()) during a
+ * scan in which something failed ends this process with exit STATUS; any other crash does as it
+ * did. Not with sanitizers, which want to hear of crashes themselves.
+ */
+void faultguard_crash_with(int status);
 
 /* The distinct faults since the start, at most MAX; returns their number. */
 size_t faultguard_faults(struct faultguard_fault *ret_faults, size_t max);

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -156,14 +157,73 @@ test_only_while_watching(void **state)
     assert_fault("mkdir", EEXIST);
 }
 
+#ifndef SANITIZERS
+#define VOID 77
+
+static void
+write_nowhere(void)
+{
+    volatile char *volatile nowhere = NULL;
+    *nowhere = 1;
+}
+
+static void
+trap(void)
+{
+    (void)raise(SIGTRAP);
+}
+
+/* How a process ends, as wait() tells, that does CRASH, after a failure or none. */
+static int
+end_of(void (*crash)(void), bool after_failure)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        faultguard_crash_with(VOID);
+        faultguard_start();
+        volatile size_t huge = SIZE_MAX / 4;
+        if (after_failure && malloc(huge) != NULL) {
+            _exit(1);
+        }
+        crash();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+/* What crashes for want of memory is not the message's doing; all else is. */
+static void
+test_crashes(void **state)
+{
+    void (*const crashes[])(void) = {write_nowhere, trap, abort};
+    (void)state;
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++) {
+        int status = end_of(crashes[i], true);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), VOID);
+        status = end_of(crashes[i], false);
+        assert_true(WIFSIGNALED(status));
+    }
+    assert_int_equal(WTERMSIG(end_of(write_nowhere, false)), SIGSEGV);
+}
+#endif
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_mkdir_counts),    cmocka_unit_test(test_absence_is_no_fault),
-        cmocka_unit_test(test_descriptors),         cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_too_large),           cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_any_mkdir_counts),
+        cmocka_unit_test(test_absence_is_no_fault),
+        cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_only_while_watching),
+#ifndef SANITIZERS
+        cmocka_unit_test(test_crashes),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 
 #include "canary.h"
 #include "facts.h"
+#include "faultguard.h"
 #include "known.h"
 #include "packet.h"
 #include "scan.h"
@@ -240,6 +241,7 @@ worker_run(const struct worker *worker)
     if (packet_send(CHANNEL, ready, -1) < 0) {
         _exit(WORKER_EXIT_PROTOCOL);
     }
+    faultguard_crash_with(WORKER_EXIT_VOID);
     serve(worker);
     /* Without freeing anything: that would copy the memory that all workers share. */
     _exit(WORKER_EXIT_RETIRED);

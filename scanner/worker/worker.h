@@ -12,6 +12,7 @@ enum worker_exit {
     WORKER_EXIT_SANDBOX = 3,  /* a step of the sandbox failed */
     WORKER_EXIT_CANARY = 4,   /* the canary was not found */
     WORKER_EXIT_PROTOCOL = 5, /* the channel carried no packet, or took no answer */
+    WORKER_EXIT_VOID = 6,     /* a crash after a failed call: no memory, no room (faultguard.h) */
 };
 
 struct worker {
