@@ -27,7 +27,6 @@
 #define MAGIC_CEPH 0x00c36400
 
 #define DAY 86400
-#define STALE_DAYS 14
 #define LEAST_INODES 1000
 #define REASON_SHOWN 300
 /* Rounds in a row: a mirror may be away for a moment. */
@@ -241,9 +240,9 @@ check_age(struct doctor *d)
     gint64 old = (gint64)d->settings->age_limit;
     gint64 unsafe = (gint64)d->settings->age_unsafe;
     gboolean is_unsafe = unsafe > 0 && age > unsafe;
-    enum doctor_level level = is_unsafe || age >= STALE_DAYS * DAY ? DOCTOR_PROBLEM
-                              : old > 0 && age > old               ? DOCTOR_WARNING
-                                                                   : DOCTOR_OK;
+    enum doctor_level level = is_unsafe              ? DOCTOR_PROBLEM
+                              : old > 0 && age > old ? DOCTOR_WARNING
+                                                     : DOCTOR_OK;
     doctor_add(d, level, "signatures.age", path,
                level == DOCTOR_OK ? NULL
                                   : "see why there are no newer ones: postern signatures status",

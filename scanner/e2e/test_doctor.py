@@ -253,8 +253,10 @@ def test_state_in_memory(host, tmp_path):
 
 
 def test_signatures(host, tmp_path):
-    """Their age is that of the newest file, where there is no daily database."""
-    def found():
+    """Their age is that of the newest file, where there is no daily database. How old is too old
+    the configuration says, and nothing else."""
+    def found(more=""):
+        conf.write_text(text.replace(f"{host.postern.dir}/signatures", str(own)) + more)
         run = host.postern.postern("doctor", "--json", "--config", conf, "state", check=False)
         return {(f["level"], f["id"]) for f in json.loads(run.stdout)["findings"]}
 
@@ -262,18 +264,20 @@ def test_signatures(host, tmp_path):
     text = (host.postern.dir / "postern.conf").read_text()
     own = tmp_path / "signatures"
     own.mkdir()
-    conf.write_text(text.replace(f"{host.postern.dir}/signatures", str(own)))
     assert ("problem", "signatures.none") in found()
     source = tmp_path / "one.hsb"
     source.write_text("44d88612fea8a8f36de82e1278abb02f:68:Test.One\n")
-    for days, level in (0, "ok"), (5, "warning"), (40, "problem"):
+    limits = "\nage_limit = 864000\nage_unsafe = 2592000\n"
+    for days, more, level in ((0, "", "ok"), (5, "", "warning"), (20, "", "warning"),
+                              (5, limits, "ok"), (20, limits, "warning"), (40, limits, "problem"),
+                              (40, "\nage_limit = 0\n", "ok")):
         age = pathlib.Path(source).stat().st_mtime if days == 0 else \
             time.time() - days * 86400
         os.utime(source, (age, age))
         shutil.rmtree(own)
         own.mkdir()
         host.postern.postern("--config", conf, "signatures", "add", source)
-        assert (level, "signatures.age") in found()
+        assert (level, "signatures.age") in found(more)
 
 
 def test_update(host, tmp_path):
@@ -329,7 +333,11 @@ def test_release_service(host, mta, tmp_path):
 
 
 SYSTEMCTL = """#!/bin/sh
+case "$*" in
+*postern.target) printf 'LoadState=loaded\\nUnitFileState={target}\\n'; exit ;;
+esac
 cat <<TXT
+ActiveState=active
 LoadState={load}
 LogRateLimitIntervalUSec={limit}
 OOMPolicy={oom}
@@ -341,7 +349,7 @@ DropInPaths={dropin}
 TXT
 """
 UNIT = {"load": "loaded", "limit": "0", "oom": "continue", "reload": "no", "enabled": "static",
-        "dropin": "/run/systemd/system/x.d/50.conf"}
+        "dropin": "/run/systemd/system/x.d/50.conf", "target": "enabled"}
 UNIT_CASES = {
     "well": ({}, None),
     "rate limit": ({"limit": "30s"}, ("warning", "unit.rate-limit")),
@@ -350,7 +358,11 @@ UNIT_CASES = {
     "drop-in": ({"dropin": "/etc/systemd/system/x.d/my.conf"}, ("warning", "unit.drop-in")),
     "missing": ({"load": "not-found"}, ("warning", "unit.missing")),
     "enabled": ({"enabled": "enabled"}, ("problem", "unit.enabled")),
+    "enabled for a single host": ({}, ("problem", "unit.enabled")),
+    "in a cluster": ({"target": "disabled"}, None),
+    "not at boot": ({"target": "disabled"}, ("warning", "unit.boot")),
 }
+IN_CLUSTER = ("enabled", "enabled for a single host", "in a cluster")
 
 
 @pytest.mark.parametrize("case", UNIT_CASES)
@@ -361,7 +373,7 @@ def test_units(host, tmp_path, case):
     tool.write_text(SYSTEMCTL.format(**{**UNIT, **change}))
     tool.chmod(0o755)
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    if case == "enabled":
+    if case in IN_CLUSTER:
         env["CIB_file"] = "/nonexistent"
     _, report = host.doctor("host", env=env)
     found = {(f["level"], f["id"]) for f in report["findings"]
