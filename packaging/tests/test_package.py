@@ -65,6 +65,8 @@ def test_it_installs_and_starts_nothing(machine, package):
         ["postern-engine 755", "postern-engine 755", "postern 2750"]
     for unit in UNITS:
         assert machine.sh(f"grep -c '^.Install.' /lib/systemd/system/{unit} || :").strip() == "0"
+    # What a single host enables; it brings the others.
+    assert "WantedBy=" in machine.sh("cat /lib/systemd/system/postern.target")
     assert machine.sh("find /etc/systemd -name '*postern*'") == ""
     assert machine.sh("dpkg-query -W -f '${Conffiles}' postern").split()[0] == \
         "/etc/postern/postern.conf"
@@ -118,7 +120,7 @@ def test_removed_from_a_single_host_it_is_stopped(machine, package):
     machine.calls()
     machine.dpkg("--remove", "postern")
     asked = [c for c in machine.calls() if not is_look(c)]
-    assert asked[0].startswith("deb-systemd-invoke stop posternd.service")
+    assert asked[0].startswith("deb-systemd-invoke stop postern.target posternd.service")
     assert asked[1:] == [RELOAD]
     assert "postern.conf" in machine.sh("ls /etc/postern")
 
@@ -140,8 +142,11 @@ def test_purge_keeps_what_was_kept(machine, package):
 
 def test_purge_leaves_no_empty_folder(machine, package):
     machine.install(package)
+    enabled = "/etc/systemd/system/multi-user.target.wants/postern.target"
+    machine.sh(f"ln -s /lib/systemd/system/postern.target {enabled}")
     machine.dpkg("--purge", "postern")
-    assert machine.sh("ls -d /var/lib/postern /usr/libexec/postern /etc/postern 2>/dev/null || :") == ""
+    assert machine.sh("ls -d /var/lib/postern /usr/libexec/postern /etc/postern "
+                      f"{enabled} 2>/dev/null || :") == ""
 
 
 def test_the_spec_can_be_read(package):

@@ -18,6 +18,7 @@
 
 /* settings.def: id_base is the first of so many. */
 #define IDS 256U
+#define TARGET "postern.target"
 
 gboolean
 doctor_has_cluster(void)
@@ -238,12 +239,12 @@ check_dropins(struct doctor *d, const char *unit, const char *paths)
     }
 }
 
+/* UNIT with its suffix. */
 static void
 check_enabled(struct doctor *d, const char *unit, const char *state)
 {
     if (state != NULL && strcmp(state, "enabled") == 0 && doctor_has_cluster()) {
-        g_autofree char *where = g_strdup_printf("%s.service", unit);
-        doctor_add(d, DOCTOR_PROBLEM, "unit.enabled", where, "systemctl disable it",
+        doctor_add(d, DOCTOR_PROBLEM, "unit.enabled", unit, "systemctl disable it",
                    "it starts at boot, beside the cluster, which alone may start it");
     }
 }
@@ -251,8 +252,7 @@ check_enabled(struct doctor *d, const char *unit, const char *state)
 static GHashTable *
 unit_properties(const char *unit, char **error_r)
 {
-    g_autofree char *name = g_strdup_printf("%s.service", unit);
-    const char *const argv[] = {"systemctl", "show", "--no-pager", name, NULL};
+    const char *const argv[] = {"systemctl", "show", "--no-pager", unit, NULL};
     g_autofree char *text = program_output(argv, error_r);
     if (text == NULL) {
         return NULL;
@@ -273,8 +273,8 @@ static gboolean
 check_unit(struct doctor *d, const char *unit)
 {
     g_autofree char *error = NULL;
-    g_autoptr(GHashTable) values = unit_properties(unit, &error);
     g_autofree char *where = g_strdup_printf("%s.service", unit);
+    g_autoptr(GHashTable) values = unit_properties(where, &error);
     if (values == NULL && sd_booted() <= 0) {
         doctor_add(d, DOCTOR_WARNING, "unit.systemd", "postern-supervise",
                    "see WITHOUT SYSTEMD in ocf_postern_scanner(7)",
@@ -298,8 +298,27 @@ check_unit(struct doctor *d, const char *unit)
     }
     const char *dropins = g_hash_table_lookup(values, "DropInPaths");
     check_dropins(d, unit, dropins == NULL ? "" : dropins);
-    check_enabled(d, unit, g_hash_table_lookup(values, "UnitFileState"));
+    check_enabled(d, where, g_hash_table_lookup(values, "UnitFileState"));
     return TRUE;
+}
+
+/* What starts Postern where there is no cluster, and must not where there is one. */
+static void
+check_target(struct doctor *d)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(GHashTable) daemon = unit_properties("posternd.service", &error);
+    g_autoptr(GHashTable) target = daemon != NULL ? unit_properties(TARGET, &error) : NULL;
+    if (target == NULL) {
+        return;
+    }
+    const char *state = g_hash_table_lookup(target, "UnitFileState");
+    check_enabled(d, TARGET, state);
+    if (!doctor_has_cluster() && g_strcmp0(state, "enabled") != 0 &&
+        g_strcmp0(g_hash_table_lookup(daemon, "ActiveState"), "active") == 0) {
+        doctor_add(d, DOCTOR_WARNING, "unit.boot", TARGET, "systemctl enable it",
+                   "Postern runs now, and will not after the next boot");
+    }
 }
 
 static void
@@ -312,6 +331,7 @@ check_units(struct doctor *d)
             return;
         }
     }
+    check_target(d);
 }
 
 /* Signatures are there twice while new ones are loaded; 1.5 GB each is the official set. */

@@ -29,13 +29,11 @@
 
 /* The units whose state says something about the scanner or the mail server. */
 static const char *const units[] = {
-    "postern-engine.service", "posternd.service",
-    "postern-notify.service", "postern-share.service",
-    "postern-update.service", "pacemaker.service",
-    "corosync.service",       "sbd.service",
-    "postfix.service",        "postfix@-.service",
-    "dovecot.service",        "clamav-daemon.service",
-    "clamav-milter.service",  NULL,
+    "postern-engine.service", "posternd.service",       "postern-notify.service",
+    "postern-share.service",  "postern-update.service", "postern.target",
+    "pacemaker.service",      "corosync.service",       "sbd.service",
+    "postfix.service",        "postfix@-.service",      "dovecot.service",
+    "clamav-daemon.service",  "clamav-milter.service",  NULL,
 };
 
 static json_t *
