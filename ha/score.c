@@ -182,6 +182,14 @@ held_until(const struct role *role, gint64 now)
     return role->fell > 0 ? from + SCORE_HOLD : 0;
 }
 
+/* Counts as a loss: when nothing waits any more, the mail is on its way all the same. */
+static struct score
+score_moves(const struct role *role, gint64 now)
+{
+    gint64 fell = role->fell > 0 ? role->fell : now;
+    return (struct score){.promotion = SCORE_PLOST, .fell = fell, .recheck_s = 1, .moves = true};
+}
+
 struct score
 score_compute(const struct role *role, const struct score_state *state, unsigned keep_s, gint64 now)
 {
@@ -191,11 +199,12 @@ score_compute(const struct role *role, const struct score_state *state, unsigned
         held.promotion = SCORE_LOAD;
         return role->stage == ROLE_STANDBY ? held : score_not_ready(role, state, keep_s, now);
     }
-    held.moves = state->has_health && state->health.level[HEALTH_SIGNATURES_MOVE] != HEALTH_GREEN;
-    held.promotion = hold_s > 0 || held.moves ? SCORE_PLOST : SCORE_READY;
+    held.promotion = hold_s > 0 ? SCORE_PLOST : SCORE_READY;
     held.again = hold_s == 0 ? 0 : role->again > 0 ? role->again : now;
-    held.recheck_s = MAX(hold_s, held.moves ? 1 : 0);
-    return held;
+    held.recheck_s = hold_s;
+    return state->has_health && state->health.level[HEALTH_SIGNATURES_MOVE] != HEALTH_GREEN
+               ? score_moves(role, now)
+               : held;
 }
 
 static char *

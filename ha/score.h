@@ -19,7 +19,8 @@
  *
  * A node that is ready, but whose new signatures wait for the mail to leave (adopt_move), falls to
  * PLOST as well, as long as another node is ready; when the mail has left, too, until they are
- * loaded: a group that is half way out would turn round, again and again.
+ * loaded, and HOLD counts from when they wait no more (a group that stops frees memory) or from the
+ * demotion: a group that is half way out would turn round, again and again.
  *
  * With require_ready a node whose engine still loads cannot be promoted (WAIT) while another one is
  * ready: a move to it waits.

@@ -175,6 +175,46 @@ test_move(void **state)
     }
 }
 
+/* When there is memory after all, because Postfix has stopped, the group is half way out. */
+static void
+test_move_that_is_called_off(void **state)
+{
+    struct role role = {.stage = ROLE_SERVING, .since = 1};
+    struct score_state engine = {.engine = SCORE_ENGINE_READY, .has_health = true};
+    (void)state;
+    engine.health.level[HEALTH_SIGNATURES_MOVE] = HEALTH_YELLOW;
+    for (gint64 now = 1000; now < 1100; now++) {
+        struct score got = score_compute(&role, &engine, KEEP, now);
+        score_hold(true, &got);
+        assert_int_equal(got.promotion, SCORE_PLOST);
+        role.fell = got.fell;
+        role.again = got.again;
+    }
+    engine.health.level[HEALTH_SIGNATURES_MOVE] = HEALTH_GREEN;
+    for (gint64 now = 1100; now < 1100 + SCORE_HOLD; now++) {
+        struct score got = score_compute(&role, &engine, KEEP, now);
+        assert_int_equal(got.promotion, SCORE_PLOST);
+        role.fell = got.fell;
+        role.again = got.again;
+    }
+    assert_int_equal(score_compute(&role, &engine, KEEP, 1100 + SCORE_HOLD).promotion, SCORE_READY);
+    struct score alone = score_compute(&role, &engine, KEEP, 1100);
+    score_hold(false, &alone);
+    assert_int_equal(alone.promotion, SCORE_READY);
+    assert_int_equal(alone.fell, 0);
+}
+
+/* After the demotion it lasts as long as the move may. */
+static void
+test_move_that_goes_on(void **state)
+{
+    struct role role = {.stage = ROLE_STANDBY, .since = 1000, .fell = 990};
+    const struct score_state engine = {.engine = SCORE_ENGINE_READY};
+    (void)state;
+    assert_int_equal(score_compute(&role, &engine, KEEP, 1001).promotion, SCORE_PLOST);
+    assert_int_equal(score_compute(&role, &engine, KEEP, 1000 + SCORE_HOLD).promotion, SCORE_READY);
+}
+
 /* A new promotion starts afresh; a demotion does not. */
 static void
 test_fell_and_stage(void **state)
@@ -397,6 +437,8 @@ main(void)
         cmocka_unit_test(test_keep_seconds),
         cmocka_unit_test(test_state_valid),
         cmocka_unit_test(test_move),
+        cmocka_unit_test(test_move_that_is_called_off),
+        cmocka_unit_test(test_move_that_goes_on),
         cmocka_unit_test(test_state_hostile),
         cmocka_unit_test(test_state_generation),
         cmocka_unit_test(test_state_health),
