@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Engines that load for as long as a scenario wants, and signatures that cannot be loaded."""
+"""Engines that load for as long as a scenario wants or crash at it, and signatures that cannot be loaded."""
 
 import contextlib
 import os
@@ -44,6 +44,11 @@ class Loading:
         for name in names:
             with open(self.lab.path(name, "root") + HOLD, "w", encoding="ascii"):
                 pass
+
+    def crash(self, name):
+        """Whatever loads there dies of it, until release()."""
+        with open(self.lab.path(name, "root") + HOLD, "w", encoding="ascii") as f:
+            f.write("crash\n")
 
     def release(self, *names):
         for name in names:

@@ -259,6 +259,16 @@ class Story:
         return (int(moments["InactiveEnterTimestampMonotonic"])
                 - int(moments["ActiveExitTimestampMonotonic"])) / 1e6
 
+    def moves(self, since):
+        """The nodes to which the mail group's address has gone since a moment, in this order."""
+        started = []
+        for node in self.home.names:
+            said = self.run(node, "journalctl", "-q", "-o", "short-unix", "-t", "pacemaker-controld",
+                            "--since", f"@{since:.3f}")
+            started += [(float(line.split()[0]), node) for line in said.splitlines()
+                        if "Result of start operation for vip" in line]
+        return [node for _, node in sorted(started)]
+
     def operations(self, node, resource):
         """Names of the operations that a node did with a resource, by the history."""
         tree = cluster.view(self.lab).tree

@@ -56,6 +56,7 @@ def test_a2_posternd_dies_too_often(story):
     old = story.active()
     new = story.other(old)
     with story.load() as load:
+        first = time.time()
         begun = kill_often(story, old, POSTERND)
         story.serves(new)
         load.flows(since=begun)
@@ -65,6 +66,7 @@ def test_a2_posternd_dies_too_often(story):
         story.tell(f"the cluster says: {reasons}")
         assert any("posternd" in reason for reason in reasons), reasons
         story.all_back()
+        assert story.moves(first) == [new], f"the group went to {story.moves(first)}"
     story.audit(failed=[("postern", "monitor"), ("postern", "asyncmon")])
 
 

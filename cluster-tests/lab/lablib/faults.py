@@ -140,6 +140,14 @@ def zygote(node):
     return found[-1]                # the newest generation
 
 
+def trials_zygote(node):
+    """Of signatures that are being tried; None: there is no trial, or it has none yet."""
+    for child in children(node, main_process(node, "postern-engine.service")):
+        if read(f"/proc/{child}/comm", "").strip() == "postern-trial":
+            return next(iter(children(node, child)), None)
+    return None
+
+
 def worker(node):
     workers = children(node, zygote(node))
     if not workers:
