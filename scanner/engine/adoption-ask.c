@@ -9,6 +9,7 @@
 #include "text.h"
 
 #define TEXT_MAX 400
+#define WHOLE_SECONDS 1800
 
 struct task {
     const struct choice *choice;
@@ -21,9 +22,10 @@ struct task {
 static json_t *
 choice_json(const struct choice *choice)
 {
-    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:b, s:b, s:b, s:I, s:I, s:i, s:I}", "name",
-                     choice->name, "before", choice->before, "reject", choice->reject, "waits",
-                     choice->waits, "set", choice->is_set, "untried", choice->is_untried, "refused",
+    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:i, s:b, s:b, s:b, s:I, s:I, s:i, s:I}",
+                     "name", choice->name, "before", choice->before, "reject", choice->reject,
+                     "waits", choice->waits, "broken", choice->broken, "fault", (int)choice->fault,
+                     "set", choice->is_set, "untried", choice->is_untried, "refused",
                      choice->is_refused, "need", (json_int_t)choice->need, "newest",
                      (json_int_t)choice->about.newest, "database", (int)choice->about.database,
                      "database_time", (json_int_t)choice->about.database_time);
@@ -51,6 +53,8 @@ choice_from(const struct adoption *adoption, const json_t *json)
         .before = text_of(json, "before"),
         .reject = text_of(json, "reject"),
         .waits = text_of(json, "waits"),
+        .broken = text_of(json, "broken"),
+        .fault = (enum nursery_fault)number_of(json, "fault"),
         .is_set = json_is_true(json_object_get(json, "set")),
         .is_untried = json_is_true(json_object_get(json, "untried")),
         .is_refused = json_is_true(json_object_get(json, "refused")),
@@ -156,7 +160,14 @@ told_commit(const json_t *told, const char *why, void *data)
 static int
 ask(struct adoption *adoption, aside_work *work, aside_done *done, const struct task *task)
 {
-    const struct aside_plan plan = {.work = work, .task = task, .done = done, .data = adoption};
+    const struct aside_plan plan = {
+        .work = work,
+        .task = task,
+        .done = done,
+        .data = adoption,
+        /* What is taken in the place of what cannot be loaded is read whole. */
+        .seconds = supervisor_failed(adoption->engine->supervisor) ? WHOLE_SECONDS : 0,
+    };
     aside_forget(&adoption->asked);
     return aside_start(adoption->engine, &plan, &adoption->asked);
 }

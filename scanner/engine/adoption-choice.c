@@ -24,6 +24,7 @@ choice_clear(struct choice *choice)
     g_free(choice->before);
     g_free(choice->reject);
     g_free(choice->waits);
+    g_free(choice->broken);
     *choice = (struct choice){0};
 }
 
@@ -71,6 +72,43 @@ newest_tried(GPtrArray *list)
     return NULL;
 }
 
+/* Newest first: that was tried or in use, and whose files are what they were; borrowed from LIST.
+ */
+static const struct store_entry *
+newest_whole(const struct store *store, GPtrArray *list)
+{
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        g_autofree char *error = NULL;
+        bool may = !entry->is_current &&
+                   (entry->record.state == RECORD_TRIED || entry->record.state == RECORD_ADOPTED);
+        if (may && store_verify(store, entry->name, &error) == 0) {
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+/* `current` cannot be loaded: what takes its place is worth more than what is not pinned, or what
+ * other nodes think. */
+static void
+find_instead(const struct engine *engine, const struct store *store, GPtrArray *list,
+             struct choice *choice)
+{
+    g_autofree char *why = NULL;
+    const struct store_entry *entry = newest_whole(store, list);
+    if (entry == NULL) {
+        return;
+    }
+    choice->name = g_strdup(entry->name);
+    choice->broken = g_strdup(engine->report.error != NULL ? engine->report.error : "it ends");
+    choice->fault = supervisor_fault(engine->supervisor);
+    if (choice->before != NULL && store_is_name(choice->before) &&
+        store_verify(store, choice->before, &why) == -EBADMSG) {
+        choice->fault = NURSERY_FAULT_DAMAGED;
+    }
+}
+
 void
 choice_measure(const struct engine *engine, struct choice *choice)
 {
@@ -116,8 +154,12 @@ choice_find(const struct engine *engine, const char *serving, struct choice *ret
         ret->is_set = true;
     } else if (store_open(engine->settings->signatures_dir, FALSE, &store, &error) == 0) {
         g_autoptr(GPtrArray) list = store_list(store);
-        const struct store_entry *entry = newest_tried(list);
-        ret->name = g_strdup(entry != NULL ? entry->name : NULL);
+        if (supervisor_failed(engine->supervisor)) {
+            find_instead(engine, store, list, ret);
+        } else {
+            const struct store_entry *entry = newest_tried(list);
+            ret->name = g_strdup(entry != NULL ? entry->name : NULL);
+        }
     }
     if (ret->name == NULL && trial_waits_for_memory(engine->trial) != NULL) {
         ret->name = g_strdup(trial_waits_for_memory(engine->trial));
@@ -218,6 +260,22 @@ reject_before(const struct engine *engine, struct store *store, const struct cho
     (void)store_prune(store, (guint)engine->settings->generations, &ignored);
 }
 
+/* What could not be loaded: it is not "previous" any more, and new where it is offered again,
+ * unless it cannot be loaded although it is whole. */
+static void
+put_away(struct store *store, const struct choice *choice)
+{
+    g_autofree char *ignored = NULL;
+    if (choice->broken == NULL || choice->before == NULL || !store_is_name(choice->before)) {
+        return;
+    }
+    if (choice->fault == NURSERY_FAULT_DAMAGED) {
+        (void)store_discard(store, choice->before, &ignored);
+    } else if (choice->fault == NURSERY_FAULT_LOADER) {
+        (void)store_set(store, choice->before, RECORD_REJECTED, choice->broken, &ignored);
+    }
+}
+
 int
 choice_commit(const struct engine *engine, const struct choice *choice, char **error_r)
 {
@@ -238,10 +296,12 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
         return 0;
     }
     if (rc == 0) {
-        rc = store_adopt(store, choice->name, choice->force, error_r);
+        rc = choice->broken != NULL ? store_return(store, choice->name, error_r)
+                                    : store_adopt(store, choice->name, choice->force, error_r);
     }
     if (rc == 0) {
         reject_before(engine, store, choice, error_r);
+        put_away(store, choice);
     }
     return rc;
 }

@@ -11,6 +11,7 @@
 #include "aside.h"
 #include "engine.h"
 #include "generation.h"
+#include "nursery.h"
 #include "record.h"
 
 /* What is to be adopted. */
@@ -26,6 +27,8 @@ struct choice {
     guint64 need;    /* bytes that it takes beside what serves */
     char *waits;     /* why this node may not adopt it now (precedence.h); NULL: it may */
     bool is_refused; /* by another node, and so it was rejected here */
+    char *broken; /* why `before` cannot be loaded, and this is taken in its place; NULL: it can */
+    enum nursery_fault fault;      /* of that */
     struct generation_about about; /* without its manifest */
 };
 

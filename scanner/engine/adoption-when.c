@@ -74,7 +74,14 @@ begin(struct adoption *adoption)
     const struct engine *engine = adoption->engine;
     bool may_pause = engine->settings->adopt_quiet > 0;
     g_autofree char *why = NULL;
-    bool fits = choice_fits(engine, &adoption->choice, &why);
+    if (adoption->choice.broken != NULL) {
+        log_err("generation %s cannot be loaded: %s: %s takes its place",
+                adoption->choice.before != NULL ? adoption->choice.before : "(none)",
+                adoption->choice.broken, adoption->choice.name);
+    }
+    /* What cannot be loaded takes no memory. */
+    bool fits = supervisor_nursery(engine->supervisor) == NULL ||
+                choice_fits(engine, &adoption->choice, &why);
     if (fits && adoption->choice.is_untried) {
         why = g_strdup("there is no memory to try it beside what is in use");
     }
@@ -125,7 +132,8 @@ must_wait(struct adoption *adoption)
         adoption_set_timer(adoption, (uint64_t)(adoption->failure.again_us - now));
         return true;
     }
-    if (now < adoption->held_until_us && !engine->report.test_only) {
+    if (now < adoption->held_until_us && !engine->report.test_only &&
+        adoption->choice.broken == NULL) {
         adoption_enter(adoption, PHASE_HOLD, adoption->held_why);
         adoption_set_timer(adoption, (uint64_t)(adoption->held_until_us - now));
         return true;
@@ -256,6 +264,18 @@ on_look(sd_event_source *source, void *data)
     (void)source;
     look(data);
     return 0;
+}
+
+bool
+adoption_may_help(const struct engine *engine)
+{
+    const struct adoption *adoption = engine->adoption;
+    int looks = SD_EVENT_OFF;
+    if (adoption == NULL) {
+        return false;
+    }
+    (void)sd_event_source_get_enabled(adoption->look, &looks);
+    return looks != SD_EVENT_OFF || adoption->asked != NULL || adoption->phase >= PHASE_ROOM;
 }
 
 void

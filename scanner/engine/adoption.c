@@ -296,6 +296,16 @@ adoption_room_made(struct engine *engine)
 
 /* --- the new one ---------------------------------------------------------------------------- */
 
+/* What should have served, and why it does not; NULL: it does. */
+static json_t *
+refusal_of_before(const struct choice *choice)
+{
+    return choice->broken == NULL || choice->before == NULL
+               ? NULL
+               : json_pack("{s:s, s:s, s:I}", "generation", choice->before, "error", choice->broken,
+                           "time", (json_int_t)time(NULL));
+}
+
 /* Whoever scans hears of the new generation before he gets a worker of it. */
 static void
 switch_over(struct adoption *adoption)
@@ -305,7 +315,8 @@ switch_over(struct adoption *adoption)
     g_autofree char *name = g_strdup(adoption->choice.name);
     struct nursery *next = g_steal_pointer(&adoption->next);
     adoption->old = supervisor_take(engine->supervisor, next, &adoption->choice.about);
-    json_decref(g_steal_pointer(&report->refusal));
+    json_decref(report->refusal);
+    report->refusal = refusal_of_before(&adoption->choice);
     g_clear_pointer(&adoption->failure.name, g_free);
     if (adoption->old != NULL) {
         nursery_give(adoption->old, &old_ops, adoption);

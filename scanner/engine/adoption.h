@@ -20,6 +20,10 @@
  * leads to when somebody else has changed that. What could not be adopted is tried again, later
  * each time.
  *
+ * Where `current` cannot be loaded, the newest generation whose files are whole takes its place:
+ * one that was tried, or served before, pinned or not. One that is damaged is forgotten then, so
+ * that it can be fetched again; one that is whole is rejected.
+ *
  * Where there is no room for two, the one that serves makes room (phases "quiet" and "room") when
  * nobody is attached, so that no mail is scanned on this node; or at a quiet moment that posternd
  * tells, which it does on a single host alone. Then no new scan begins, those that run end, the old
@@ -44,6 +48,8 @@ void adoption_consider(struct engine *engine);
 
 /* Another zygote than the one that serves is loading, loaded or ending, or is about to. */
 bool adoption_is_busy(const struct engine *engine);
+/* It looks for a generation, or loads one: what serves may be another one soon. */
+bool adoption_may_help(const struct engine *engine);
 /* Room is made or was made: no scan begins, although a worker may still end one. */
 bool adoption_pauses(const struct engine *engine);
 /* It waits for memory, and nothing but the mail of this node is in the way. */

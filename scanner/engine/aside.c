@@ -124,7 +124,7 @@ aside_forget(struct aside **aside)
 }
 
 static int
-watch(struct aside *aside)
+watch(struct aside *aside, uint64_t seconds)
 {
     sd_event *event = aside->engine->event;
     int rc = sd_event_add_child(event, &aside->end, aside->pid, WEXITED, on_end, aside);
@@ -132,7 +132,7 @@ watch(struct aside *aside)
         return rc;
     }
     rc = sd_event_add_time_relative(event, &aside->deadline, CLOCK_MONOTONIC,
-                                    ASIDE_SECONDS * G_USEC_PER_SEC, 0, on_deadline, aside);
+                                    seconds * G_USEC_PER_SEC, 0, on_deadline, aside);
     if (rc < 0) {
         aside->end = sd_event_source_disable_unref(aside->end);
         return rc;
@@ -172,7 +172,7 @@ aside_start(struct engine *engine, const struct aside_plan *plan, struct aside *
                             .pid = pid,
                             .out = pair[0]};
     *ret = aside;
-    rc = watch(aside);
+    rc = watch(aside, plan->seconds > 0 ? plan->seconds : ASIDE_SECONDS);
     if (rc < 0) {
         (void)kill(pid, SIGKILL);
         (void)waitpid(pid, NULL, 0);

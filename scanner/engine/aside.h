@@ -21,7 +21,8 @@ typedef json_t *aside_work(const struct engine *engine, const void *task);
 typedef void aside_done(const json_t *told, const char *why, void *data);
 
 #define ASIDE_MAX 32000
-/* After so many seconds it is given up. A process that a disk holds ends when the disk lets it. */
+/* After so many seconds it is given up, where a plan has no other number. A process that a disk
+ * holds ends when the disk lets it. */
 #define ASIDE_SECONDS 60
 /* While so many that were given up are not gone yet, no other is started. */
 #define ASIDE_LEFT_MAX 2U
@@ -31,6 +32,7 @@ struct aside_plan {
     const void *task; /* read by that process alone, so it may go when aside_start() returns */
     aside_done *done; /* from the event loop, once */
     void *data;
+    uint64_t seconds; /* 0: ASIDE_SECONDS */
 };
 
 /* Starts one; *RET is set to NULL before it is done. Returns 0 or -errno. */

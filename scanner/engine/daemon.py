@@ -4,6 +4,7 @@ folder is in the path)."""
 import ctypes
 import os
 import select
+import signal
 import socket
 import time
 
@@ -165,3 +166,26 @@ def phase(engine):
 
 def zygotes(engine):
     return engine.processes()["postern-zygote"]
+
+
+def stop_next(engine, serving):
+    """The new zygote, stopped as soon as it is there: the adoption stays where it is."""
+    found = []
+
+    def look():
+        found[:] = [pid for pid in zygotes(engine) if pid not in serving]
+        return found
+    wait_for(look, "a second zygote")
+    os.kill(found[0], signal.SIGSTOP)
+    return found[0]
+
+
+def restart(engine, store, expected):
+    assert store.current() in expected
+    engine.process.wait(20)
+    current = store.current()
+    (engine.dir / "run/engine/state").unlink(missing_ok=True)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] in expected
+    return current

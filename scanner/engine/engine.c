@@ -73,8 +73,10 @@ find_state(struct engine *engine)
         engine->gap_over = false;
         return REPORT_READY;
     }
+    /* An older generation may take its place, which takes no longer than a start. */
     if (supervisor_failed(engine->supervisor)) {
-        return REPORT_FAILED;
+        bool may_help = engine->report.state != REPORT_FAILED && adoption_may_help(engine);
+        return may_help ? REPORT_LOADING : REPORT_FAILED;
     }
     if (!supervisor_loaded(engine->supervisor)) {
         return REPORT_LOADING;

@@ -11,7 +11,7 @@
 #include <glib.h>
 
 #include "signature-files.h"
-#include "text.h"
+#include "store.h"
 
 #define CURRENT "current"
 
@@ -78,26 +78,24 @@ generation_clear(struct generation *generation)
 int
 generation_check(const char *path, char **error_r)
 {
-    g_autofree char *ignored = NULL;
-    g_autoptr(manifest_t) manifest = NULL;
-    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = dir < 0 ? 0 : manifest_read(dir, &manifest, &ignored);
-    for (guint i = 0; manifest != NULL && rc == 0 && i < manifest->files->len; i++) {
-        const struct manifest_file *file = g_ptr_array_index(manifest->files, i);
-        struct stat st;
-        if (fstatat(dir, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-            (guint64)st.st_size != file->size) {
-            g_autofree char *shown = text_escape(file->name, 100);
-            rc = -EBADMSG;
-            *error_r = g_strdup_printf("%s/%s is damaged: it is not as long as its manifest says; "
-                                       "`postern signatures rollback`, or another set, mends it",
-                                       path, shown);
-        }
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *why = NULL;
+    g_autoptr(store_t) store = NULL;
+    if (!store_is_name(name)) {
+        return 0;
     }
-    if (dir >= 0) {
-        close(dir);
+    int rc = store_open(dir, FALSE, &store, &why);
+    if (rc == 0) {
+        rc = store_verify(store, name, &why);
     }
-    return manifest == NULL ? 0 : rc;
+    if (rc == -EBADMSG || rc == -ENOENT) {
+        rc = -EBADMSG;
+        *error_r = g_strdup_printf("damaged: %s", why);
+    } else if (rc < 0) {
+        *error_r = g_steal_pointer(&why);
+    }
+    return rc;
 }
 
 /* ClamAV's own databases have versions; the daily one is what is meant by "the version". */

@@ -24,9 +24,10 @@ int generation_resolve(const char *signatures_dir, struct generation *ret, char 
 void generation_clear(struct generation *generation);
 
 /*
- * Whether the files in the directory PATH are there and as long as its manifest says: what a disk
- * or a person took from a file of signatures libclamav does not miss. One without a manifest that
- * can be read was made by hand, and is as it is. Returns 0, or -EBADMSG with one sentence.
+ * Whether the files in the directory PATH are what its manifest says, by their hashes: what a disk
+ * or a person did to a file of signatures libclamav may not notice. One that is not called as the
+ * store calls its own was made by hand, and is as it is. Reads all of it. Returns 0, -EBADMSG
+ * (damaged) or another -errno, with one sentence.
  */
 int generation_check(const char *path, char **error_r);
 

@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "engine.h"
 #include "generation.h"
 #include "launch.h"
@@ -24,6 +26,9 @@
 #define PING_USEC (5 * 1000 * 1000ULL)
 /* Counted, not timed: an engine that was itself stopped for a while has asked nothing. */
 #define PINGS_UNANSWERED 6
+/* A slow disk, and a busy node. */
+#define CHECK_SECONDS 1800
+#define CHECK_NICE 10
 
 struct nursery {
     struct engine *engine;
@@ -38,8 +43,13 @@ struct nursery {
     char *generation;
     char *path;
     gboolean builtin;
-    gboolean loaded;
+    gboolean beside;
+    struct aside *check;
+    gboolean checked;
+    gboolean has_said; /* that it has loaded */
+    gboolean loaded;   /* and is checked */
     gboolean unneeded;
+    enum nursery_fault fault;
     gint64 loaded_us;
     struct nursery_loaded said;
     char *error; /* why it failed, as it says, or why it was killed */
@@ -100,6 +110,7 @@ nursery_free(struct nursery *nursery)
         return;
     }
     unlist(nursery);
+    aside_forget(&nursery->check);
     send_kill(nursery);
     sd_event_source_disable_unref(nursery->messages);
     sd_event_source_disable_unref(nursery->death);
@@ -126,6 +137,63 @@ nursery_kill(struct nursery *nursery, const char *why)
         nursery->unneeded = TRUE;
     }
     send_kill(nursery);
+}
+
+/* When it has loaded what is what it should be. */
+static void
+settle(struct nursery *nursery)
+{
+    if (!nursery->has_said || !nursery->checked || nursery->loaded) {
+        return;
+    }
+    nursery->loaded = TRUE;
+    nursery->loaded_us = g_get_monotonic_time();
+    log_notice("generation %s: %" G_GUINT64_FORMAT " signatures loaded in %.2f s",
+               nursery->generation, nursery->said.signatures, nursery->said.load_seconds);
+    nursery->ops->loaded(nursery, nursery->data);
+}
+
+/* The check */
+
+static json_t *
+work_check(const struct engine *engine, const void *task)
+{
+    const struct nursery *nursery = task;
+    g_autofree char *error = NULL;
+    (void)engine;
+    if (nursery->beside) {
+        (void)setpriority(PRIO_PROCESS, 0, CHECK_NICE);
+    }
+    int rc = generation_check(nursery->path, &error);
+    g_autofree char *safe = text_escape(error, ERROR_MAX);
+    return json_pack("{s:i, s:s?}", "rc", rc, "error", error != NULL ? safe : NULL);
+}
+
+static void
+on_checked(const json_t *told, const char *why, void *data)
+{
+    struct nursery *nursery = data;
+    int rc = told == NULL ? -EIO : (int)json_integer_value(json_object_get(told, "rc"));
+    const char *error = told == NULL ? why : json_string_value(json_object_get(told, "error"));
+    if (rc == 0) {
+        nursery->checked = TRUE;
+        settle(nursery);
+        return;
+    }
+    nursery->fault = rc == -EBADMSG ? NURSERY_FAULT_DAMAGED : NURSERY_FAULT_NONE;
+    nursery_kill(nursery, error);
+}
+
+static int
+check(struct nursery *nursery)
+{
+    const struct aside_plan plan = {.work = work_check,
+                                    .task = nursery,
+                                    .done = on_checked,
+                                    .data = nursery,
+                                    .seconds = CHECK_SECONDS};
+    nursery->checked = nursery->path == NULL;
+    return nursery->checked ? 0 : aside_start(nursery->engine, &plan, &nursery->check);
 }
 
 /* What the zygote says */
@@ -158,7 +226,7 @@ on_loaded(struct nursery *nursery, json_t *event, int fd)
     json_int_t signatures;
     json_int_t memory;
     (void)fd;
-    if (nursery->loaded ||
+    if (nursery->has_said ||
         json_unpack(event, "{s:I, s:i, s:F, s:s, s:I}", "signatures", &signatures, "landlock",
                     &said.landlock, "load_seconds", &said.load_seconds, "sandbox", &sandbox,
                     "memory", &memory) < 0) {
@@ -174,11 +242,8 @@ on_loaded(struct nursery *nursery, json_t *event, int fd)
         return rc;
     }
     nursery->deadline = sd_event_source_disable_unref(nursery->deadline);
-    nursery->loaded = TRUE;
-    nursery->loaded_us = g_get_monotonic_time();
-    log_notice("generation %s: %" G_GUINT64_FORMAT " signatures loaded in %.2f s",
-               nursery->generation, nursery->said.signatures, nursery->said.load_seconds);
-    nursery->ops->loaded(nursery, nursery->data);
+    nursery->has_said = TRUE;
+    settle(nursery);
     return 0;
 }
 
@@ -187,10 +252,16 @@ on_failed(struct nursery *nursery, json_t *event, int fd)
 {
     const char *error;
     (void)fd;
-    if (json_unpack(event, "{s:s}", "error", &error) < 0) {
+    int loading = 0;
+    if (json_unpack(event, "{s:s, s?b}", "error", &error, "loading", &loading) < 0) {
         return -EBADMSG;
     }
     report_set_text(&nursery->error, error);
+    /* As libclamav says it (CL_EMEM): that there is no memory is no fault of a generation. */
+    if (loading && nursery->fault == NURSERY_FAULT_NONE &&
+        strstr(error, "allocate memory") == NULL) {
+        nursery->fault = NURSERY_FAULT_LOADER;
+    }
     return 0;
 }
 
@@ -293,6 +364,8 @@ on_death(sd_event_source *source, const siginfo_t *info, void *data)
     struct nursery *nursery = data;
     g_autofree char *text = death_text(nursery, info);
     (void)source;
+    aside_forget(&nursery->check);
+    nursery->has_said = FALSE;
     nursery->loaded = FALSE;
     unlist(nursery);
     nursery->ops->ended(nursery, nursery->unneeded ? "not needed any more" : text, nursery->data);
@@ -362,10 +435,6 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
     if (program == NULL) {
         return -ENOENT;
     }
-    int rc = plan->path == NULL ? 0 : generation_check(plan->path, error_r);
-    if (rc < 0) {
-        return rc;
-    }
     const struct launch launch = {
         .zygote = program,
         .signatures = plan->path,
@@ -374,12 +443,15 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
         .memory = plan->memory,
         .orders = packet,
     };
-    rc = launch_zygote(&launch, &nursery->zygote, error_r);
+    int rc = launch_zygote(&launch, &nursery->zygote, error_r);
     if (rc < 0) {
         return rc;
     }
     place(nursery, plan);
     rc = watch(nursery, plan->seconds);
+    if (rc >= 0) {
+        rc = check(nursery);
+    }
     if (rc < 0) {
         *error_r = g_strdup_printf("cannot be watched: %s", g_strerror(-rc));
         send_kill(nursery);
@@ -399,6 +471,7 @@ nursery_new(struct engine *engine, const struct nursery_plan *plan, const struct
     nursery->generation = g_strdup(plan->name != NULL ? plan->name : "builtin");
     nursery->path = g_strdup(plan->path);
     nursery->builtin = plan->name == NULL;
+    nursery->beside = plan->beside;
     int rc = start(nursery, plan, error_r);
     if (rc < 0) {
         nursery_free(nursery);
@@ -440,6 +513,12 @@ gboolean
 nursery_is_builtin(const struct nursery *nursery)
 {
     return nursery->builtin;
+}
+
+enum nursery_fault
+nursery_fault(const struct nursery *nursery)
+{
+    return nursery->fault;
 }
 
 int

@@ -7,6 +7,9 @@
  * it lives, asked for workers. Of two generations there are two, side by side, each with its own
  * namespaces; when one is killed, all its workers go with it.
  *
+ * While it loads the hashes of all its files are compared with its manifest, in a process beside
+ * the engine; it counts as loaded when both are done.
+ *
  * Slots and worker numbers are the caller's: a slot is a user number and a control group, so no
  * two workers that live at the same time have the same one, whichever nursery they are from.
  */
@@ -27,6 +30,13 @@ struct nursery_plan {
                         there are any, and by the address space of who loads */
     gboolean beside; /* another one's workers scan mail: it loads with less processor and disk */
     guint64 seconds; /* it is killed when it has not loaded by then; 0: no limit */
+};
+
+/* Why it ended, as far as that says something about its generation. */
+enum nursery_fault {
+    NURSERY_FAULT_NONE,    /* nothing */
+    NURSERY_FAULT_LOADER,  /* libclamav does not take it */
+    NURSERY_FAULT_DAMAGED, /* its files are not what its manifest says */
 };
 
 /* What it says when it has loaded; the texts are its own. */
@@ -75,6 +85,7 @@ const char *nursery_generation(const struct nursery *nursery);
 /* The generation's directory; NULL: built-in. */
 const char *nursery_path(const struct nursery *nursery);
 gboolean nursery_is_builtin(const struct nursery *nursery);
+enum nursery_fault nursery_fault(const struct nursery *nursery);
 int nursery_process(const struct nursery *nursery);
 /* Monotonic microseconds. */
 gint64 nursery_loaded_us(const struct nursery *nursery);

@@ -30,9 +30,11 @@ struct supervisor {
     gint64 loaded_us;
     bool makes_room;
     unsigned failures; /* in a row */
+    enum nursery_fault fault;
 };
 
 static void attempt(struct supervisor *supervisor);
+static void schedule(struct supervisor *supervisor);
 
 struct supervisor *
 supervisor_new(struct engine *engine, char **error_r)
@@ -67,7 +69,12 @@ on_retry(sd_event_source *source, uint64_t usec, void *data)
     (void)usec;
     struct supervisor *supervisor = data;
     supervisor->retry = sd_event_source_disable_unref(supervisor->retry);
-    attempt(supervisor);
+    /* Memory is for one of them. */
+    if (supervisor_failed(supervisor) && adoption_is_busy(supervisor->engine)) {
+        schedule(supervisor);
+    } else {
+        attempt(supervisor);
+    }
     return 0;
 }
 
@@ -102,11 +109,16 @@ count_failure(struct supervisor *supervisor, const char *reason)
 {
     bool settled =
         supervisor->was_loaded && g_get_monotonic_time() - supervisor->loaded_us >= SETTLED_USEC;
-    supervisor->failures = settled ? 0 : supervisor->failures + 1;
+    supervisor->failures = supervisor->fault != NURSERY_FAULT_NONE ? SUPERVISOR_PATIENCE
+                           : settled                               ? 0
+                                                                   : supervisor->failures + 1;
     g_autofree char *safe = text_escape(reason, ERROR_MAX);
     log_err("zygote: %s%s", safe,
             supervisor->failures >= SUPERVISOR_PATIENCE ? "; next attempt in a minute" : "");
     report_set_text(&supervisor->engine->report.error, safe);
+    if (supervisor_failed(supervisor)) {
+        adoption_consider(supervisor->engine);
+    }
     engine_changed(supervisor->engine);
     schedule(supervisor);
 }
@@ -193,6 +205,7 @@ on_ended(struct nursery *nursery, const char *why, void *data)
     struct supervisor *supervisor = data;
     struct engine *engine = supervisor->engine;
     supervisor->nursery = NULL;
+    supervisor->fault = nursery_fault(nursery);
     crew_lost(engine->crew, nursery);
     evidence_lost(engine->evidence, nursery);
     if (supervisor->makes_room && !engine->stopping) {
@@ -292,6 +305,7 @@ attempt(struct supervisor *supervisor)
     }
     supervisor->started_before = true;
     supervisor->was_loaded = false;
+    supervisor->fault = NURSERY_FAULT_NONE;
     int rc = aside_start(supervisor->engine, &plan, &supervisor->asked);
     if (rc < 0) {
         count_failure(supervisor, rc == -EBUSY ? "the disk of signatures_dir does not answer"
@@ -321,6 +335,12 @@ supervisor_failed(const struct supervisor *supervisor)
     return supervisor->failures >= SUPERVISOR_PATIENCE && !supervisor_loaded(supervisor);
 }
 
+enum nursery_fault
+supervisor_fault(const struct supervisor *supervisor)
+{
+    return supervisor->fault;
+}
+
 struct nursery *
 supervisor_nursery(const struct supervisor *supervisor)
 {
@@ -336,6 +356,7 @@ supervisor_take(struct supervisor *supervisor, struct nursery *next,
     aside_forget(&supervisor->asked);
     supervisor->makes_room = false;
     supervisor->failures = 0;
+    supervisor->fault = NURSERY_FAULT_NONE;
     supervisor->nursery = next;
     nursery_give(next, &ops, supervisor);
     tell(supervisor, about);

@@ -4,17 +4,19 @@
 
 /*
  * Keeps the zygote alive whose workers scan mail: starts it on the current generation, starts it
- * again when it ends. After SUPERVISOR_PATIENCE ends in a row without a load it is "failed", and
- * tried once a minute.
+ * again when it ends. After SUPERVISOR_PATIENCE ends in a row without a load, or one that says that
+ * the generation cannot be loaded, it is "failed", and tried once a minute. Then adoption.h looks
+ * for another generation.
  */
 
 #include <stdbool.h>
+
+#include "nursery.h"
 
 #define SUPERVISOR_PATIENCE 5
 
 struct engine;
 struct generation_about;
-struct nursery;
 struct supervisor;
 
 /* Returns NULL and a sentence when the zygote's program cannot be found. */
@@ -27,6 +29,8 @@ void supervisor_start(struct supervisor *supervisor);
 /* The zygote has loaded and forks workers. */
 bool supervisor_loaded(const struct supervisor *supervisor);
 bool supervisor_failed(const struct supervisor *supervisor);
+/* Why the last one ended, as far as that says something about its generation. */
+enum nursery_fault supervisor_fault(const struct supervisor *supervisor);
 /* The one that serves, or loads in order to; NULL: there is none. Borrowed. */
 struct nursery *supervisor_nursery(const struct supervisor *supervisor);
 

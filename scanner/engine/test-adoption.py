@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""One generation after the other, on the real engine: without a pause, without memory for two,
-killed in the middle. (The way back: test-evidence.py.)
+"""One generation after the other, on the real engine: without a pause, killed in the middle.
+(The way back: test-evidence.py; what is damaged: test-broken.py; memory for one: test-budget.py.)
 
     /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
 """
@@ -20,7 +20,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
 from chain import NOBODY, mail, memfd, needs_root
 from chain import own  # fixture
-from daemon import MARK, NEW, OLD, ROOT, Daemon, HungDisk, phase, slow, wait_for, zygotes
+from daemon import (MARK, NEW, ROOT, Daemon, HungDisk, phase, restart,
+                    slow, stop_next, wait_for, zygotes)
 from daemon import site  # fixture
 from generations import Store
 
@@ -194,39 +195,6 @@ def test_what_cannot_be_loaded_changes_nothing(site):
     daemon.close()
 
 
-def test_broken_current_gives_way(own):
-    """What cannot be loaded at all is followed by what was tried."""
-    engine = own(signatures=False, start=False)
-    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
-    store.adopt(store.put({"bad.ndb": "nonsense\n"}, "adopted", time.time() - 100))
-    engine.start()
-    engine.wait_state("failed")
-    new = store.put(NEW)
-    engine.wait_state("ready")
-    assert store.current() == new and engine.status()["generation"] == new
-
-
-@pytest.mark.parametrize("damage", ["shorter", "gone", "longer"])
-def test_damaged_current_gives_way(own, damage):
-    """Lines that are missing would be missed by nobody: libclamav loads what there is."""
-    engine = own(signatures=False, start=False)
-    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
-    old = store.put({"a.ndb": OLD["a.ndb"], "b.ndb": OLD["a.ndb"] + NEW["b.ndb"]}, "adopted",
-                    time.time() - 100)
-    store.adopt(old)
-    path = store.path / old / "b.ndb"
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_text(OLD["a.ndb"] if damage == "shorter" else path.read_text() + OLD["a.ndb"])
-    engine.start()
-    engine.wait_state("failed")
-    assert f"{old}/b.ndb" in engine.status()["error"]
-    new = store.put(NEW)
-    engine.wait_state("ready")
-    assert store.current() == new and engine.status()["generation"] == new
-
-
 def test_somebody_else_changes_the_store(site):
     """It waits for the lock, and serves meanwhile."""
     engine, store, old = site()
@@ -329,29 +297,6 @@ def test_it_loads_behind_the_mail(site):
 
 # Ended in the middle
 
-def stop_next(engine, serving):
-    """The new zygote, stopped as soon as it is there: the adoption stays where it is."""
-    found = []
-
-    def look():
-        found[:] = [pid for pid in zygotes(engine) if pid not in serving]
-        return found
-    wait_for(look, "a second zygote")
-    os.kill(found[0], signal.SIGSTOP)
-    return found[0]
-
-
-def restart(engine, store, expected):
-    assert store.current() in expected
-    engine.process.wait(20)
-    current = store.current()
-    (engine.dir / "run/engine/state").unlink(missing_ok=True)
-    engine.start()
-    engine.wait_state("ready")
-    assert engine.status()["generation"] in expected
-    return current
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_ended_while_it_loads(site, how):
     engine, store, old = site()
@@ -440,165 +385,3 @@ def test_killed_old_zygote_meanwhile(site):
     os.kill(pid, signal.SIGCONT)
     wait_for(lambda: engine.status()["generation"] == new and phase(engine) is None, "the adoption")
     assert engine.state_line()[0] == "ready" and len(zygotes(engine)) == 1
-
-
-# Memory for one alone
-
-ONE = {"memory": '"80M"'}  # a second one is taken to need at least 64M
-
-
-def test_nobody_scans_here(site):
-    """On a passive node nobody has to be waited for."""
-    engine, store, _ = site(adopt_quiet=1, **ONE)
-    new = store.put(NEW)
-    most = 0
-    while engine.status()["generation"] != new or engine.state_line()[0] != "ready":
-        most = max(most, len(zygotes(engine)))
-    assert most <= 1 and store.current() == new
-    assert "there is no scanning until it is loaded" in engine.log_text()
-
-
-def test_a_quiet_moment(site):
-    engine, store, old = site(adopt_quiet=5, **ONE)
-    daemon = Daemon(engine)
-    new = store.put(NEW)
-    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
-    adoption = daemon.state["adoption"]
-    assert adoption["quiet"] == 5 and "more than the setting memory allows" in adoption["why"]
-    line = engine.connect()
-    assert line.call({"op": "adopt", "generation": new})["waits"] == adoption["why"]
-    line.close()
-    # What is being scanned is scanned to the end, although posternd was wrong.
-    daemon.until(lambda: len(daemon.idle) == 2, "the end of the scans")
-    number, line = daemon.idle.popitem()
-    serving = zygotes(engine)
-    daemon.line.send({"op": "quiet"})
-    daemon.until(lambda: daemon.phase() == "room", "the change")
-    daemon.until(lambda: len(daemon.gone) == 1, "the end of the other")
-    assert daemon.state["state"] == "loading" and daemon.state["adoption"]["pauses"]
-    assert zygotes(engine) == serving and number not in daemon.gone
-    fd = memfd(mail())
-    line.send({"op": "scan", "id": number}, fd)
-    os.close(fd)
-    assert line.receive()[0]["facts"]["complete"]
-    line.close()
-    daemon.until(lambda: daemon.state["generation"] == new and daemon.state["state"] == "ready",
-                 "the adoption")
-    assert daemon.lost == 0 and len(zygotes(engine)) == 1
-    daemon.seen.clear()
-    daemon.until(lambda: daemon.seen, "a scan", data=mail() + MARK)
-    assert daemon.seen[0][1]
-    daemon.close()
-
-
-def test_what_cannot_be_loaded_is_followed_by_the_old(site):
-    engine, store, old = site(adopt_quiet=1, **ONE)
-    bad = store.put({"bad.ndb": "nonsense\n"})
-    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
-    engine.wait_state("ready")
-    assert engine.status()["generation"] == old and store.current() == old
-    assert engine.status()["adoption_failed"]["generation"] == bad
-
-
-@pytest.mark.parametrize("good", [True, False])
-def test_tried_in_the_pause(site, good):
-    """Where two do not fit, the trial has to wait for the pause, too."""
-    engine, store, old = site(adopt_quiet=1, **ONE)
-    files = NEW if good else {"all.ndb": "Test.Everything:0:*:" + b"the".hex() + "\n"}
-    new = store.put(files, "fetched")
-    most = 0
-
-    def is_over():
-        nonlocal most
-        most = max(most, len(zygotes(engine)))
-        status = engine.status()
-        return status["adoption_failed"] or (status["generation"] == new
-                                             and status["state"] == "ready")
-    wait_for(is_over, "the adoption", 60)
-    engine.wait_state("ready")
-    assert most <= 1
-    assert store.current() == (new if good else old)
-    assert store.state(new)[0] == ("adopted" if good else "rejected")
-    assert engine.status()["generation"] == store.current()
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_ended_in_the_pause(site, how):
-    engine, store, old = site(adopt_quiet=1, **ONE)
-    serving = zygotes(engine)
-    new = store.put(slow())
-    stop_next(engine, serving)
-    os.kill(engine.process.pid, how)
-    assert restart(engine, store, (old, new)) == old
-
-
-def test_never(site):
-    engine, store, old = site(adopt_quiet=0, **ONE)
-    store.put(NEW)
-    wait_for(lambda: phase(engine) == "memory", "the wait")
-    assert engine.status()["generation"] == old and engine.state_line()[0] == "ready"
-
-
-def test_it_says_so(site):
-    """The node's health, for the cluster and for people; and that the mail is to move, if it may."""
-    for move, cause in (("no", "signatures-wait"), ("yes", "signatures-move")):
-        engine, store, _ = site(adopt_quiet=0, health_interval=1, health_window=1, health_needed=1,
-                                adopt_move=f'"{move}"', **ONE)
-        store.put(NEW)
-        wait_for(lambda e=engine, c=cause: f"{c}=yellow" in e.state_line()[-1], "the health")
-
-
-# Age
-
-def test_old_signatures(own):
-    engine = own(signatures=False, start=False, age_limit=3600, health_interval=1, health_window=1,
-                 health_needed=1)
-    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
-    store.adopt(store.put(OLD, "adopted", time.time() - 100, age=7200))
-    engine.start()
-    engine.wait_state("ready")
-    wait_for(lambda: "signatures-old=yellow" in engine.state_line()[-1], "the health")
-    assert engine.log_text().count("days and 2 hours old: new viruses pass") == 1
-    store.put(NEW)
-    wait_for(lambda: "signatures-old" not in engine.state_line()[-1], "younger ones")
-
-
-MEMORY = pathlib.Path("/sys/fs/cgroup/memory")
-
-
-@pytest.fixture
-def tight():
-    """A control group; its memory limit is a file to be written to."""
-    if not (ROOT and (MEMORY / "memory.limit_in_bytes").exists()):
-        pytest.skip("needs the memory controller of cgroup v1")
-    group = MEMORY / f"postern-test-{os.getpid()}"
-    group.mkdir()
-    yield group
-    wait_for(lambda: not (group / "cgroup.procs").read_text(), "the end of its processes")
-    group.rmdir()
-
-
-def test_a_control_group_for_one(site, own, tight):
-    engine = own(signatures=False, start=False, adopt_quiet=1)
-    store = Store(engine.dir / "signatures", NOBODY if engine.mode != "root" else None)
-    old = store.put(OLD, "adopted", time.time() - 100)
-    store.adopt(old)
-    command = engine.command()
-    engine.command = lambda: ["/bin/sh", "-c", f'echo $$ > {tight}/cgroup.procs; exec "$@"', "sh",
-                              *command]
-    engine.start()
-    engine.wait_state("ready")
-    daemon = Daemon(engine)
-    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
-    used = int((tight / "memory.usage_in_bytes").read_text())
-    (tight / "memory.limit_in_bytes").write_text(str(used + (40 << 20)))
-    new = store.put(NEW)
-    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
-    assert "MB are available" in daemon.state["adoption"]["why"]
-    assert daemon.state["generation"] == old and daemon.lost == 0
-    (tight / "memory.limit_in_bytes").write_text("-1")
-    daemon.until(lambda: daemon.state["generation"] == new, "the adoption", data=mail())
-    assert daemon.lost == 0
-    daemon.close()
-    engine.process.terminate()
-    engine.process.wait(20)

@@ -143,6 +143,30 @@ why_not(const struct store *store, const struct store_entry *entry)
                : g_strdup("it was not tried");
 }
 
+/* The link first: it is the truth, and store_recover() mends the record. */
+static int
+make_current(struct store *store, struct store_entry *entry, gint64 adopted, char **error_r)
+{
+    int rc = store_link_set(store, STORE_CURRENT, entry->name);
+    if (rc < 0) {
+        return store_fail(error_r, rc, "%s/" STORE_CURRENT ": cannot be set: %s", store->dir,
+                          g_strerror(-rc));
+    }
+    entry->record.adopted = adopted;
+    return store_record(store, entry, RECORD_ADOPTED, NULL, error_r);
+}
+
+int
+store_return(struct store *store, const char *name, char **error_r)
+{
+    g_autoptr(store_entry_t) entry = store_entry_of(store, name);
+    if (entry->manifest == NULL) {
+        return store_fail(error_r, -ENOENT, "%s: its files are gone", name);
+    }
+    return make_current(store, entry, MAX(entry->record.adopted, entry->manifest->created),
+                        error_r);
+}
+
 int
 store_adopt(struct store *store, const char *name, gboolean force, char **error_r)
 {
@@ -155,14 +179,7 @@ store_adopt(struct store *store, const char *name, gboolean force, char **error_
     if (reason != NULL) {
         return store_fail(error_r, -EPERM, "%s is not adopted: %s", name, reason);
     }
-    /* The link first: it is the truth, and store_recover() mends the record. */
-    int rc = store_link_set(store, STORE_CURRENT, name);
-    if (rc < 0) {
-        return store_fail(error_r, rc, "%s/" STORE_CURRENT ": cannot be set: %s", store->dir,
-                          g_strerror(-rc));
-    }
-    entry->record.adopted = g_get_real_time() / G_USEC_PER_SEC;
-    return store_record(store, entry, RECORD_ADOPTED, NULL, error_r);
+    return make_current(store, entry, g_get_real_time() / G_USEC_PER_SEC, error_r);
 }
 
 int
@@ -262,6 +279,18 @@ forget_record(struct store *store, const char *name)
 {
     g_autofree char *path = g_strconcat(RECORD_DIR "/", name, ".json", NULL);
     (void)unlinkat(store->fd, path, 0);
+}
+
+int
+store_discard(struct store *store, const char *name, char **error_r)
+{
+    g_autofree char *current = store_link(store, STORE_CURRENT);
+    int rc = g_strcmp0(current, name) == 0 ? -EBUSY : remove_generation(store, name);
+    if (rc < 0 && rc != -ENOENT) {
+        return store_fail(error_r, rc, "%s: cannot be removed: %s", name, g_strerror(-rc));
+    }
+    forget_record(store, name);
+    return 0;
 }
 
 int

@@ -19,7 +19,6 @@ struct store {
 
 /* Sets *ERROR_R and returns ERROR. */
 int store_fail(char **error_r, int error, const char *format, ...) G_GNUC_PRINTF(3, 4);
-gboolean store_is_name(const char *name);
 /* The generation that the link leads to; NULL: to none. To be freed by g_free(). */
 char *store_link(const struct store *store, const char *link);
 /* Points LINK at NAME, durably. Returns 0 or -errno. */

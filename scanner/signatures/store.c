@@ -347,16 +347,50 @@ verify_file(int dir, const struct manifest_file *file)
                                                                            : -EBADMSG;
 }
 
+/* What else lies there libclamav would load, too. Returns 0 or -EBADMSG. */
+static int
+verify_names(int dir, const char *name, const struct manifest *manifest, char **error_r)
+{
+    g_autoptr(GPtrArray) names = signature_files_all(dir);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        const char *file = g_ptr_array_index(names, i);
+        gboolean is_known = !signature_files_is_name(file);
+        for (guint k = 0; k < manifest->files->len && !is_known; k++) {
+            const struct manifest_file *known = g_ptr_array_index(manifest->files, k);
+            is_known = strcmp(known->name, file) == 0;
+        }
+        if (!is_known) {
+            g_autofree char *shown = text_escape(file, 100);
+            return store_fail(error_r, -EBADMSG, "%s/%s: is not in its manifest", name, shown);
+        }
+    }
+    return 0;
+}
+
+/* Why there is no manifest: -EBADMSG, or what keeps it from being read. */
+static int
+no_manifest(const struct store *store, const struct store_entry *entry, char **error_r)
+{
+    g_autoptr(manifest_t) manifest = NULL;
+    g_autofree char *ignored = NULL;
+    int dir = store_open_generation(store, entry->name);
+    int rc = dir < 0 ? dir : manifest_read(dir, &manifest, &ignored);
+    if (dir >= 0) {
+        close(dir);
+    }
+    return store_fail(error_r, rc == 0 || rc == -ENOENT ? -EBADMSG : rc, "%s: %s", entry->name,
+                      entry->damage != NULL ? entry->damage : "its files are gone");
+}
+
 int
 store_verify(const struct store *store, const char *name, char **error_r)
 {
     g_autoptr(store_entry_t) entry = store_entry_of(store, name);
     if (entry->manifest == NULL) {
-        return store_fail(error_r, -EBADMSG, "%s: %s", name,
-                          entry->damage != NULL ? entry->damage : "its files are gone");
+        return no_manifest(store, entry, error_r);
     }
     int dir = store_open_generation(store, name);
-    int rc = dir < 0 ? dir : 0;
+    int rc = dir < 0 ? dir : verify_names(dir, name, entry->manifest, error_r);
     for (guint i = 0; rc == 0 && i < entry->manifest->files->len; i++) {
         const struct manifest_file *file = g_ptr_array_index(entry->manifest->files, i);
         rc = verify_file(dir, file);
@@ -365,10 +399,9 @@ store_verify(const struct store *store, const char *name, char **error_r)
                        rc == -EBADMSG ? "is not what its manifest says" : g_strerror(-rc));
         }
     }
-    if (dir >= 0) {
-        close(dir);
-    } else {
-        store_fail(error_r, rc, "%s: %s", name, g_strerror(-rc));
+    if (dir < 0) {
+        return store_fail(error_r, rc, "%s: %s", name, g_strerror(-rc));
     }
+    close(dir);
     return rc;
 }

@@ -46,6 +46,9 @@ void store_free(struct store *store);
 typedef struct store store_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(store_t, store_free)
 
+/* Whether a generation of a store could be called so. */
+gboolean store_is_name(const char *name);
+
 /* All generations and records, newest first; of struct store_entry *. */
 GPtrArray *store_list(const struct store *store);
 
@@ -59,8 +62,9 @@ void store_entry_free(struct store_entry *entry);
 typedef struct store_entry store_entry_t;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(store_entry_t, store_entry_free)
 
-/* Reads all files of NAME and compares them with the manifest. Returns 0, -EBADMSG (damaged), or
- * -errno, with one sentence. */
+/* Reads all files of NAME and compares them with the manifest, which has to name all signatures
+ * there. Returns 0, -EBADMSG (damaged), -ENOENT (a file is gone), or another -errno, with one
+ * sentence. */
 int store_verify(const struct store *store, const char *name, char **error_r);
 
 /* What follows needs a store that was opened for a change. */
@@ -115,8 +119,21 @@ struct store_entry *store_candidate(const struct store *store);
  */
 int store_adopt(struct store *store, const char *name, gboolean force, char **error_r);
 
+/*
+ * Points `current` at NAME, which was tried or in use, because what it leads to cannot be loaded.
+ * When NAME was adopted stays as it was, so that what is newer is adopted over it as ever. Returns
+ * 0; -ENOENT; -errno.
+ */
+int store_return(struct store *store, const char *name, char **error_r);
+
 /* Pins NAME; NULL: none is any more. Returns 0 or -errno. */
 int store_pin(struct store *store, const char *name, char **error_r);
+
+/*
+ * Forgets NAME, whose files are damaged: when it is offered again it is new. Returns 0; -EBUSY: it
+ * is `current`; or -errno, with one sentence.
+ */
+int store_discard(struct store *store, const char *name, char **error_r);
 
 /*
  * After a start without a trial: `current` is adopted whatever its record says; what was being

@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is in use is damaged on the disk, or cannot be loaded: what takes its place; on the real engine.
+
+    /usr/bin/python3 -m pytest scanner/engine/test-broken.py
+"""
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
+from chain import NOBODY
+from chain import own  # fixture
+from daemon import NEW, OLD, ROOT, wait_for, zygotes
+from generations import Store
+
+
+def test_broken_current_gives_way(own):
+    """What cannot be loaded at all is followed by what was tried."""
+    engine = own(signatures=False, start=False)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    store.adopt(store.put({"bad.ndb": "nonsense\n"}, "adopted", time.time() - 100))
+    engine.start()
+    engine.wait_state("failed")
+    new = store.put(NEW)
+    engine.wait_state("ready")
+    assert store.current() == new and engine.status()["generation"] == new
+
+
+@pytest.mark.parametrize("damage", ["shorter", "gone", "longer"])
+def test_damaged_current_gives_way(own, damage):
+    """Lines that are missing would be missed by nobody: libclamav loads what there is."""
+    engine = own(signatures=False, start=False)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    old = store.put({"a.ndb": OLD["a.ndb"], "b.ndb": OLD["a.ndb"] + NEW["b.ndb"]}, "adopted",
+                    time.time() - 100)
+    store.adopt(old)
+    path = store.path / old / "b.ndb"
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_text(OLD["a.ndb"] if damage == "shorter" else path.read_text() + OLD["a.ndb"])
+    engine.start()
+    engine.wait_state("failed")
+    assert f"{old}/b.ndb" in engine.status()["error"]
+    new = store.put(NEW)
+    engine.wait_state("ready")
+    assert store.current() == new and engine.status()["generation"] == new
+
+
+def tree(own, *sets):
+    """An engine that is not started, its store, and the names of SETS that it used, oldest first; the
+    last one is current."""
+    engine = own(signatures=False, start=False)
+    store = Store(engine.dir / "signatures", NOBODY if ROOT and engine.mode != "root" else None)
+    names = [store.put(files, "adopted", time.time() - 1000 + n) for n, files in enumerate(sets)]
+    store.adopt(names[-1])
+    return engine, store, names
+
+
+def spoil(path):
+    """As long as before, and a set of signatures still: only its hash tells."""
+    text = path.read_text()
+    path.write_text(text.replace("Test.", "Tost."))
+    assert path.read_text() != text
+
+
+THIRD = {"c.ndb": OLD["a.ndb"] + NEW["b.ndb"]}
+
+
+def test_the_generation_before_takes_its_place(own):
+    """The newest that is whole; what is damaged can be fetched again."""
+    engine, store, (first, second, third) = tree(own, OLD, NEW, THIRD)
+    spoil(store.path / third / "c.ndb")
+    spoil(store.path / second / "b.ndb")
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+    failed = engine.status()["adoption_failed"]
+    assert failed["generation"] == third and f"{third}/c.ndb" in failed["error"]
+    log = engine.log_text()
+    assert f"{first} takes its place" in log and "engine: FAILED" not in log
+    assert log.count("signatures loaded in") == 1
+    assert not (store.path / third).exists()
+    assert store.put(THIRD, "tried", time.time() - 500) == third
+    wait_for(lambda: engine.status()["generation"] == third, "its adoption")
+    assert engine.status()["adoption_failed"] is None
+
+
+def test_what_is_whole_and_cannot_be_loaded_is_rejected(own):
+    engine, store, (first, second) = tree(own, OLD, {"bad.ndb": "nonsense\n"})
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+    state, reason = store.state(second)
+    assert state == "rejected" and "bad.ndb" in reason
+
+
+def test_pinned_is_what_cannot_be_loaded(own):
+    """No scanning would be worse than what nobody pinned; the pin is not forgotten."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    (store.path / "pinned").symlink_to(second)
+    spoil(store.path / second / "b.ndb")
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+    assert (store.path / "pinned").is_symlink()
+
+
+def test_a_link_that_leads_nowhere(own):
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    (store.path / second / "b.ndb").unlink()
+    (store.path / second / "manifest.json").unlink()
+    (store.path / second).rmdir()
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+
+
+@pytest.mark.parametrize("what", ["more", "no manifest"])
+def test_what_no_manifest_vouches_for(own, what):
+    """libclamav loads all that lies in the directory."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    if what == "more":
+        (store.path / second / "x.ndb").write_text(OLD["a.ndb"])
+    else:
+        (store.path / second / "manifest.json").unlink()
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+
+
+def test_damage_before_the_adoption(own):
+    """Whatever somebody did to it after its trial: the old one serves on."""
+    engine, store, (first,) = tree(own, OLD)
+    engine.start()
+    engine.wait_state("ready")
+    line = engine.connect()
+    assert line.call({"op": "hold", "seconds": 600, "why": "the test"}) == {"ok": True}
+    new = store.put(NEW)
+    spoil(store.path / new / "b.ndb")
+    assert line.call({"op": "hold", "seconds": 0}) == {"ok": True}
+    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
+    assert f"{new}/b.ndb" in engine.status()["adoption_failed"]["error"]
+    assert engine.status()["generation"] == first == store.current()
+    line.close()
+
+
+def test_damage_while_it_serves(own):
+    """What is in memory serves on; a new zygote is none of what is on the disk now."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == second
+    spoil(store.path / second / "b.ndb")
+    os.kill(zygotes(engine)[0], signal.SIGKILL)
+    wait_for(lambda: engine.status()["generation"] == first, "the one before")
+    engine.wait_state("ready")
+    assert store.current() == first
