@@ -22,13 +22,13 @@ struct task {
 static json_t *
 choice_json(const struct choice *choice)
 {
-    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:i, s:b, s:b, s:b, s:I, s:I, s:i, s:I}",
-                     "name", choice->name, "before", choice->before, "reject", choice->reject,
-                     "waits", choice->waits, "broken", choice->broken, "fault", (int)choice->fault,
-                     "set", choice->is_set, "untried", choice->is_untried, "refused",
-                     choice->is_refused, "need", (json_int_t)choice->need, "newest",
-                     (json_int_t)choice->about.newest, "database", (int)choice->about.database,
-                     "database_time", (json_int_t)choice->about.database_time);
+    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:i, s:b, s:b, s:I, s:I, s:i, s:I}", "name",
+                     choice->name, "before", choice->before, "reject", choice->reject, "waits",
+                     choice->waits, "broken", choice->broken, "fault", (int)choice->fault, "set",
+                     choice->is_set, "untried", choice->is_untried, "need",
+                     (json_int_t)choice->need, "newest", (json_int_t)choice->about.newest,
+                     "database", (int)choice->about.database, "database_time",
+                     (json_int_t)choice->about.database_time);
 }
 
 static char *
@@ -57,7 +57,6 @@ choice_from(const struct adoption *adoption, const json_t *json)
         .fault = (enum nursery_fault)number_of(json, "fault"),
         .is_set = json_is_true(json_object_get(json, "set")),
         .is_untried = json_is_true(json_object_get(json, "untried")),
-        .is_refused = json_is_true(json_object_get(json, "refused")),
         .need = (guint64)number_of(json, "need"),
         .about = {.newest = number_of(json, "newest"),
                   .database = (guint)number_of(json, "database"),

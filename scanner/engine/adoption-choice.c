@@ -130,17 +130,9 @@ choice_measure(const struct engine *engine, struct choice *choice)
 static void
 precede(const struct engine *engine, struct choice *choice)
 {
-    g_autoptr(store_t) store = NULL;
-    g_autofree char *error = NULL;
-    if (choice->is_set || engine->report.test_only || supervisor_failed(engine->supervisor)) {
-        return;
+    if (!choice->is_set && !engine->report.test_only && !supervisor_failed(engine->supervisor)) {
+        (void)precedence_of(engine->settings, choice->name, engine->role, &choice->waits);
     }
-    enum precedence answer =
-        precedence_of(engine->settings, choice->name, engine->role, &choice->waits);
-    choice->is_refused =
-        answer == PRECEDENCE_REFUSED &&
-        store_open(engine->settings->signatures_dir, TRUE, &store, &error) == 0 &&
-        store_set(store, choice->name, RECORD_REJECTED, choice->waits, &error) == 0;
 }
 
 void

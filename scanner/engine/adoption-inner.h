@@ -24,9 +24,8 @@ struct choice {
     bool is_untried; /* for want of memory: it is to be tried in the pause */
     bool by_order;   /* of an administrator, or of evidence.c */
     bool force;
-    guint64 need;    /* bytes that it takes beside what serves */
-    char *waits;     /* why this node may not adopt it now (precedence.h); NULL: it may */
-    bool is_refused; /* by another node, and so it was rejected here */
+    guint64 need; /* bytes that it takes beside what serves */
+    char *waits;  /* why this node may not adopt it now (precedence.h); NULL: it may */
     char *broken; /* why `before` cannot be loaded, and this is taken in its place; NULL: it can */
     enum nursery_fault fault;      /* of that */
     struct generation_about about; /* without its manifest */

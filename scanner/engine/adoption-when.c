@@ -101,9 +101,6 @@ static bool
 waits_for_others(struct adoption *adoption)
 {
     const struct choice *choice = &adoption->choice;
-    if (choice->is_refused) {
-        log_err("generation %s: REJECTED, it will not be used: %s", choice->name, choice->waits);
-    }
     if (choice->waits == NULL) {
         return false;
     }

@@ -156,23 +156,13 @@ take(const struct run *run, struct store *store)
 
 /* NULL: it is this node's turn, or somebody asked for it here. */
 static const char *
-wait_for_others(struct run *run, struct store *store)
+wait_for_others(struct run *run)
 {
-    g_autofree char *error = NULL;
     char *why = NULL;
-    if (run->task->wanted != NULL) {
-        return NULL;
-    }
-    switch (precedence_of(run->settings, run->entry->name, run->task->role, &why)) {
-    case PRECEDENCE_GO:
-        return NULL;
-    case PRECEDENCE_WAIT:
-        return end_with(run, TRIAL_HELD, why);
-    case PRECEDENCE_REFUSED:
-        break;
-    }
-    int rc = store_set(store, run->entry->name, RECORD_REJECTED, why, &error);
-    return end_with(run, rc < 0 ? TRIAL_FAILED : TRIAL_REJECTED, why);
+    return run->task->wanted != NULL || precedence_of(run->settings, run->entry->name,
+                                                      run->task->role, &why) == PRECEDENCE_GO
+               ? NULL
+               : end_with(run, TRIAL_HELD, why);
 }
 
 static struct store_entry *
@@ -305,7 +295,7 @@ begin(struct run *run)
         const char *outcome = error != NULL ? TRIAL_FAILED : rc < 0 ? TRIAL_BUSY : TRIAL_NOTHING;
         return end_with(run, outcome, error);
     }
-    const char *others = wait_for_others(run, store);
+    const char *others = wait_for_others(run);
     if (others != NULL) {
         return others;
     }

@@ -36,6 +36,7 @@ struct board {
     char *error;
     gint64 since;
     gint64 given_at;
+    gint64 held; /* 0: not */
 };
 
 gint64
@@ -147,6 +148,9 @@ board_new(const struct settings *settings, const struct peers *peers, const char
         ((struct seen *)value)->heard = NEVER;
     }
     board->given = generation_of(before, "gives");
+    if (board_age(before, now) >= 0) {
+        board->held = CLAMP(json_integer_value(json_object_get(before, "held")), 0, now);
+    }
     json_decref(before);
     return board;
 }
@@ -175,6 +179,12 @@ board_set_given(struct board *board, const char *name, const char *from)
         g_free(board->from);
         board->from = g_strdup(from);
     }
+}
+
+void
+board_set_held(struct board *board, gboolean is_held)
+{
+    board->held = !is_held ? 0 : board->held > 0 ? board->held : MAX(board_now(), 1);
 }
 
 const char *
@@ -247,10 +257,11 @@ board_write(const struct board *board, gint64 now)
     g_autofree char *path =
         g_build_filename(board->settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
     json_t *status = json_pack(
-        "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:s?, s:I, s:I, s:I, s:o}", "version", 1, "self",
+        "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:I, s:s?, s:I, s:I, s:I, s:o}", "version", 1, "self",
         board->peers->self, "role", board->role, "from", board->from, "gives", board->given,
-        "given", (json_int_t)board->given_at, "error", board->error, "boot", boot_time(), "since",
-        (json_int_t)board->since, "at", (json_int_t)now, "nodes", board_nodes(board, now));
+        "given", (json_int_t)board->given_at, "held", (json_int_t)board->held, "error",
+        board->error, "boot", boot_time(), "since", (json_int_t)board->since, "at", (json_int_t)now,
+        "nodes", board_nodes(board, now));
     char *text = json_dumps(status, JSON_INDENT(2));
     int rc = durable_keep_text(path, text, 0644);
     free(text);

@@ -7,12 +7,14 @@
  * heard.
  *
  *   {"version":1, "self":NODE, "role":"gives" or "takes", "from":NODE or null,
- *    "gives":NAME or null, "given":S, "error":TEXT or null, "boot":T, "since":S, "at":S,
+ *    "gives":NAME or null, "given":S, "held":S, "error":TEXT or null, "boot":T, "since":S, "at":S,
  *    "nodes":[{"name":NODE, "silent":SECONDS, "adopted":NAME or null, "confirmed":NAME or null,
  *              "state":{...} (node-state.h)}]}
  *
  * `gives` is the generation that the cluster is to have, given here or by `from`, since `given`.
- * `given`, `since` and `at` (since when postern-share has this role; when this was written) are
+ * `held`: since when this node gives something that it does not use itself, be it one after the
+ * other; 0: it uses what it gives. `given`, `held`, `since` and `at` (since when postern-share has
+ * this role; when this was written) are
  * seconds since boot, so setting the clock changes nothing. `adopted`: the node's engine works with
  * that generation; `confirmed`: it still did a while later. `boot`: when that was, in Unix seconds.
  *
@@ -42,6 +44,8 @@ gint64 board_now(void);
 
 /* The generation that the cluster is to have; NULL: none. FROM: who gives it, NULL: this node. */
 void board_set_given(struct board *board, const char *name, const char *from);
+/* Whether this node gives what it does not use itself. */
+void board_set_held(struct board *board, gboolean is_held);
 /* Borrowed, or NULL. */
 const char *board_given(const struct board *board);
 /* What goes wrong here; NULL: nothing. */

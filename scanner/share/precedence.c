@@ -13,6 +13,11 @@
 #define SILENT_INTERVALS 3
 #define SILENT_MORE 10
 #define WHY_MAX 500
+/* Of update_patience, 22 minutes by default: enough for those that go first when all is well. */
+#define SHORTEST_PART 16
+/* A word that is worth more than that it does not get on: a day by default, in which a newer one
+ * usually comes. */
+#define REJECTED_TIMES 4
 
 gint64
 precedence_silence(const struct settings *settings)
@@ -144,10 +149,6 @@ say(enum precedence answer, char **why_r, const char *format, ...)
 static enum precedence
 judge_memory(const struct opinion *all, char **why_r)
 {
-    if (all->rejected != NULL) {
-        return say(PRECEDENCE_REFUSED, why_r, "%s rejected it: %s", all->rejected,
-                   all->reason != NULL ? all->reason : "it gave no reason");
-    }
     if (all->lost != NULL) {
         return say(PRECEDENCE_WAIT, why_r,
                    "%s began with it and has not been heard of since; if that has another cause, "
@@ -157,18 +158,46 @@ judge_memory(const struct opinion *all, char **why_r)
     return PRECEDENCE_GO;
 }
 
-/* GIVEN: for how many seconds it has been given to the others. */
 static enum precedence
-judge_others(const struct settings *settings, const struct opinion *all, gint64 given, char **why_r)
+say_rejected(const struct opinion *all, gint64 patience, char **why_r)
 {
-    if (all->amid != NULL) {
+    return say(PRECEDENCE_REFUSED, why_r,
+               "%s rejected it: %s; this node waits for a newer one, and decides for itself when "
+               "none came in %" G_GINT64_FORMAT " s (four times update_patience at first)",
+               all->rejected, all->reason != NULL ? all->reason : "it gave no reason", patience);
+}
+
+/* How long a node may hold one up, TIMES update_patience at first. HELD: for how long one after the
+ * other was. */
+static gint64
+patience_of(const struct settings *settings, gint64 times, gint64 held)
+{
+    gint64 patience = (gint64)settings->update_patience;
+    gint64 first = times * patience;
+    return first == 0 ? 0 : MAX(first >> MIN(held / first, 62), patience / SHORTEST_PART);
+}
+
+/* GIVEN: for how many seconds it has been given to the others; HELD: for how long one after the
+ * other was, and none adopted here. */
+static enum precedence
+judge_others(const struct settings *settings, const struct opinion *all, gint64 given, gint64 held,
+             char **why_r)
+{
+    gint64 left = patience_of(settings, 1, held) - given;
+    gint64 rejected = patience_of(settings, REJECTED_TIMES, held);
+    if (all->rejected != NULL && given < rejected) {
+        return say_rejected(all, rejected, why_r);
+    }
+    if (all->amid != NULL &&
+        (left > 0 || held < RECORD_TRIALS_MAX * (gint64)settings->trial_timeout)) {
         return say(PRECEDENCE_WAIT, why_r, "%s goes first, and is in the middle of it", all->amid);
     }
-    if (all->idle != NULL && given < (gint64)settings->update_patience) {
+    if (all->idle != NULL && left > 0) {
         return say(PRECEDENCE_WAIT, why_r, "%s goes first: there it is %s", all->idle,
                    strcmp(all->state, "none") == 0 ? "not known yet" : all->state);
     }
-    if (all->idle == NULL && !all->confirmed && given < (gint64)settings->update_alone) {
+    gboolean is_anybody = all->rejected != NULL || all->amid != NULL || all->idle != NULL;
+    if (!is_anybody && !all->confirmed && given < (gint64)settings->update_alone) {
         return say(PRECEDENCE_WAIT, why_r,
                    "no other node is there to go first; it is adopted all the same when that was "
                    "so for %" G_GUINT64_FORMAT " s (update_alone)",
@@ -211,7 +240,9 @@ precedence_judge(const struct settings *settings, const json_t *status, gboolean
     if (g_strcmp0(text_of(status, "gives"), name) != 0) {
         return say(PRECEDENCE_WAIT, why_r, "it is not what is given to the other nodes");
     }
-    return judge_others(settings, &all, at - number_of(status, "given"), why_r);
+    gint64 given = at - number_of(status, "given");
+    gint64 held = number_of(status, "held");
+    return judge_others(settings, &all, given, held > 0 ? MAX(at - held, given) : given, why_r);
 }
 
 gboolean

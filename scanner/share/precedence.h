@@ -20,7 +20,7 @@
 enum precedence {
     PRECEDENCE_GO,
     PRECEDENCE_WAIT,    /* ask again in some seconds */
-    PRECEDENCE_REFUSED, /* another node rejected it: it is to be rejected here, with that reason */
+    PRECEDENCE_REFUSED, /* the same: another node says that it rejected it */
 };
 
 /*
@@ -29,10 +29,17 @@ enum precedence {
  *
  * GO: update_on is "every node", this node has no peers, it does not serve, or it has no signatures
  * in use. Else it goes last: when all other nodes that are there work with NAME, and did so for
- * share_interval; when those that do not have had update_patience for it and none is in the middle
- * of it; or when for update_alone no other node was there at all. Both are counted from when NAME
- * was given to them.
- * WAIT: otherwise, and for ever when a node began with NAME and was not heard of since.
+ * share_interval; when those that do not have had update_patience for it; or when for update_alone
+ * no other node was there at all. Both are counted from when NAME was given to them; where one
+ * generation after another is held up the patience halves each time that it has passed since
+ * (`held` of board.h).
+ * WAIT, REFUSED: otherwise, and WAIT for ever when a node began with NAME and was not heard of
+ * since.
+ *
+ * What a node says of itself holds NAME up for a time, and rejects nothing here: a postern-share
+ * that was taken over says what it likes, and must not keep new signatures away for good. That it
+ * rejected NAME counts for four times update_patience, that it is in the middle of it for as long
+ * as two trials may take. Then this node's own trial decides.
  */
 enum precedence precedence_of(const struct settings *settings, const char *name, const char *role,
                               char **why_r);

@@ -81,19 +81,16 @@ test_precedence(void **state)
          NULL},
         {"tried, no memory to adopt", {{"n2", 1, "tried", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
         {"knows another one", {{"n2", 1, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "n2 goes first"},
-        {"being tried",
-         {{"n2", 1, "trying", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "in the middle"},
+        {"being tried", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7199, WAIT, "in the middle"},
+        {"being tried for ever", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7200, GO, NULL},
         {"just adopted",
          {{"n2", 1, "adopted", "ready", NAME, NULL, NULL}},
-         SILENT,
+         7199,
          WAIT,
          "in the middle"},
         {"died of it",
          {{"n2", 1, "adopted", "failed", NULL, NULL, NULL}},
-         SILENT,
+         7199,
          WAIT,
          "in the middle"},
         {"went back by hand", {{"n2", 1, "adopted", "ready", OTHER, OTHER, NULL}}, 1000, GO, NULL},
@@ -145,9 +142,11 @@ test_precedence(void **state)
         {"rejected",
          {{"n2", SILENT, "rejected", NULL, NULL, NULL, NULL},
           {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
-         10,
+         999,
          REFUSED,
-         "n2 rejected it: it crashed"},
+         "n2 rejected it: it crashed; this node waits for a newer one, and decides for itself when "
+         "none came in 4000 s (four times update_patience at first)"},
+        {"rejected long ago", {{"n2", 1, "rejected", NULL, NULL, NULL, NULL}}, 4000, GO, NULL},
         {"pinned to another", {{"n2", 1, "fetched", "ready", NULL, NULL, OTHER}}, 600, GO, NULL},
         {"pinned to it", {{"n2", 1, "fetched", "ready", NULL, NULL, NAME}}, 600, WAIT, "n2 goes"},
     };
@@ -167,6 +166,39 @@ test_precedence(void **state)
             (rows[i].why != NULL && (why == NULL || strstr(why, rows[i].why) == NULL))) {
             fail_msg("%s: %d, %s", rows[i].what, (int)answer, why);
         }
+    }
+}
+
+/* Of what is given for so long, where one after the other has been held up. */
+static void
+test_precedence_one_after_the_other(void **state)
+{
+    const struct bench *bench = *state;
+    static const struct {
+        const char *word;
+        gint64 given;
+        gint64 held;
+        enum precedence answer;
+    } rows[] = {
+        {"rejected", 3999, 3999, REFUSED}, {"rejected", 1999, 4000, REFUSED},
+        {"rejected", 2000, 4000, GO},      {"rejected", 61, SILENT, REFUSED},
+        {"rejected", 62, SILENT, GO},      {"fetched", 999, 999, WAIT},
+        {"fetched", 499, 1000, WAIT},      {"fetched", 500, 1000, GO},
+        {"fetched", 61, SILENT, WAIT},     {"fetched", 62, SILENT, GO},
+        {"trying", 62, 7199, WAIT},        {"trying", 62, SILENT, GO},
+        {"trying", 61, SILENT, WAIT},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *why = NULL;
+        const struct node node = {"n2", 1, rows[i].word, NULL, NULL, NULL, NULL};
+        gint64 at = 10 * SILENT;
+        json_t *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:[o]}", "role", "gives",
+                                   "gives", NAME, "given", (json_int_t)(at - rows[i].given), "held",
+                                   (json_int_t)(at - rows[i].held), "since", (json_int_t)0, "at",
+                                   (json_int_t)at, "nodes", node_json(&node));
+        assert_int_equal(precedence_judge(bench->settings, status, TRUE, NAME, 0, &why),
+                         rows[i].answer);
+        json_decref(status);
     }
 }
 
@@ -250,6 +282,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_precedence, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_precedence_one_after_the_other, bench_setup,
+                                        bench_teardown),
         cmocka_unit_test_setup_teardown(test_precedence_unknown, bench_setup, bench_teardown),
         cmocka_unit_test_setup_teardown(test_precedence_of_this_node, bench_setup, bench_teardown),
     };
