@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """One download per cluster: nodes that give each other signatures, and who is heard."""
+import contextlib
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -214,6 +216,24 @@ def test_what_is_given(cluster):
     comes(n2, first)
 
 
+def test_damaged_on_the_disk(cluster):
+    """What is not what it was, though it is as long, is given to nobody, and the node is named."""
+    n1, n2 = cluster.nodes
+    first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    second = n1.add(b_ndb="B.Sig:0:*:42424242\n")
+    (n1.dir / "signatures" / second / "b.ndb").write_text("B.Sig:0:*:42424243\n")
+    n1.start("serving")
+    n2.start("standby")
+    comes(n2, first)
+    wait_for(lambda: f"{second} is damaged on this node's disk: " in (n1.error() or ""), "a word")
+    assert sum("is damaged" in line for line in n1.log) == 1
+    status, _ = sealed_get(cluster, n1, f"/1/{second}/b.ndb")
+    assert status == 404
+    third = n1.add(c_ndb="C.Sig:0:*:43434343\n")
+    comes(n2, third)
+    wait_for(lambda: n1.error() is None, "that all is well")
+
+
 def test_killed_while_it_takes(cluster):
     n1, n2 = cluster.nodes
     first = n1.add(a_ndb="A.Sig:0:*:41414141\n")
@@ -269,6 +289,12 @@ def ask(cluster, node, method="POST", path="/1/turn", source="127.0.11.2", seal=
         return None
     finally:
         connection.close()
+
+
+def sealed_get(cluster, node, path):
+    _, headers = ask(cluster, node)
+    seal = request_seal(cluster.keys[0], "GET", path, "n2", node.name, headers["X-Postern-Nonce"])
+    return ask(cluster, node, "GET", path, seal=seal, body=b"")
 
 
 def listens(node):
@@ -327,6 +353,58 @@ def test_many_connections(cluster):
     comes(n2, name)
     for one in silent:
         one.close()
+
+
+def test_places_of_a_node(cluster):
+    """A user of its own who connects again and again, and says a little each time, keeps no
+    node's postern-share away."""
+    n1, n2 = cluster.nodes
+    name = n1.add(a_ndb="A.Sig:0:*:41414141\n")
+    n1.start("serving")
+    wait_for(lambda: listens(n1), "the listener")
+    over = threading.Event()
+    mine = []
+
+    def occupy():
+        while not over.wait(0.05):
+            mine.append(socket.create_connection((n1.address, cluster.port),
+                                                 source_address=(n2.address, 0)))
+            mine[-1].sendall(b"POST /1/turn HTTP/1.1\r\n")
+            for one in mine[-40:]:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"X")
+    busy = threading.Thread(target=occupy)
+    busy.start()
+    try:
+        wait_for(lambda: len(mine) > 10, "strangers")
+        n2.start("standby")
+        comes(n2, name)
+        newer = n1.add(b_ndb="B.Sig:0:*:42424242\n")
+        comes(n2, newer)
+    finally:
+        over.set()
+        busy.join()
+    assert sum("does not show the key" in line for line in n1.log) == 1
+
+
+def test_time_of_a_stranger(cluster):
+    """Five seconds to show the key, however much he says meanwhile."""
+    n1, n2 = cluster.nodes
+    n1.start("serving")
+    wait_for(lambda: listens(n1), "the listener")
+    with socket.create_connection((n1.address, cluster.port), source_address=(n2.address, 0)) as one:
+        one.settimeout(0.2)
+        begun = time.monotonic()
+        one.sendall(b"POST /1/turn HTTP/1.1\r\nX-Slow: ")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while time.monotonic() - begun < 25:
+                one.sendall(b"x")
+                try:
+                    assert one.recv(100) == b""
+                    break
+                except TimeoutError:
+                    pass
+        assert 4.5 < time.monotonic() - begun < 20
 
 
 def test_word_of_nobody(cluster):

@@ -34,29 +34,91 @@ give_call_free(struct give_call *call)
     }
 }
 
-char *
-give_choose(const struct settings *settings)
+void
+give_choice_clear(struct give_choice *choice)
+{
+    g_free(choice->name);
+    g_free(choice->damaged);
+}
+
+/* Puts the best first: what is pinned, then what came last. */
+static int
+best_first(const void *a, const void *b)
+{
+    const struct store_entry *one = *(struct store_entry *const *)a;
+    const struct store_entry *two = *(struct store_entry *const *)b;
+    return one->is_pinned != two->is_pinned ? (one->is_pinned ? -1 : 1)
+           : one->manifest->created == two->manifest->created
+               ? strcmp(one->name, two->name)
+               : (one->manifest->created > two->manifest->created ? -1 : 1);
+}
+
+/* Of struct store_entry *, borrowed from LIST. */
+static GPtrArray *
+those_to_give(GPtrArray *list)
+{
+    GPtrArray *good = g_ptr_array_new();
+    for (guint i = 0; i < list->len; i++) {
+        struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->manifest != NULL && entry->record.state != RECORD_REJECTED) {
+            g_ptr_array_add(good, entry);
+        }
+    }
+    g_ptr_array_sort(good, best_first);
+    return good;
+}
+
+static void
+choice_set(struct give_choice *choice, const struct store_entry *entry)
+{
+    choice->name = g_strdup(entry->name);
+    choice->is_used = entry->is_current;
+}
+
+/* Until the best one has been hashed the others get what they got before. */
+static void
+choice_stays(struct give_place *place, GPtrArray *good, struct give_choice *ret)
+{
+    const char *before = board_given(place->board);
+    ret->is_late = TRUE;
+    for (guint i = 0; i < good->len && before != NULL; i++) {
+        const struct store_entry *entry = g_ptr_array_index(good, i);
+        if (strcmp(entry->name, before) == 0 &&
+            check_look(place->check, before, NULL) == CHECK_WHOLE) {
+            choice_set(ret, entry);
+        }
+    }
+}
+
+void
+give_choose(struct give_place *place, struct give_choice *ret)
 {
     g_autofree char *ignored = NULL;
     g_autoptr(store_t) store = NULL;
-    const struct store_entry *best = NULL;
-    if (store_open(settings->signatures_dir, FALSE, &store, &ignored) < 0) {
-        return NULL;
+    *ret = (struct give_choice){.name = NULL};
+    if (store_open(place->settings->signatures_dir, FALSE, &store, &ignored) < 0) {
+        return;
     }
     g_autoptr(GPtrArray) list = store_list(store);
-    for (guint i = 0; i < list->len; i++) {
-        const struct store_entry *entry = g_ptr_array_index(list, i);
-        if (entry->manifest == NULL || entry->record.state == RECORD_REJECTED) {
-            continue;
+    g_autoptr(GPtrArray) good = those_to_give(list);
+    for (guint i = 0; i < good->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(good, i);
+        const char *why = NULL;
+        enum check_state state = check_look(place->check, entry->name, &why);
+        if (state == CHECK_RUNS) {
+            choice_stays(place, good, ret);
+            return;
         }
-        if (entry->is_pinned) {
-            return g_strdup(entry->name);
+        if (state == CHECK_WHOLE) {
+            choice_set(ret, entry);
+            return;
         }
-        if (best == NULL || entry->manifest->created > best->manifest->created) {
-            best = entry;
+        if (ret->damaged == NULL) {
+            ret->damaged = g_strdup_printf("%s is damaged on this node's disk: %s; it is not given "
+                                           "to others",
+                                           entry->name, why);
         }
     }
-    return best == NULL ? NULL : g_strdup(best->name);
 }
 
 /* RESPONSE is taken over. */
@@ -133,12 +195,13 @@ answer_manifest(struct give_place *place, struct MHD_Connection *connection,
     return text == NULL ? MHD_NO : answer_text(place, connection, call, MHD_HTTP_OK, text, size);
 }
 
-/* Opens FILE of the generation NAME; its size and hash, which the manifest says, are not looked at
- * here: who takes it does that. */
+/* Opens FILE of the generation NAME, which was whole when this process first looked at it; who
+ * takes it compares size and hash again. */
 static int
-file_open(const struct settings *settings, const char *name, const char *file, char digest[65],
+file_open(const struct give_place *place, const char *name, const char *file, char digest[65],
           guint64 *size_r)
 {
+    const struct settings *settings = place->settings;
     g_autofree char *ignored = NULL;
     g_autoptr(store_t) store = NULL;
     g_autoptr(store_entry_t) entry = NULL;
@@ -147,7 +210,8 @@ file_open(const struct settings *settings, const char *name, const char *file, c
         entry = store_find(store, name, &ignored);
     }
     if (entry == NULL || strcmp(entry->name, name) != 0 || entry->manifest == NULL ||
-        entry->record.state == RECORD_REJECTED) {
+        entry->record.state == RECORD_REJECTED ||
+        check_look(place->check, name, NULL) != CHECK_WHOLE) {
         return -ENOENT;
     }
     const struct manifest_file *known = manifest_find(entry->manifest, file);
@@ -175,9 +239,8 @@ answer_file(struct give_place *place, struct MHD_Connection *connection,
     char digest[65];
     guint64 size = 0;
     g_auto(GStrv) words = g_strsplit(path + strlen(PREFIX), "/", 3);
-    int fd = g_strv_length(words) == 2
-                 ? file_open(place->settings, words[0], words[1], digest, &size)
-                 : -ENOENT;
+    int fd =
+        g_strv_length(words) == 2 ? file_open(place, words[0], words[1], digest, &size) : -ENOENT;
     if (fd < 0) {
         return answer_nothing(place, connection, call, MHD_HTTP_NOT_FOUND);
     }

@@ -9,6 +9,7 @@
 #include "board.h"
 #include "callers.h"
 #include "give-answer.h"
+#include "guests.h"
 #include "listener.h"
 #include "log.h"
 #include "node-state.h"
@@ -16,8 +17,8 @@
 /* So often is looked for what is new here. */
 #define LOOK_SECONDS 5
 #define POLL_MAX_MS 1000
-#define CONNECTIONS_MAX 64
-#define CONNECTIONS_PER_NODE 4
+/* Of all nodes; guests.h has the limits of each. */
+#define CONNECTIONS_MAX 160
 #define SILENT_SECONDS 30
 #define MEMORY_PER_CONNECTION 32768
 
@@ -25,16 +26,11 @@ struct give {
     struct give_place place;
     struct callers *callers;
     struct MHD_Daemon *daemon;
-    GHashTable *open;  /* struct peer_node *: its connections */
-    GHashTable *known; /* the same: those that have shown the key */
+    struct guests *guests;
     GArray *listeners;
     gint64 looked;
-};
-
-/* A connection, from its beginning to its end. */
-struct visit {
-    const struct peer_node *node; /* whose address it has */
-    gboolean is_known;            /* it has shown the key */
+    gboolean is_late; /* something new is being hashed */
+    char *damaged;    /* as was logged */
 };
 
 static const struct peer_node *
@@ -45,34 +41,14 @@ node_of(const struct give *give, struct MHD_Connection *connection)
     return info == NULL ? NULL : peers_of_address(give->place.peers, info->client_addr);
 }
 
-static void
-count(GHashTable *counts, const struct peer_node *node, int by)
-{
-    gint n = GPOINTER_TO_INT(g_hash_table_lookup(counts, node)) + by;
-    g_hash_table_insert(counts, (void *)(guintptr)node, GINT_TO_POINTER(n));
-}
-
-static void
-visit_end(struct give *give, struct visit *visit)
-{
-    if (visit != NULL && visit->node != NULL) {
-        count(give->open, visit->node, -1);
-        count(give->known, visit->node, visit->is_known ? -1 : 0);
-    }
-    g_free(visit);
-}
-
 /* Anybody on a node may connect from its address; only its postern-share has the key. */
-static void
-visit_known(struct give *give, struct MHD_Connection *connection)
+static gboolean
+guest_known(struct give *give, struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct visit *visit = info == NULL ? NULL : info->socket_context;
-    if (visit != NULL && visit->node != NULL && !visit->is_known) {
-        visit->is_known = TRUE;
-        count(give->known, visit->node, 1);
-    }
+    struct guest *guest = info == NULL ? NULL : info->socket_context;
+    return guest != NULL && guests_know(give->guests, guest);
 }
 
 static void
@@ -80,12 +56,13 @@ on_connection(void *data, struct MHD_Connection *connection, void **context,
               enum MHD_ConnectionNotificationCode code)
 {
     struct give *give = data;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct visit *visit = g_new0(struct visit, 1);
-        visit->node = node_of(give, connection);
-        *context = visit;
-    } else {
-        visit_end(give, g_steal_pointer(context));
+    const struct peer_node *node = node_of(give, connection);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        guests_end(give->guests, g_steal_pointer(context));
+    } else if (node != NULL && info != NULL) {
+        *context = guests_begin(give->guests, node, info->connect_fd, g_get_monotonic_time());
     }
 }
 
@@ -136,8 +113,7 @@ on_request(void *data, struct MHD_Connection *connection, const char *path, cons
         if (!is_trusted(give, connection, method, path, &call->request)) {
             return refuse(give, connection);
         }
-        visit_known(give, connection);
-        return MHD_YES;
+        return guest_known(give, connection) ? MHD_YES : MHD_NO;
     }
     if (*size > 0) {
         if (call->body->len + *size > GIVE_BODY_MAX) {
@@ -178,16 +154,10 @@ static void
 caller_take(struct give *give, int fd, const struct sockaddr_storage *address, socklen_t length)
 {
     const struct sockaddr *from = (const struct sockaddr *)(const void *)address;
-    const struct peer_node *node = peers_of_address(give->place.peers, from);
-    if (node == NULL ||
-        GPOINTER_TO_INT(g_hash_table_lookup(give->open, node)) >= CONNECTIONS_PER_NODE) {
+    if (peers_of_address(give->place.peers, from) == NULL) {
         close(fd);
-        return;
-    }
-    count(give->open, node, 1);
-    /* It closes FD when it fails, and then tells nobody. */
-    if (MHD_add_connection(give->daemon, fd, from, length) != MHD_YES) {
-        count(give->open, node, -1);
+    } else {
+        (void)MHD_add_connection(give->daemon, fd, from, length); /* closes it when it fails */
     }
 }
 
@@ -195,29 +165,45 @@ caller_take(struct give *give, int fd, const struct sockaddr_storage *address, s
 static void
 touch_connected(struct give *give, gint64 now)
 {
-    GHashTableIter iter;
-    void *node;
-    void *n;
-    g_hash_table_iter_init(&iter, give->known);
-    while (g_hash_table_iter_next(&iter, &node, &n)) {
-        if (GPOINTER_TO_INT(n) > 0) {
-            board_touch(give->place.board, ((const struct peer_node *)node)->name, now);
+    const struct peers *peers = give->place.peers;
+    for (guint i = 0; i < peers->nodes->len; i++) {
+        const struct peer_node *node = g_ptr_array_index(peers->nodes, i);
+        if (guests_are_known(give->guests, node)) {
+            board_touch(give->place.board, node->name, now);
         }
     }
+}
+
+/* Says once what is not given. */
+static void
+look_damaged(struct give *give, const char *damaged)
+{
+    if (damaged != NULL && g_strcmp0(damaged, give->damaged) != 0) {
+        log_err("%s", damaged);
+    }
+    g_free(give->damaged);
+    give->damaged = g_strdup(damaged);
+    board_set_error(give->place.board, damaged);
 }
 
 static void
 look(struct give *give)
 {
     gint64 now = board_now();
-    if (give->looked != 0 && now - give->looked < LOOK_SECONDS) {
+    struct give_choice choice;
+    if (give->looked != 0 && now - give->looked < (give->is_late ? 1 : LOOK_SECONDS)) {
         return;
     }
-    g_autofree char *name = give_choose(give->place.settings);
-    if (g_strcmp0(name, board_given(give->place.board)) != 0) {
-        log_notice("%s is given to the other nodes", name != NULL ? name : "nothing");
+    give_choose(&give->place, &choice);
+    if (g_strcmp0(choice.name, board_given(give->place.board)) != 0 &&
+        (choice.name != NULL || !choice.is_late)) {
+        log_notice("%s is given to the other nodes", choice.name != NULL ? choice.name : "nothing");
     }
-    board_set_given(give->place.board, name, NULL);
+    board_set_given(give->place.board, choice.name, NULL);
+    board_set_held(give->place.board, choice.name != NULL && !choice.is_used);
+    look_damaged(give, choice.damaged);
+    give->is_late = choice.is_late;
+    give_choice_clear(&choice);
     touch_connected(give, now);
     int rc = board_write(give->place.board, now);
     if (rc < 0) {
@@ -252,6 +238,7 @@ turn(struct give *give, int epoll)
             caller_take(give, fd, &address, length);
         }
     }
+    guests_expire(give->guests, g_get_monotonic_time());
     return MHD_run(give->daemon) == MHD_YES ? 0 : -EIO;
 }
 
@@ -275,10 +262,10 @@ give_run(const struct settings *settings, const struct peers *peers, char **erro
     struct give give = {
         .place = {.settings = settings,
                   .peers = peers,
-                  .board = board_new(settings, peers, "gives")},
+                  .board = board_new(settings, peers, "gives"),
+                  .check = check_new(settings)},
         .callers = callers_new(board_now()),
-        .open = g_hash_table_new(NULL, NULL),
-        .known = g_hash_table_new(NULL, NULL),
+        .guests = guests_new(),
         .listeners = listeners_open(peers, (guint16)settings->share_port, error_r),
     };
     int rc = give.listeners == NULL ? -EADDRNOTAVAIL : server_start(&give, error_r);
@@ -287,9 +274,10 @@ give_run(const struct settings *settings, const struct peers *peers, char **erro
         MHD_stop_daemon(give.daemon);
     }
     listeners_close(give.listeners);
-    g_hash_table_unref(give.open);
-    g_hash_table_unref(give.known);
+    guests_free(give.guests);
     callers_free(give.callers);
     board_free(give.place.board);
+    check_free(give.place.check);
+    g_free(give.damaged);
     return rc;
 }

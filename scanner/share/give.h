@@ -11,8 +11,9 @@
  *   GET /1/NAME/FILE     manifest.json or a file of a generation that is whole and not rejected
  *
  * Who is not at a peer's address is not heard at all, who has not sealed his request (seal.h) gets
- * 401. A peer has at most four connections, each ends after 30 s of silence; a request's body may
- * have 64 KB. Bodies are sealed by their hash, of a file by that of the manifest.
+ * 401, and who has not within five seconds is closed (guests.h). A connection ends after 30 s of
+ * silence; a request's body may have 64 KB. Bodies are sealed by their hash, of a file by that of
+ * the manifest.
  *
  * What is given: the pinned generation, else the one that came here last and was not rejected.
  */

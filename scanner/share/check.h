@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef CHECK_H
+#define CHECK_H
+
+/*
+ * Whether a generation on this disk still is what was put there. Its files are hashed once before
+ * it is given to others, by a thread: half a gigabyte takes seconds, in which the peers are to be
+ * heard. Who takes it compares the hashes again; this one says on which node the disk is bad.
+ */
+
+#include "settings.h"
+
+enum check_state {
+    CHECK_RUNS, /* ask again */
+    CHECK_WHOLE,
+    CHECK_DAMAGED,
+};
+
+struct check;
+
+struct check *check_new(const struct settings *settings);
+/* Waits for the thread. */
+void check_free(struct check *check);
+
+/* How it is with NAME; begins with it when nobody asked yet and no other one is being hashed. In
+ * *WHY_R (borrowed; may be NULL) one sentence when it is damaged. */
+enum check_state check_look(struct check *check, const char *name, const char **why_r);
+
+#endif
