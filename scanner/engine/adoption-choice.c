@@ -48,10 +48,29 @@ current_name(const struct engine *engine)
     return name;
 }
 
-/* The newest that was tried and is not older than the current one; borrowed from LIST. */
+/* When the newest of those that are or were in use was put together. Not when it was adopted: that
+ * may take hours, and what came meanwhile is newer. One from the future does not count, for a clock
+ * was wrong. */
+static gint64
+newest_adopted(GPtrArray *list)
+{
+    const gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    gint64 newest = 0;
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->manifest != NULL && entry->manifest->created <= now &&
+            (entry->is_current || entry->record.state == RECORD_ADOPTED)) {
+            newest = MAX(newest, entry->manifest->created);
+        }
+    }
+    return newest;
+}
+
+/* The newest that was tried and is not older than what is or was in use; borrowed from LIST. */
 static const struct store_entry *
 newest_tried(GPtrArray *list)
 {
+    const gint64 since = newest_adopted(list);
     const struct store_entry *pinned = NULL;
     for (guint i = 0; i < list->len; i++) {
         const struct store_entry *entry = g_ptr_array_index(list, i);
@@ -62,10 +81,8 @@ newest_tried(GPtrArray *list)
         bool may =
             entry->manifest != NULL && (entry->record.state == RECORD_TRIED ||
                                         (pinned == entry && entry->record.state == RECORD_ADOPTED));
-        if (entry->is_current && pinned == NULL) {
-            return NULL;
-        }
-        if (may && !entry->is_current && (pinned == NULL || pinned == entry)) {
+        if (may && !entry->is_current &&
+            (pinned == NULL ? entry->manifest->created >= since : pinned == entry)) {
             return entry;
         }
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Back to the generation before when a mail proves the new one guilty, and only then; on the real
-engine.
+"""Which generation comes after which: back to the one before when a mail proves the new one guilty,
+and only then, and on to what came meanwhile; on the real engine.
 
     /usr/bin/python3 -m pytest scanner/engine/test-evidence.py
 """
@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import pytest
 
@@ -107,3 +108,17 @@ def test_no_evidence(site, how):
     wait_for(lambda: "a mail that cost two workers: a third one" in engine.log_text(), "the verdict")
     assert engine.status()["generation"] == new and len(zygotes(engine)) == 1
     daemon.close()
+
+
+def test_what_came_while_another_was_adopted(site):
+    """An adoption may wait for hours. What was put together meanwhile is newer all the same."""
+    engine, store, _ = site()
+    first = store.put(NEW, created=time.time() - 60)
+    wait_for(lambda: engine.status()["generation"] == first, "the adoption")
+    second = store.put({"c.ndb": NEW["b.ndb"]}, created=time.time() - 30)
+    wait_for(lambda: engine.status()["generation"] == second, "the next one's")
+    store.put({"d.ndb": NEW["b.ndb"]}, created=time.time() - 45)
+    store.adopt(first)
+    wait_for(lambda: engine.status()["generation"] == first, "the way back by hand")
+    wait_for(lambda: engine.status()["adoption"] is None, "its end")
+    assert store.current() == first
