@@ -36,7 +36,7 @@ for name in scanner second warm; do
         env OCF_ROOT=/usr/lib/ocf OCF_RESOURCE_INSTANCE=$name OCF_RESKEY_CRM_meta_on_node=n1 \\
             OCF_RESKEY_CRM_meta_timeout=20000 {AGENT} stop
 done
-systemctl stop posternd postern-engine postern-notify postern-share postern-update
+systemctl stop postern.target posternd postern-engine postern-notify postern-share postern-update
 rm -f /run/postern/cluster/role
 if ls -d /run/systemd/system/p*.d >/dev/null 2>&1; then
     rm -r /run/systemd/system/p*.d

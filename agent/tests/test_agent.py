@@ -327,3 +327,18 @@ def test_units_are_sound(bare):
     assert (done.rc, done.err) == (0, "")
     for name in UNITS:
         assert bare.unit(name, "UnitFileState") == "static"
+
+
+def test_a_single_host(node):
+    """Without a cluster postern.target starts all that is needed, and nothing of a cluster's; in a
+    cluster nobody starts it."""
+    needed = ("postern-engine", "posternd", "postern-update")
+    node.sh("systemctl start postern.target")
+    assert [name for name in UNITS if node.unit(name) == "active"] == [name for name in UNITS if name in needed]
+    pids = {node.pid_of(name) for name in needed}
+    node.sh("systemctl restart postern.target")
+    until("all are new", lambda: not pids & {node.pid_of(name) for name in needed})
+    node.sh("systemctl stop postern.target")
+    until("all have ended", lambda: {node.unit(name) for name in UNITS} == {"inactive"})
+    promoted(node)
+    assert node.unit("postern.target") == "inactive"
