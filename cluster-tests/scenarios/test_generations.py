@@ -4,6 +4,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -141,34 +142,78 @@ def signed(folder, version):
         shutil.copy(f"{SIGNED}/test-{n}.cdiff", folder)
 
 
+def trial_settings(story, *lines):
+    """These alone on all nodes; a reload is enough for them."""
+    for node in story.home.names:
+        story.run(node, "sed", "-i", "/^trial_/d", CONFIG)
+        for line in lines:
+            story.run(node, "sed", "-i", f"$ a {line}", CONFIG)
+        story.run(node, "systemctl", "reload", ENGINE)
+
+
 def configure(story, *words):
     """Changes the configuration of the active node, and gives it to all. ($ a: before any d.)"""
     story.run(story.active(), *words, CONFIG)
     story.run(story.active(), "postern", "cluster", "push-config", "--yes")
 
 
+@contextlib.contextmanager
+def fetching_from(story, folder, log, *more):
+    """All nodes are told of the mirror, and in the end to do without it."""
+    lines = SETTINGS.strip().splitlines() + [f"{line}  # of a mirror" for line in more]
+    with mirror(story.lab, folder, log):
+        configure(story, "sed", "-i", "-e", "$ a " + "\\n".join(lines), "-e", "/^update_databases/d")
+        yield
+        configure(story, "sed", "-i", "-e", '$ a update_databases = { "none" }',
+                  "-e", "/# of a mirror/d")
+
+
+def asked(log):
+    """{address: what it has asked the mirror for}"""
+    found = {}
+    for line in log.read_text().splitlines():
+        if "GET" in line:
+            found.setdefault(line.split()[0], []).append(line.split('"')[1].split()[1])
+    return found
+
+
 def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
     """A CVD, then differences to it: one node asks for them, all have them."""
     active, log, folder = story.active(), tmp_path / "mirror.log", tmp_path / "mirror"
     folder.mkdir()
-    with story.load() as load, mirror(story.lab, folder, log):
-        begun = time.time()
-        configure(story, "sed", "-i", "-e", "$ a " + SETTINGS.strip().replace("\n", "\\n"),
-                  "-e", "/^update_databases/d")
-        names = []
+    with story.load() as load, fetching_from(story, folder, log):
+        begun, names = time.time(), []
         for version in (1, 6):
             signed(folder, version)
             names.append(rollout.fetch_version(active, "test", version))
             assert rollout.everywhere(names[-1])[-1] == active
         assert names[0] != names[1]
         assert any(row["file"] == "test.cld" for row in rollout.manifest(active)["files"])
-        asked = log.read_text()
-        assert "test-6.cdiff" in asked, asked
-        assert {line.split()[0] for line in asked.splitlines() if "GET" in line} == {
-            address(int(active[1:]))}, asked
+        story.tell(f"the mirror was asked: {asked(log)}")
+        assert list(asked(log)) == [address(int(active[1:]))]
+        got = asked(log)[address(int(active[1:]))]
+        assert [file for file in got if file.endswith((".cvd", ".cdiff"))].count("/test.cvd") == 1
+        assert "/test-6.cdiff" in got
         assert not load.refused(begun), load.refused(begun)[:3]
-        configure(story, "sed", "-i", "-e", '$ a update_databases = { "none" }',
-                  "-e", "/# of a mirror/d")
+    story.audit()
+
+
+def test_each_node_fetches_by_itself(story, rollout, tmp_path):
+    """That is an option; the active node is the last one to adopt all the same."""
+    active, log, folder = story.active(), tmp_path / "mirror.log", tmp_path / "mirror"
+    folder.mkdir()
+    signed(folder, 2)
+    with story.load() as load, fetching_from(story, folder, log, 'update_on = "every node"'):
+        begun = time.time()
+        wait_for("all nodes have asked the mirror", lambda: len(asked(log)) == len(rollout.nodes),
+                 3 * ROUND, 0.5)
+        story.tell(f"the mirror was asked: {asked(log)}")
+        wait_for("all offer the same", lambda: len({rollout.offer(n) for n in rollout.nodes}) == 1,
+                 ROUND, 0.2)
+        name = rollout.offer(active)
+        assert rollout.everywhere(name)[-1] == active
+        assert any(row["file"].startswith("test.") for row in rollout.manifest(active)["files"])
+        assert not load.refused(begun), load.refused(begun)[:3]
     story.audit()
 
 
@@ -177,6 +222,8 @@ def test_signed_sets_from_a_mirror(story, rollout, tmp_path):
 BAD = {
     "false-alarm": {"release.b.ndb": "Bad.Mail:0:*:" + b"see you on Tuesday".hex() + "\n"},
     "malformed": {"release.b.ndb": "Bad\n"},
+    # A regular expression of 200^6 letters, all of which the loader would have in memory.
+    "devouring": {"release.b.wdb": "X:.+" + "(" * 6 + "a" + "){1,200}" * 6 + ":.+:17-\n"},
     "endless": {"release.b.ldb": f"Bad.Deep;Engine:81-255,Target:0;{'(' * 16000}0{')' * 16000};"
                 "deadbeef\n"},
 }
@@ -210,6 +257,75 @@ def test_rejected_on_the_passive_node(story, rollout, what):
         kept_away(story, rollout, name, old)
         assert not load.refused(begun), load.refused(begun)[:3]
         rolled(story, rollout, load)        # the next one is taken again
+    story.audit()
+
+
+def slow_to_load(lines=1500, parts=400):
+    """Patterns that begin the same way, in one list that the loader walks: seconds of it."""
+    return "".join("Bad.Slow:0:*:" + "*".join([f"616161{n:06x}"] * parts) + "\n"
+                   for n in range(lines))
+
+
+def test_the_loader_is_killed(story, rollout):
+    """It takes more processor time than trial_load_time: its trial ends it."""
+    active = story.active()
+    with story.load(rate=10) as load:
+        begun, old = time.time(), rollout.current(active)
+        trial_settings(story, "trial_load_time = 1")
+        name = rollout.publish({FILE: signatures("slow", 2000), "release.b.ndb": slow_to_load()})
+        rollout.fetch(active, name)
+        kept_away(story, rollout, name, old)
+        assert "within 1 s of processor time" in rollout.record(active, name)["reason"]
+        assert not load.refused(begun), load.refused(begun)[:3]
+        trial_settings(story)
+        rolled(story, rollout, load)
+    story.audit()
+
+
+def nobody_else(rollout, active, name, old):
+    assert rollout.current(active) == old and rollout.record(active, name)["trials"] == 0
+
+
+def test_the_loader_crashes(story, rollout, loading):
+    """libclamav of today loads or refuses whatever we know of: another program stands for a set that
+    crashes it."""
+    active = story.active()
+    passive = story.other(active)
+    with story.load(rate=10) as load:
+        begun, old = time.time(), rollout.current(active)
+        loading.crash(passive)
+        name = rollout.publish()
+        rollout.fetch(active, name)
+        kept_away(story, rollout, name, old)
+        assert "loading crashes (signal " in rollout.record(active, name)["reason"]
+        assert rollout.record(passive, name)["trials"] == 1
+        loading.release(passive)
+        assert not load.refused(begun), load.refused(begun)[:3]
+        rolled(story, rollout, load)
+    story.audit()
+
+
+def test_the_loader_is_killed_from_outside(story, rollout, loading):
+    """Somebody's mistake, or the kernel's choice: the second time it is the set's fault."""
+    active = story.active()
+    passive = story.other(active)
+    with story.load(rate=10) as load:
+        begun, old = time.time(), rollout.current(active)
+        loading.hold(passive)
+        name = rollout.publish()
+        rollout.fetch(active, name)
+        for trial in (1, 2):
+            wait_for(f"trial {trial}", lambda n=trial: (rollout.record(passive, name) or {}).get(
+                "trials") == n, 120, 0.01)
+            loader = wait_for("it loads", lambda: faults.trials_zygote(Node(story.lab, passive)), 30,
+                              0.05)
+            nobody_else(rollout, active, name, old)
+            os.kill(loader, signal.SIGKILL)
+        kept_away(story, rollout, name, old)
+        assert "loading was killed" in rollout.record(active, name)["reason"]
+        loading.release(passive)
+        assert not load.refused(begun), load.refused(begun)[:3]
+        rolled(story, rollout, load)
     story.audit()
 
 
@@ -376,6 +492,7 @@ def test_memory_for_one_and_the_mail_moves(story, rollout):
         name = squeezed(story, rollout, old)
         followed(story, rollout, load, name, begun)
         assert story.main_pid(old, ENGINE) == engine
+        assert story.moves(begun) == [story.other(old)], story.moves(begun)
         times = [begun] + [t for t in load.accepted() if t > begun]
         story.tell(f"longest silence {max(b - a for a, b in zip(times, times[1:])):.1f} s")
         enough(story, old)
