@@ -120,9 +120,11 @@ find_instead(const struct engine *engine, const struct store *store, GPtrArray *
     choice->name = g_strdup(entry->name);
     choice->broken = g_strdup(engine->report.error != NULL ? engine->report.error : "it ends");
     choice->fault = supervisor_fault(engine->supervisor);
-    if (choice->before != NULL && store_is_name(choice->before) &&
-        store_verify(store, choice->before, &why) == -EBADMSG) {
-        choice->fault = NURSERY_FAULT_DAMAGED;
+    if (choice->before != NULL && store_is_name(choice->before)) {
+        int rc = store_verify(store, choice->before, &why);
+        choice->fault = rc == -EBADMSG || rc == -ENOENT ? NURSERY_FAULT_DAMAGED
+                        : rc < 0                        ? NURSERY_FAULT_NONE
+                                                        : choice->fault;
     }
 }
 

@@ -21,14 +21,18 @@
 #define FIRST_NUMBER (1ULL << 40)
 #define LOAD_SECONDS 1800
 #define SECONDS_PER_DAY 86400
+#define DOUBLINGS_MAX 7
 
 enum stage {
     STAGE_NONE,
-    STAGE_LOOK, /* whether somebody can be accused */
-    STAGE_NEW,  /* a worker of the generation that serves has it */
-    STAGE_LOAD, /* the generation before is loaded */
-    STAGE_OLD,  /* a worker of that has it */
-    STAGE_END,  /* until that zygote is gone */
+    STAGE_LOOK,    /* whether somebody can be accused */
+    STAGE_NEW,     /* a worker of the generation that serves has it */
+    STAGE_LOAD,    /* the generation before is loaded */
+    STAGE_OLD,     /* a worker of that has it */
+    STAGE_BETWEEN, /* until its zygote is gone */
+    STAGE_RELOAD,  /* the accused is loaded, afresh */
+    STAGE_AGAIN,   /* a worker of that has it */
+    STAGE_END,     /* until that zygote is gone */
 };
 
 struct evidence {
@@ -37,10 +41,13 @@ struct evidence {
     int mail;
     char *accused; /* generation */
     char *before;
-    guint64 need; /* bytes that the one before would take */
+    guint64 need;       /* bytes that the one before would take */
+    guint64 need_again; /* the accused, once more */
     struct aside *asked;
-    struct nursery *old;
-    gint64 loaded_us; /* when the generation before was loaded last; 0: never */
+    struct nursery *beside; /* the generation before, then the accused */
+    char *asked_of;         /* the accused, when something was loaded last; NULL: never */
+    gint64 loaded_us;       /* that time */
+    unsigned loads;         /* in vain, since it is that one */
     /* the worker that has the mail */
     uint64_t number;
     const struct nursery *nursery; /* that forked it */
@@ -94,9 +101,9 @@ forget(struct evidence *evidence)
     close_fd(&evidence->mail);
     g_clear_pointer(&evidence->accused, g_free);
     g_clear_pointer(&evidence->before, g_free);
-    evidence->stage = evidence->old != NULL ? STAGE_END : STAGE_NONE;
-    if (evidence->old != NULL) {
-        nursery_kill(evidence->old, NULL);
+    evidence->stage = evidence->beside != NULL ? STAGE_END : STAGE_NONE;
+    if (evidence->beside != NULL) {
+        nursery_kill(evidence->beside, NULL);
     }
 }
 
@@ -104,8 +111,9 @@ void
 evidence_free(struct evidence *evidence)
 {
     if (evidence != NULL) {
-        nursery_free(g_steal_pointer(&evidence->old));
+        nursery_free(g_steal_pointer(&evidence->beside));
         forget(evidence);
+        g_free(evidence->asked_of);
         g_free(evidence);
     }
 }
@@ -113,6 +121,7 @@ evidence_free(struct evidence *evidence)
 /* --- one worker ----------------------------------------------------------------------------- */
 
 static void begin_old(struct evidence *evidence);
+static void load(struct evidence *evidence, const char *name, guint64 need, enum stage stage);
 
 enum outcome {
     OUTCOME_SCANNED, /* to the end */
@@ -153,13 +162,29 @@ static void
 judge_old(struct evidence *evidence, enum outcome outcome)
 {
     if (outcome == OUTCOME_SCANNED) {
+        log_warning("generation %s: those of %s scan it: it is loaded once more, and asked afresh",
+                    evidence->accused, evidence->before);
+        evidence->stage = STAGE_BETWEEN;
+        nursery_kill(evidence->beside, NULL);
+        return;
+    }
+    log_notice(
+        "a mail that crashes workers of generation %s: those of %s %s: nothing is rolled back",
+        evidence->accused, evidence->before,
+        outcome == OUTCOME_CRASHED ? "crash, too" : "come to no end with it");
+    forget(evidence);
+}
+
+static void
+judge_again(struct evidence *evidence, enum outcome outcome)
+{
+    if (outcome == OUTCOME_CRASHED) {
         roll_back(evidence);
     } else {
         log_notice(
-            "a mail that crashes workers of generation %s: those of %s %s: nothing is rolled "
+            "a mail that crashed workers of generation %s: afresh they %s: nothing is rolled "
             "back",
-            evidence->accused, evidence->before,
-            outcome == OUTCOME_CRASHED ? "crash, too" : "come to no end with it");
+            evidence->accused, outcome == OUTCOME_SCANNED ? "scan it" : "come to no end with it");
     }
     forget(evidence);
 }
@@ -170,8 +195,10 @@ judge(struct evidence *evidence, enum outcome outcome)
     drop_worker(evidence);
     if (evidence->stage == STAGE_NEW) {
         judge_new(evidence, outcome);
-    } else {
+    } else if (evidence->stage == STAGE_OLD) {
         judge_old(evidence, outcome);
+    } else {
+        judge_again(evidence, outcome);
     }
 }
 
@@ -272,11 +299,23 @@ evidence_forked(struct evidence *evidence, uint64_t number, int pidfd)
     return number > FIRST_NUMBER;
 }
 
+/* By itself: others end processes by other signals, and SIGSYS is what abort() comes to there. */
+static bool
+is_crash(int status)
+{
+    static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    bool found = false;
+    for (size_t i = 0; WIFSIGNALED(status) && i < G_N_ELEMENTS(numbers); i++) {
+        found = found || WTERMSIG(status) == numbers[i];
+    }
+    return found;
+}
+
 bool
 evidence_exited(struct evidence *evidence, uint64_t number, int status)
 {
     if (number == evidence->number && evidence->channel >= 0) {
-        bool crashed = evidence->given && WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL;
+        bool crashed = evidence->given && is_crash(status);
         judge(evidence, crashed ? OUTCOME_CRASHED : OUTCOME_UNCLEAR);
     }
     return number > FIRST_NUMBER;
@@ -293,17 +332,17 @@ evidence_lost(struct evidence *evidence, const struct nursery *nursery)
 bool
 evidence_is_busy(const struct evidence *evidence)
 {
-    return evidence->old != NULL;
+    return evidence->beside != NULL;
 }
 
-/* --- the generation before ------------------------------------------------------------------ */
+/* --- one that is loaded for it -------------------------------------------------------------- */
 
 static void
-on_old_loaded(struct nursery *nursery, void *data)
+on_beside_loaded(struct nursery *nursery, void *data)
 {
     struct evidence *evidence = data;
-    if (evidence->stage == STAGE_LOAD) {
-        evidence->stage = STAGE_OLD;
+    if (evidence->stage == STAGE_LOAD || evidence->stage == STAGE_RELOAD) {
+        evidence->stage = evidence->stage == STAGE_LOAD ? STAGE_OLD : STAGE_AGAIN;
         if (start_worker(evidence, nursery) < 0) {
             forget(evidence);
         }
@@ -311,67 +350,94 @@ on_old_loaded(struct nursery *nursery, void *data)
 }
 
 static void
-on_old_forked(struct nursery *nursery, uint64_t number, int pidfd, void *data)
+on_beside_forked(struct nursery *nursery, uint64_t number, int pidfd, void *data)
 {
     (void)nursery;
     (void)evidence_forked(data, number, pidfd);
 }
 
 static void
-on_old_exited(struct nursery *nursery, uint64_t number, int status, void *data)
+on_beside_exited(struct nursery *nursery, uint64_t number, int status, void *data)
 {
     (void)nursery;
     (void)evidence_exited(data, number, status);
 }
 
 static void
-on_old_ended(struct nursery *nursery, const char *why, void *data)
+on_beside_ended(struct nursery *nursery, const char *why, void *data)
 {
     struct evidence *evidence = data;
+    bool goes_on = evidence->stage == STAGE_BETWEEN && !evidence->engine->stopping;
     (void)why;
-    evidence->old = NULL;
+    evidence->beside = NULL;
     nursery_free(nursery);
-    forget(evidence);
-    adoption_consider(evidence->engine);
+    if (goes_on) {
+        load(evidence, evidence->accused, evidence->need_again, STAGE_RELOAD);
+    } else {
+        forget(evidence);
+    }
+    if (evidence->beside == NULL) {
+        adoption_consider(evidence->engine);
+    }
 }
 
-static const struct nursery_ops old_ops = {
-    .loaded = on_old_loaded,
-    .forked = on_old_forked,
-    .exited = on_old_exited,
-    .ended = on_old_ended,
+static const struct nursery_ops beside_ops = {
+    .loaded = on_beside_loaded,
+    .forked = on_beside_forked,
+    .exited = on_beside_exited,
+    .ended = on_beside_ended,
 };
 
 static void
-begin_old(struct evidence *evidence)
+load(struct evidence *evidence, const char *name, guint64 need, enum stage stage)
 {
     struct engine *engine = evidence->engine;
-    g_autofree char *path =
-        g_build_filename(engine->settings->signatures_dir, evidence->before, NULL);
-    const struct choice choice = {.name = evidence->before, .path = path, .need = evidence->need};
+    g_autofree char *path = choice_path(engine, name);
+    g_autofree char *shown = g_strdup(name);
+    const struct choice choice = {.name = shown, .path = path, .need = need};
     const struct nursery_plan plan = {
-        .name = evidence->before,
+        .name = name,
         .path = path,
-        .purpose = NURSERY_SERVE,
         .beside = true,
         .seconds = LOAD_SECONDS,
     };
     g_autofree char *why = NULL;
-    gint64 now = g_get_monotonic_time();
-    if (evidence->loaded_us != 0 && now - evidence->loaded_us < EVIDENCE_PAUSE_S * G_USEC_PER_SEC) {
-        forget(evidence);
-        return;
-    }
-    evidence->loaded_us = now;
-    log_warning("generation %s: a mail has crashed three of its workers: it is given to one of %s",
-                evidence->accused, evidence->before);
-    evidence->stage = STAGE_LOAD;
+    evidence->stage = stage;
     if (adoption_is_busy(engine) || !choice_fits(engine, &choice, &why) ||
-        nursery_new(engine, &plan, &old_ops, evidence, &evidence->old, &why) < 0) {
-        log_warning("generation %s: cannot be asked: %s", evidence->before,
+        nursery_new(engine, &plan, &beside_ops, evidence, &evidence->beside, &why) < 0) {
+        log_warning("generation %s: cannot be asked: %s", name,
                     why != NULL ? why : "another one is just being adopted");
         forget(evidence);
     }
+}
+
+/* Whether it is too soon after the last time; if not, this is the last time. */
+static bool
+is_too_soon(struct evidence *evidence)
+{
+    gint64 now = g_get_monotonic_time();
+    bool is_same = g_strcmp0(evidence->asked_of, evidence->accused) == 0;
+    gint64 pause_s = (gint64)EVIDENCE_PAUSE_S << MIN(
+                         is_same && evidence->loads > 0 ? evidence->loads - 1 : 0, DOUBLINGS_MAX);
+    if (evidence->asked_of != NULL && now - evidence->loaded_us < pause_s * G_USEC_PER_SEC) {
+        return true;
+    }
+    report_set_text(&evidence->asked_of, evidence->accused);
+    evidence->loads = is_same ? evidence->loads + 1 : 1;
+    evidence->loaded_us = now;
+    return false;
+}
+
+static void
+begin_old(struct evidence *evidence)
+{
+    if (is_too_soon(evidence)) {
+        forget(evidence);
+        return;
+    }
+    log_warning("generation %s: a mail has crashed three of its workers: it is given to one of %s",
+                evidence->accused, evidence->before);
+    load(evidence, evidence->before, evidence->need, STAGE_LOAD);
 }
 
 /* --- the beginning -------------------------------------------------------------------------- */
@@ -404,9 +470,11 @@ work_accused(const struct engine *engine, const void *task)
         return json_object();
     }
     struct choice before = {.path = choice_path(engine, previous->name)};
+    struct choice again = {.path = choice_path(engine, current->name)};
     choice_measure(engine, &before);
-    return json_pack("{s:s, s:s, s:I}", "accused", current->name, "before", previous->name, "need",
-                     (json_int_t)before.need);
+    choice_measure(engine, &again);
+    return json_pack("{s:s, s:s, s:I, s:I}", "accused", current->name, "before", previous->name,
+                     "need", (json_int_t)before.need, "again", (json_int_t)again.need);
 }
 
 static void
@@ -425,6 +493,7 @@ on_accused(const json_t *told, const char *why, void *data)
     evidence->accused = g_strdup(accused);
     evidence->before = g_strdup(before);
     evidence->need = (guint64)json_integer_value(json_object_get(told, "need"));
+    evidence->need_again = (guint64)json_integer_value(json_object_get(told, "again"));
     evidence->stage = STAGE_NEW;
     if (start_worker(evidence, supervisor_nursery(engine->supervisor)) < 0) {
         forget(evidence);

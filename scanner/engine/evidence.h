@@ -5,14 +5,18 @@
 /*
  * Whether new signatures are to blame for a mail that has cost posternd two workers. It is given to
  * a fresh worker of the generation that serves, and when that crashes, too, to one of the
- * generation before, in a zygote of its own. Only when that one scans it to the end the engine goes
- * back to that generation, and rejects the new one.
+ * generation before, in a zygote of its own. When that one scans it to the end, it is given to the
+ * accused once more, in a fresh zygote: all workers of a zygote have one layout of memory, and what
+ * crashes there may do so by chance, which proves nothing. Only when it crashes again the engine
+ * goes back, and rejects the accused.
  *
  * A mail that crashes both proves nothing: three crafted ones would switch every new set of
- * signatures off. Nor does a worker that was killed (for want of memory, or with its zygote) or ran
- * out of time, which depends on what else the node does. What it costs is bounded: one mail at a
- * time; the generation before is loaded at most every EVIDENCE_PAUSE_S, and only while there is
- * memory for it; only for EVIDENCE_DAYS after an adoption; never past a pinned generation.
+ * signatures off. Nor does a worker that was killed (with its zygote, or at a limit of memory),
+ * that crashed after a failed call (WORKER_EXIT_VOID), or ran out of time, which depends on what
+ * else the node does. What it costs is bounded: one mail at a time; something is loaded for it at
+ * most every EVIDENCE_PAUSE_S, twice as long after each time in vain, so that nobody can try his
+ * luck for days; and only while there is memory for it; only for EVIDENCE_DAYS after an adoption;
+ * never past a pinned generation.
  */
 
 #include <stdbool.h>
@@ -30,7 +34,7 @@ void evidence_free(struct evidence *evidence);
 
 /* A mail, sealed memory (FD is borrowed); left alone while another one is looked at. */
 void evidence_take(struct evidence *evidence, int fd);
-/* The generation before is loaded, or is just ending: memory for a third one is not to be taken. */
+/* One of the two is loaded, or is just ending: memory for a third one is not to be taken. */
 bool evidence_is_busy(const struct evidence *evidence);
 
 /* What a zygote reports of its worker NUMBER; false: it is none of these. PIDFD is borrowed. */

@@ -76,6 +76,16 @@ def test_a_mail_that_crashes_both(site):
     daemon.close()
 
 
+def asked_afresh(engine):
+    """The new generation crashed, the old one scanned it: those who cannot be the next to have it."""
+    try:
+        wait_for(lambda: "asked afresh" in engine.log_text(), "the old one's scan", 20)
+    except AssertionError:
+        open("/tmp/evlog", "w").write(engine.log_text())
+        raise
+    return engine.processes()["postern-worker"]
+
+
 @needs_root
 def test_a_mail_that_crashes_the_new_alone(site):
     engine, store, old, new, daemon = accused(site)
@@ -83,7 +93,9 @@ def test_a_mail_that_crashes_the_new_alone(site):
     fd = lethal()
     daemon.line.send({"op": "evidence"}, fd)
     crash_given(engine, known)
+    crash_given(engine, asked_afresh(engine))
     os.close(fd)
+    assert len(zygotes(engine)) <= 2
     daemon.until(lambda: daemon.state["generation"] == old, "the way back", 120, data=mail())
     assert store.current() == old and daemon.lost == 0
     state, reason = store.state(new)
@@ -91,6 +103,28 @@ def test_a_mail_that_crashes_the_new_alone(site):
     # And it does not come back.
     daemon.until(lambda: daemon.phase() is None, "the end", data=mail())
     assert engine.status()["generation"] == old and len(zygotes(engine)) == 1
+    daemon.close()
+
+
+@needs_root
+def test_a_mail_that_crashes_by_chance(site):
+    """As memory lay in one zygote of the new generation, and not in a fresh one of it."""
+    engine, store, old, new, daemon = accused(site)
+    known = engine.processes()["postern-worker"]
+    fd = lethal()
+    daemon.line.send({"op": "evidence"}, fd)
+    crash_given(engine, known)
+    wait_for(lambda: "afresh they scan it: nothing is rolled back" in engine.log_text(), "the verdict")
+    wait_for(lambda: len(zygotes(engine)) == 1, "the end of the other zygotes")
+    assert store.current() == new and engine.status()["generation"] == new
+    assert store.state(new)[0] == "adopted"
+    # Whoever tries again at once gets one worker, and no zygote.
+    known = engine.processes()["postern-worker"]
+    daemon.line.send({"op": "evidence"}, fd)
+    os.close(fd)
+    crash_given(engine, known)
+    assert engine.status()["generation"] == new and len(zygotes(engine)) == 1
+    assert engine.log_text().count("it is given to one of") == 1
     daemon.close()
 
 
