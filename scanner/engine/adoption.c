@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "launch.h"
 #include "log.h"
 #include "nursery.h"
 #include "text.h"
@@ -244,6 +245,19 @@ adoption_worker_left(struct engine *engine)
     }
 }
 
+static void prove(struct adoption *adoption);
+
+/* With the zygote that was tried, where there is one. */
+static void
+go_on(struct adoption *adoption)
+{
+    if (adoption->next != NULL) {
+        prove(adoption);
+    } else {
+        adoption_load(adoption);
+    }
+}
+
 /* Where two do not fit the trial had to wait for this pause. */
 static void
 try_first(struct adoption *adoption)
@@ -273,7 +287,7 @@ adoption_trial_told(struct adoption *adoption, enum record_state state, const ch
     adoption->idle = runs ? 0 : adoption->idle + 1;
     if (!runs && (state == RECORD_TRIED || state == RECORD_ADOPTED)) {
         adoption->choice.is_untried = false;
-        adoption_load(adoption);
+        go_on(adoption);
     } else if (!runs && state == RECORD_REJECTED) {
         fail(adoption, reason != NULL ? reason : "it is rejected");
     } else if (adoption->idle >= TRIAL_LOOKS_MAX) {
@@ -381,17 +395,23 @@ adoption_disproved(struct engine *engine, const char *why)
 }
 
 static void
-on_next_loaded(struct nursery *nursery, void *data)
+prove(struct adoption *adoption)
 {
-    struct adoption *adoption = data;
-    if (adoption->phase != PHASE_LOADING) {
-        return;
-    }
     adoption_enter(adoption, PHASE_PROVING, NULL);
-    int rc = crew_prove(adoption->engine->crew, nursery);
+    int rc = crew_prove(adoption->engine->crew, adoption->next);
     if (rc < 0) {
         g_autofree char *text = g_strdup_printf("no worker of it: %s", g_strerror(-rc));
         fail(adoption, text);
+    }
+}
+
+static void
+on_next_loaded(struct nursery *nursery, void *data)
+{
+    struct adoption *adoption = data;
+    (void)nursery;
+    if (adoption->phase == PHASE_LOADING) {
+        prove(adoption);
     }
 }
 
@@ -432,13 +452,30 @@ adoption_load(struct adoption *adoption)
     const struct nursery_plan plan = {
         .name = adoption->choice.name,
         .path = adoption->choice.path,
-        .purpose = NURSERY_SERVE,
         .beside = supervisor_loaded(adoption->engine->supervisor) && !is_again,
         .seconds = LOAD_SECONDS,
     };
     adoption_enter(adoption, PHASE_LOADING, NULL);
     if (nursery_new(adoption->engine, &plan, &next_ops, adoption, &adoption->next, &error) < 0) {
         fail(adoption, error);
+    }
+}
+
+void
+adoption_take_tried(struct engine *engine, struct launched *zygote, json_t *loaded)
+{
+    struct adoption *adoption = engine->adoption;
+    const char *name = json_string_value(json_object_get(loaded, "generation"));
+    g_autofree char *error = NULL;
+    if (engine->stopping || adoption->phase != PHASE_TRYING || adoption->next != NULL ||
+        g_strcmp0(name, adoption->choice.name) != 0) {
+        launch_end(zygote);
+        return;
+    }
+    const struct nursery_plan plan = {.name = adoption->choice.name, .path = adoption->choice.path};
+    if (nursery_take(engine, &plan, zygote, loaded, &next_ops, adoption, &adoption->next, &error) <
+        0) {
+        log_warning("generation %s: %s: it is loaded once more", name, error);
     }
 }
 

@@ -37,6 +37,7 @@
 
 struct adoption;
 struct engine;
+struct launched;
 
 /* Watches signatures_dir. Returns 0, or -errno with one sentence. */
 int adoption_new(struct engine *engine, struct adoption **ret, char **error_r);
@@ -82,6 +83,9 @@ void adoption_proved(struct engine *engine);
 void adoption_disproved(struct engine *engine, const char *why);
 /* A worker has ended. */
 void adoption_worker_left(struct engine *engine);
+/* ZYGOTE was tried in the pause, and has said LOADED: it is to serve; or it ends, where nobody
+ * waits for it any more. It is taken over. */
+void adoption_take_tried(struct engine *engine, struct launched *zygote, json_t *loaded);
 /* The zygote that served has made room (supervisor_make_room()). */
 void adoption_room_made(struct engine *engine);
 

@@ -20,14 +20,17 @@
 #define TEXT_SHOWN 300
 /* How often the processor time is looked at while nothing is said. */
 #define LOOK_MS 100
+/* Above those of the engine's own, which may hear of the last one's end. */
+#define FIRST_NUMBER (1ULL << 41)
 /* For what takes no processor time to speak of: a fork, a first word, a death. */
 #define SMALL_US (20ULL * G_USEC_PER_SEC)
 
 void
 exam_init(struct exam *exam, const struct launched *zygote, const struct exam_limits *limits)
 {
-    *exam =
-        (struct exam){.zygote = zygote, .limits = limits, .worker = {.channel = -1, .pidfd = -1}};
+    *exam = (struct exam){.zygote = zygote,
+                          .limits = limits,
+                          .worker = {.channel = -1, .pidfd = -1, .number = FIRST_NUMBER}};
 }
 
 /* Without its channel it ends by itself. */
@@ -49,6 +52,7 @@ void
 exam_clear(struct exam *exam)
 {
     forget_worker(exam);
+    json_decref(g_steal_pointer(&exam->said));
     g_clear_pointer(&exam->reason, g_free);
 }
 
@@ -222,6 +226,7 @@ loaded(struct exam *exam, json_t *packet)
         .memory = (guint64)memory,
         .load_us = processor_us(exam->zygote->pid),
     };
+    exam->said = json_incref(packet);
     return EXAM_PASSED;
 }
 
@@ -473,6 +478,27 @@ scan_one(struct exam *exam, const struct sample *sample)
     }
     close(fd);
     return result;
+}
+
+bool
+exam_outlive(struct exam *exam)
+{
+    json_auto_t *request = json_pack("{s:s}", "op", "outlive");
+    guint64 most = processor_us(exam->zygote->pid) + SMALL_US;
+    bool is_alive = false;
+    forget_worker(exam);
+    if (packet_send(exam->zygote->channel, request, -1) < 0) {
+        return false;
+    }
+    while (!is_alive) {
+        json_auto_t *packet = NULL;
+        if (hear(exam, exam->zygote->channel, exam->zygote->pid, most, &packet, NULL) !=
+            HEARD_PACKET) {
+            return false;
+        }
+        is_alive = g_strcmp0(json_string_value(json_object_get(packet, "event")), "alive") == 0;
+    }
+    return true;
 }
 
 enum exam_result

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <glib.h>
+#include <jansson.h>
 
 #include "launch.h"
 #include "record.h"
@@ -58,6 +59,7 @@ struct exam {
         pid_t pid;
         guint64 number;
     } worker;
+    json_t *said;      /* by the zygote, when it had loaded */
     guint64 kills;     /* as memory_kills() said at the beginning */
     guint64 kills_own; /* of them for the limit */
 };
@@ -70,5 +72,8 @@ void exam_clear(struct exam *exam);
 enum exam_result exam_load(struct exam *exam);
 /* Has each of SAMPLES (of struct sample *) scanned. */
 enum exam_result exam_scan(struct exam *exam, GPtrArray *samples);
+
+/* The zygote, which passed, goes on without its parent. False: it does not answer. */
+bool exam_outlive(struct exam *exam);
 
 #endif

@@ -223,28 +223,33 @@ place(const char *directory, int pidfd)
     return pid < 0 ? pid : write_file(directory, "cgroup.procs", text);
 }
 
-int
-groups_place_zygote(const struct groups *groups, int pidfd)
+static int
+place_limited(const struct groups *groups, const char *name, int pidfd, guint64 memory)
 {
-    if (groups == NULL) {
-        return 0;
-    }
-    g_autofree char *directory = child_directory(groups, "zygote");
-    return place(directory, pidfd);
-}
-
-int
-groups_place_trial(const struct groups *groups, int pidfd, guint64 memory)
-{
-    if (groups == NULL) {
-        return 0;
-    }
-    g_autofree char *directory = child_directory(groups, "trial");
+    g_autofree char *directory = child_directory(groups, name);
     g_autofree char *limit =
         memory > 0 ? g_strdup_printf("%" G_GUINT64_FORMAT, memory) : g_strdup("max");
     int rc = write_file(directory, "memory.max", limit);
     (void)write_file(directory, "memory.swap.max", memory > 0 ? "0" : "max");
     return rc < 0 ? rc : place(directory, pidfd);
+}
+
+static const char *
+trial_name(bool remains)
+{
+    return remains ? "zygote" : "trial";
+}
+
+int
+groups_place_zygote(const struct groups *groups, int pidfd)
+{
+    return groups == NULL ? 0 : place_limited(groups, "zygote", pidfd, 0);
+}
+
+int
+groups_place_trial(const struct groups *groups, int pidfd, guint64 memory, bool remains)
+{
+    return groups == NULL ? 0 : place_limited(groups, trial_name(remains), pidfd, memory);
 }
 
 int
@@ -282,13 +287,13 @@ groups_oom_kills(const struct groups *groups, unsigned slot)
 }
 
 guint64
-groups_trial_oom_kills(const struct groups *groups, guint64 *at_limit)
+groups_trial_oom_kills(const struct groups *groups, bool remains, guint64 *at_limit)
 {
     *at_limit = 0;
     if (groups == NULL) {
         return 0;
     }
-    g_autofree char *directory = child_directory(groups, "trial");
+    g_autofree char *directory = child_directory(groups, trial_name(remains));
     *at_limit = memory_events(directory, "oom");
     return memory_events(directory, "oom_kill");
 }

@@ -12,6 +12,7 @@
  * and a worker's group has only what is its own: private memory and its tmpfs.
  */
 
+#include <stdbool.h>
 #include <glib.h>
 
 struct groups;
@@ -31,8 +32,10 @@ void groups_free(struct groups *groups);
 
 /* All of these do nothing, and return 0, where GROUPS is NULL. Others: -errno. */
 int groups_place_zygote(const struct groups *groups, int pidfd);
-/* One on trial, alone in a group of at most MEMORY bytes; 0: no limit. */
-int groups_place_trial(const struct groups *groups, int pidfd, guint64 memory);
+/* One on trial, alone in a group of at most MEMORY bytes; 0: no limit. REMAINS: in the group of the
+ * zygotes, since its pages stay where they were touched first; there has to be no other one then.
+ */
+int groups_place_trial(const struct groups *groups, int pidfd, guint64 memory, bool remains);
 int groups_place_worker(const struct groups *groups, unsigned slot, int pidfd);
 
 /*
@@ -43,6 +46,6 @@ guint64 groups_oom_kills(const struct groups *groups, unsigned slot);
 
 /* The same of the group on trial; *AT_LIMIT: how often it was at its limit of memory with nothing
  * left to reclaim. A kill without that was the machine's want of memory. */
-guint64 groups_trial_oom_kills(const struct groups *groups, guint64 *at_limit);
+guint64 groups_trial_oom_kills(const struct groups *groups, bool remains, guint64 *at_limit);
 
 #endif

@@ -226,12 +226,16 @@ explain_clone(int error)
                            advice);
 }
 
-static void
-reap(struct launched *launched)
+void
+launch_end(struct launched *zygote)
 {
-    (void)syscall(SYS_pidfd_send_signal, launched->pidfd, SIGKILL, NULL, 0);
-    waitpid(launched->pid, NULL, 0);
-    close(launched->pidfd);
+    siginfo_t info;
+    (void)syscall(SYS_pidfd_send_signal, zygote->pidfd, SIGKILL, NULL, 0);
+    while (waitid(P_PIDFD, (id_t)zygote->pidfd, &info, WEXITED) < 0 && errno == EINTR) {
+    }
+    close(zygote->pidfd);
+    close(zygote->channel);
+    zygote->pid = 0;
 }
 
 static int
@@ -264,8 +268,7 @@ start(const struct launch *launch, int program, struct launched *ret, char **err
         }
     }
     if (rc < 0) {
-        reap(&launched);
-        close(launched.channel);
+        launch_end(&launched);
         return rc;
     }
     *ret = launched;

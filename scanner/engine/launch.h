@@ -39,4 +39,7 @@ bool launch_one_user(void);
 /* Returns 0, or -errno with a sentence that says which step failed and what to do. */
 int launch_zygote(const struct launch *launch, struct launched *ret, char **error_r);
 
+/* Ends one, waits for that, and closes its descriptors. */
+void launch_end(struct launched *zygote);
+
 #endif

@@ -219,13 +219,12 @@ on_ping(sd_event_source *source, uint64_t usec, void *data)
 }
 
 static int
-on_loaded(struct nursery *nursery, json_t *event, int fd)
+hear_loaded(struct nursery *nursery, json_t *event)
 {
     struct nursery_loaded said;
     const char *sandbox;
     json_int_t signatures;
     json_int_t memory;
-    (void)fd;
     if (nursery->has_said ||
         json_unpack(event, "{s:I, s:i, s:F, s:s, s:I}", "signatures", &signatures, "landlock",
                     &said.landlock, "load_seconds", &said.load_seconds, "sandbox", &sandbox,
@@ -243,8 +242,18 @@ on_loaded(struct nursery *nursery, json_t *event, int fd)
     }
     nursery->deadline = sd_event_source_disable_unref(nursery->deadline);
     nursery->has_said = TRUE;
-    settle(nursery);
     return 0;
+}
+
+static int
+on_loaded(struct nursery *nursery, json_t *event, int fd)
+{
+    (void)fd;
+    int rc = hear_loaded(nursery, event);
+    if (rc == 0) {
+        settle(nursery);
+    }
+    return rc;
 }
 
 static int
@@ -412,12 +421,9 @@ watch(struct nursery *nursery, guint64 seconds)
 
 /* Before it touches its first page: the signatures are to count for its group. */
 static void
-place(const struct nursery *nursery, const struct nursery_plan *plan)
+place(const struct nursery *nursery)
 {
-    const struct groups *groups = nursery->engine->groups;
-    int rc = plan->purpose == NURSERY_TRIAL
-                 ? groups_place_trial(groups, nursery->zygote.pidfd, plan->memory)
-                 : groups_place_zygote(groups, nursery->zygote.pidfd);
+    int rc = groups_place_zygote(nursery->engine->groups, nursery->zygote.pidfd);
     if (rc < 0) {
         log_warning("zygote: not in its control group: %s", g_strerror(-rc));
     }
@@ -440,14 +446,13 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
         .signatures = plan->path,
         .id_base = (uint32_t)settings->id_base,
         .one_user = one_user,
-        .memory = plan->memory,
         .orders = packet,
     };
     int rc = launch_zygote(&launch, &nursery->zygote, error_r);
     if (rc < 0) {
         return rc;
     }
-    place(nursery, plan);
+    place(nursery);
     rc = watch(nursery, plan->seconds);
     if (rc >= 0) {
         rc = check(nursery);
@@ -460,9 +465,9 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
     return MIN(rc, 0);
 }
 
-int
-nursery_new(struct engine *engine, const struct nursery_plan *plan, const struct nursery_ops *ops,
-            void *data, struct nursery **ret, char **error_r)
+static struct nursery *
+create(struct engine *engine, const struct nursery_plan *plan, const struct nursery_ops *ops,
+       void *data)
 {
     struct nursery *nursery = g_new0(struct nursery, 1);
     nursery->engine = engine;
@@ -472,13 +477,62 @@ nursery_new(struct engine *engine, const struct nursery_plan *plan, const struct
     nursery->path = g_strdup(plan->path);
     nursery->builtin = plan->name == NULL;
     nursery->beside = plan->beside;
+    return nursery;
+}
+
+int
+nursery_new(struct engine *engine, const struct nursery_plan *plan, const struct nursery_ops *ops,
+            void *data, struct nursery **ret, char **error_r)
+{
+    struct nursery *nursery = create(engine, plan, ops, data);
     int rc = start(nursery, plan, error_r);
     if (rc < 0) {
         nursery_free(nursery);
         return rc;
     }
-    log_info("zygote: process %d loads generation %s%s", (int)nursery->zygote.pid,
-             nursery->generation, plan->purpose == NURSERY_TRIAL ? " on trial" : "");
+    log_info("zygote: process %d loads generation %s", (int)nursery->zygote.pid,
+             nursery->generation);
+    g_ptr_array_add(engine->nurseries, nursery);
+    *ret = nursery;
+    return 0;
+}
+
+static int
+go_on(struct nursery *nursery, json_t *loaded)
+{
+    const struct settings *settings = nursery->engine->settings;
+    json_auto_t *serve =
+        json_pack("{s:s, s:I}", "op", "serve", "scan_timeout", (json_int_t)settings->scan_timeout);
+    place(nursery);
+    int rc = watch(nursery, 0);
+    if (rc >= 0) {
+        rc = hear_loaded(nursery, loaded);
+    }
+    if (rc >= 0) {
+        rc = packet_send(nursery->zygote.channel, serve, -1);
+    }
+    return MIN(rc, 0);
+}
+
+int
+nursery_take(struct engine *engine, const struct nursery_plan *plan, struct launched *zygote,
+             json_t *loaded, const struct nursery_ops *ops, void *data, struct nursery **ret,
+             char **error_r)
+{
+    struct nursery *nursery = create(engine, plan, ops, data);
+    nursery->zygote = *zygote;
+    int rc = go_on(nursery, loaded);
+    if (rc < 0) {
+        *error_r = g_strdup_printf("the zygote that was tried cannot serve: %s", g_strerror(-rc));
+        nursery->zygote.pid = 0;
+        nursery_free(nursery);
+        launch_end(zygote);
+        return rc;
+    }
+    nursery->checked = TRUE;
+    nursery->loaded = TRUE;
+    nursery->loaded_us = g_get_monotonic_time();
+    log_notice("generation %s: what was tried goes on", nursery->generation);
     g_ptr_array_add(engine->nurseries, nursery);
     *ret = nursery;
     return 0;
@@ -519,12 +573,6 @@ enum nursery_fault
 nursery_fault(const struct nursery *nursery)
 {
     return nursery->fault;
-}
-
-int
-nursery_process(const struct nursery *nursery)
-{
-    return (int)nursery->zygote.pid;
 }
 
 const struct nursery_loaded *

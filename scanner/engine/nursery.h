@@ -3,7 +3,7 @@
 #define NURSERY_H
 
 /*
- * One zygote as the engine keeps it: started for a generation and a purpose, heard, asked whether
+ * One zygote as the engine keeps it: started for a generation, heard, asked whether
  * it lives, asked for workers. Of two generations there are two, side by side, each with its own
  * namespaces; when one is killed, all its workers go with it.
  *
@@ -16,20 +16,13 @@
 
 #include <stdint.h>
 #include <glib.h>
-
-enum nursery_purpose {
-    NURSERY_SERVE, /* its workers scan mail */
-    NURSERY_TRIAL, /* nobody depends on it: it may be limited, and is the first to be killed */
-};
+#include <jansson.h>
 
 struct nursery_plan {
     const char *name; /* of the generation; NULL: the built-in signatures alone */
     const char *path; /* its directory, not a link; NULL with NAME */
-    enum nursery_purpose purpose;
-    guint64 memory;  /* bytes that it may take; 0: no limit. By a control group of its own where
-                        there are any, and by the address space of who loads */
-    gboolean beside; /* another one's workers scan mail: it loads with less processor and disk */
-    guint64 seconds; /* it is killed when it has not loaded by then; 0: no limit */
+    gboolean beside;  /* another one's workers scan mail: it loads with less processor and disk */
+    guint64 seconds;  /* it is killed when it has not loaded by then; 0: no limit */
 };
 
 /* Why it ended, as far as that says something about its generation. */
@@ -49,6 +42,7 @@ struct nursery_loaded {
 };
 
 struct engine;
+struct launched;
 struct nursery;
 
 /*
@@ -66,6 +60,14 @@ struct nursery_ops {
 /* Starts one for an owner; OPS and DATA outlive it. Returns 0, or -errno with one sentence. */
 int nursery_new(struct engine *engine, const struct nursery_plan *plan,
                 const struct nursery_ops *ops, void *data, struct nursery **ret, char **error_r);
+/*
+ * Makes one of ZYGOTE, a child of this process that has been tried: its files were compared, and
+ * LOADED is what it said. Its workers scan mail from now on; `loaded` is not told again. ZYGOTE is
+ * taken over, also when that fails. Returns 0, or -errno with one sentence.
+ */
+int nursery_take(struct engine *engine, const struct nursery_plan *plan, struct launched *zygote,
+                 json_t *loaded, const struct nursery_ops *ops, void *data, struct nursery **ret,
+                 char **error_r);
 /* Gives it to another owner. */
 void nursery_give(struct nursery *nursery, const struct nursery_ops *ops, void *data);
 /* Kills it without waiting and without a word to the owner; NULL is fine. */
@@ -86,7 +88,6 @@ const char *nursery_generation(const struct nursery *nursery);
 const char *nursery_path(const struct nursery *nursery);
 gboolean nursery_is_builtin(const struct nursery *nursery);
 enum nursery_fault nursery_fault(const struct nursery *nursery);
-int nursery_process(const struct nursery *nursery);
 /* Monotonic microseconds. */
 gint64 nursery_loaded_us(const struct nursery *nursery);
 

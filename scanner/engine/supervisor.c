@@ -232,7 +232,6 @@ launch(struct supervisor *supervisor, const struct generation *generation, char 
     const struct nursery_plan plan = {
         .name = generation->name,
         .path = generation->path,
-        .purpose = NURSERY_SERVE,
     };
     return nursery_new(supervisor->engine, &plan, &ops, supervisor, &supervisor->nursery, error_r);
 }

@@ -6,6 +6,7 @@
 """
 import os
 import pathlib
+import select
 import signal
 import sys
 import time
@@ -98,6 +99,50 @@ def test_tried_in_the_pause(site, good):
     assert store.current() == (new if good else old)
     assert store.state(new)[0] == ("adopted" if good else "rejected")
     assert engine.status()["generation"] == store.current()
+    # What was tried is not loaded once more.
+    loads = engine.log_text().count("zygote: process")
+    assert loads == (1 if good else 2)
+
+
+def test_what_was_tried_serves(site):
+    """As one that was not: it scans, its workers are replaced, it makes room, it ends with its engine."""
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    new = store.put(NEW, "fetched")
+    wait_for(lambda: engine.status()["generation"] == new and phase(engine) is None, "the adoption")
+    assert "what was tried goes on" in engine.log_text()
+    [serving] = zygotes(engine)
+    limits = pathlib.Path(f"/proc/{serving}/limits").read_text()
+    assert "unlimited" in [line for line in limits.splitlines() if "address space" in line][0]
+    assert os.getpriority(os.PRIO_PROCESS, serving) == os.getpriority(os.PRIO_PROCESS,
+                                                                      engine.process.pid)
+    daemon = Daemon(engine)
+    daemon.until(lambda: len(daemon.idle) == 2, "the workers")
+    daemon.until(lambda: len(daemon.seen) > 4, "scans", data=mail() + MARK)
+    assert all(found for _, found in daemon.seen) and daemon.lost == 0
+    for pid in engine.processes()["postern-worker"]:
+        os.kill(pid, signal.SIGKILL)
+    daemon.until(lambda: len(daemon.gone) == 2 and len(daemon.idle) == 2, "other workers")
+    daemon.close()
+    third = store.put({"c.ndb": NEW["b.ndb"]}, "fetched", time.time() + 1)
+    wait_for(lambda: engine.status()["generation"] == third and phase(engine) is None, "the next")
+    [serving] = zygotes(engine)
+    watch = os.pidfd_open(serving)
+    engine.process.kill()
+    assert select.select([watch], [], [], 20)[0], "the zygote outlives its engine"
+    os.close(watch)
+    engine.process.wait(20)
+
+
+@pytest.mark.parametrize("who", ["postern-trial", "postern-zygote"])
+def test_the_trial_in_the_pause_is_killed(site, who):
+    """Wherever it comes: the old ones are loaded again, or the new ones serve."""
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    new = store.put(slow(), "fetched")
+    wait_for(lambda: engine.processes().get("postern-trial") and zygotes(engine), "its zygote")
+    os.kill(engine.processes()[who][0], signal.SIGKILL)
+    wait_for(lambda: engine.status()["state"] == "ready", "that it scans again", 60)
+    assert engine.status()["generation"] in (old, new) and len(zygotes(engine)) == 1
+    assert store.current() == engine.status()["generation"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

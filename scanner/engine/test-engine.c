@@ -258,7 +258,7 @@ test_groups(void **state)
     check(zygote, "cgroup.procs", pid);
     check(w1, "cgroup.procs", pid);
     check(w0, "cgroup.procs", "");
-    assert_int_equal(groups_place_trial(groups, pidfd, 54321), 0);
+    assert_int_equal(groups_place_trial(groups, pidfd, 54321, false), 0);
     check(trial, "cgroup.procs", pid);
     check(trial, "memory.max", "54321");
     assert_int_equal(groups_place_worker(groups, 1, 0), -ESRCH); /* no pidfd */
@@ -270,7 +270,7 @@ test_groups(void **state)
     assert_int_equal(groups_oom_kills(groups, 0), 0);
     guint64 at_limit;
     put(trial, "memory.events", "low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n");
-    assert_int_equal(groups_trial_oom_kills(groups, &at_limit), 3);
+    assert_int_equal(groups_trial_oom_kills(groups, false, &at_limit), 3);
     assert_int_equal(at_limit, 2);
     assert_string_equal(groups_directory(groups), place->dir);
     groups_free(groups);

@@ -15,6 +15,7 @@
 
 #include "engine.h"
 #include "packet.h"
+#include "store.h"
 
 #define NICE_FIRST 19
 #define NICE_AGAIN 5
@@ -23,6 +24,7 @@
 #define IO_WHO_PROCESS 1
 #define OOM_FIRST "1000"
 #define CHANNEL 3
+#define PATIENCE_MS 1000
 
 static void
 take_back_seat(bool again)
@@ -50,7 +52,10 @@ child(struct trial_task *task, bool again, int channel, pid_t parent)
         fcntl(CHANNEL, F_SETFD, FD_CLOEXEC) < 0) {
         _exit(1);
     }
-    take_back_seat(again);
+    /* In a pause everybody waits for it, and it may remain. */
+    if (!task->whatever_memory) {
+        take_back_seat(again);
+    }
     task->channel = CHANNEL;
     trial_run(task);
     _exit(0);
@@ -90,4 +95,43 @@ trial_process_must_wait(const struct engine *engine)
 {
     return engine->report.state == REPORT_LOADING || adoption_is_busy(engine) ||
            evidence_is_busy(engine->evidence);
+}
+
+/* For at most 1 second, which what does not wait for a disk does not take. */
+static void
+wait_a_moment(pid_t pid)
+{
+    for (int i = 0; i < PATIENCE_MS && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+        g_usleep(1000);
+    }
+}
+
+static void
+take_back(const struct settings *settings, const char *generation)
+{
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *ignored = NULL;
+    if (store_open(settings->signatures_dir, TRUE, &store, &ignored) < 0) {
+        return;
+    }
+    g_autoptr(store_entry_t) entry = store_find(store, generation, &ignored);
+    if (entry != NULL && entry->record.state == RECORD_TRYING) {
+        (void)store_set(store, entry->name, RECORD_FETCHED, "the engine was stopped", &ignored);
+    }
+}
+
+void
+trial_process_end(pid_t pid, const struct settings *settings, const char *generation)
+{
+    (void)kill(pid, SIGKILL);
+    wait_a_moment(pid);
+    pid_t writer = generation != NULL ? fork() : -1;
+    if (writer == 0) {
+        take_back(settings, generation);
+        _exit(0);
+    }
+    if (writer > 0) {
+        wait_a_moment(writer);
+        (void)kill(writer, SIGKILL);
+    }
 }

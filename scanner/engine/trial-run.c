@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,7 @@
 #define LOCK_PAUSE_US (100 * 1000)
 /* Address space that is mapped and not used: libraries, files, arenas. */
 #define ADDRESSES_FREE (1ULL << 30)
+#define TAKEN_MS 10000
 
 #ifdef SANITIZERS
 #define WATCHED_BY_SANITIZERS 1
@@ -47,6 +49,7 @@ struct run {
     guint64 limit;    /* of memory */
     bool is_squeezed; /* the limit is what there was, less than it might have had */
     struct launched zygote;
+    json_t *loaded; /* what it said; NULL: it does not remain */
     struct record_trial measured;
     char *reason;
     bool of_memory; /* that is the reason */
@@ -345,7 +348,8 @@ launch(struct run *run, char **error_r)
         return rc;
     }
     rc = groups_place_trial(run->task->groups, run->zygote.pidfd,
-                            run->limit + orders_memory(orders) + orders_tmp_size(orders));
+                            run->limit + orders_memory(orders) + orders_tmp_size(orders),
+                            run->task->whatever_memory);
     if (rc < 0) {
         *error_r = g_strdup_printf("it has no control group: %s", g_strerror(-rc));
         return rc;
@@ -361,12 +365,7 @@ static void
 end_zygote(struct run *run)
 {
     if (run->zygote.pid > 0) {
-        (void)syscall(SYS_pidfd_send_signal, run->zygote.pidfd, SIGKILL, NULL, 0);
-        while (waitpid(run->zygote.pid, NULL, 0) < 0 && errno == EINTR) {
-        }
-        close(run->zygote.channel);
-        close(run->zygote.pidfd);
-        run->zygote.pid = 0;
+        launch_end(&run->zygote);
     }
 }
 
@@ -376,7 +375,7 @@ static guint64
 memory_kills(guint64 *own, void *data)
 {
     const struct run *run = data;
-    return groups_trial_oom_kills(run->task->groups, own);
+    return groups_trial_oom_kills(run->task->groups, run->task->whatever_memory, own);
 }
 
 static void
@@ -453,6 +452,9 @@ try(struct run *run)
     exam.progress = progress;
     exam.data = run;
     enum exam_result result = examine(run, &exam, samples);
+    if (result == EXAM_PASSED && run->task->whatever_memory && exam_outlive(&exam)) {
+        run->loaded = json_incref(exam.said);
+    }
     exam_clear(&exam);
     return result;
 }
@@ -528,6 +530,32 @@ end(struct run *run, enum exam_result result)
     return outcome;
 }
 
+/* The end */
+
+static void
+forget_zygote(struct run *run)
+{
+    close(run->zygote.channel);
+    close(run->zygote.pidfd);
+    run->zygote.pid = 0;
+}
+
+/* The engine has it, or nobody. */
+static void
+hand_over(struct run *run)
+{
+    struct pollfd answer = {.fd = run->task->channel, .events = POLLIN};
+    json_auto_t *zygote = json_pack("{s:s, s:i, s:O}", "event", "zygote", "pid",
+                                    (int)run->zygote.pid, "loaded", run->loaded);
+    json_auto_t *channel = json_pack("{s:s}", "event", "channel");
+    json_auto_t *packet = NULL;
+    if (packet_send(run->task->channel, zygote, run->zygote.pidfd) == 0 &&
+        packet_send(run->task->channel, channel, run->zygote.channel) == 0 &&
+        poll(&answer, 1, TAKEN_MS) == 1 && packet_receive(run->task->channel, &packet, NULL) == 1) {
+        forget_zygote(run);
+    }
+}
+
 void
 trial_run(const struct trial_task *task)
 {
@@ -538,12 +566,19 @@ trial_run(const struct trial_task *task)
         if (result == EXAM_PASSED) {
             result = try(&run);
         }
-        end_zygote(&run);
+        if (run.loaded == NULL) {
+            end_zygote(&run);
+        }
         outcome = end(&run, result);
+        if (run.loaded != NULL && strcmp(outcome, TRIAL_TRIED) == 0) {
+            hand_over(&run);
+        }
+        end_zygote(&run);
     }
     say_end(&run, outcome);
     store_entry_free(run.entry);
     manifest_free(run.current);
+    json_decref(run.loaded);
     g_free(run.reason);
 }
 
@@ -551,18 +586,4 @@ bool
 trial_is_resting(const char *outcome)
 {
     return g_strcmp0(outcome, TRIAL_WAITING) == 0 || g_strcmp0(outcome, TRIAL_HELD) == 0;
-}
-
-void
-trial_take_back(const struct settings *settings, const char *generation)
-{
-    g_autoptr(store_t) store = NULL;
-    g_autofree char *ignored = NULL;
-    if (store_open(settings->signatures_dir, TRUE, &store, &ignored) < 0) {
-        return;
-    }
-    g_autoptr(store_entry_t) entry = store_find(store, generation, &ignored);
-    if (entry != NULL && entry->record.state == RECORD_TRYING) {
-        (void)store_set(store, entry->name, RECORD_FETCHED, "the engine was stopped", &ignored);
-    }
 }

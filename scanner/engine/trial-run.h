@@ -19,6 +19,9 @@
  * end
  *   {"event":"stage","stage":s,"generation":s}        verifying, loading, scanning
  *   {"event":"scanned","done":n,"total":n}
+ *   {"event":"zygote","pid":n,"loaded":{...}} + pidfd, {"event":"channel"} + its channel
+ *                                                     where it is to remain (handed.h); then it
+ *                                                     waits for {"op":"taken"}
  *   {"event":"end","outcome":s,"generation":s or null,"reason":s or null,"measured":{...}
  *    of record_trial_json()}
  */
@@ -51,7 +54,8 @@ struct trial_task {
     const char *program;         /* of the zygote */
     const char *role;            /* as precedence_of() takes it */
     const char *wanted;          /* the generation that somebody asked for; NULL: what comes next */
-    bool whatever_memory;        /* nobody needs it now: do not ask whether there is room */
+    bool whatever_memory;        /* nobody needs it now: do not ask whether there is room, and what
+                                    passes remains: the engine gets its zygote */
     unsigned slot;               /* of its workers */
     struct record_trial in_use;  /* what is loaded now, as far as it is known */
     int channel;                 /* where it says what it does */
@@ -59,8 +63,5 @@ struct trial_task {
 
 /* Returns when all is said. The process is to end then. */
 void trial_run(const struct trial_task *task);
-
-/* The process that tried GENERATION was ended for no fault of that: it does not count. */
-void trial_take_back(const struct settings *settings, const char *generation);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "adoption.h"
 #include "engine.h"
+#include "handed.h"
 #include "log.h"
 #include "nursery.h"
 #include "packet.h"
@@ -56,6 +57,7 @@ struct trial {
     int done;
     int total;
     char *reason;
+    struct handed handed;
     json_t *end;   /* what it said at last */
     json_t *last;  /* the last trial with an outcome */
     char *refused; /* what was said of an offer last */
@@ -252,13 +254,15 @@ on_message(sd_event_source *source, int sock, uint32_t revents, void *data)
     (void)revents;
     struct trial *trial = data;
     json_auto_t *packet = NULL;
-    int rc = packet_receive(sock, &packet, NULL);
+    int fd = -1;
+    int rc = packet_receive(sock, &packet, &fd);
     if (rc != 1) {
         if (rc != -EAGAIN) {
             sd_event_source_set_enabled(source, SD_EVENT_OFF);
         }
         return 0;
     }
+    handed_hear(&trial->handed, packet, fd, sock);
     const char *name = json_string_value(json_object_get(packet, "event"));
     for (size_t i = 0; name != NULL && i < G_N_ELEMENTS(events); i++) {
         if (strcmp(events[i].event, name) == 0) {
@@ -479,9 +483,9 @@ ended(struct trial *trial, const char *how)
 {
     const char *outcome = json_string_value(json_object_get(trial->end, "outcome"));
     bool waits = trial_is_resting(outcome);
-    bool again = trial->again;
     bool had_begun = trial_runs(trial);
     forget_child(trial);
+    handed_settle(&trial->handed, trial->engine);
     if (!waits && g_strcmp0(outcome, TRIAL_BUSY) != 0) {
         trial->was_late = false;
     }
@@ -497,7 +501,7 @@ ended(struct trial *trial, const char *how)
     }
     json_decref(g_steal_pointer(&trial->end));
     g_clear_pointer(&trial->begun.generation, g_free);
-    look_in(trial, again || trial->wanted.generation != NULL ? MIN(next, BUSY_USEC) : next);
+    look_in(trial, trial->again || trial->wanted.generation != NULL ? MIN(next, BUSY_USEC) : next);
 }
 
 int
@@ -552,6 +556,7 @@ trial_new(struct engine *engine, struct trial **ret, char **error_r)
     struct trial *trial = g_new0(struct trial, 1);
     trial->engine = engine;
     trial->channel = -1;
+    handed_init(&trial->handed);
     trial->since = now_s();
     trial->program = g_steal_pointer(&program);
     int rc = sd_event_add_time_relative(engine->event, &trial->look, CLOCK_MONOTONIC, SOON_USEC, 1,
@@ -573,15 +578,11 @@ trial_free(struct trial *trial)
         return;
     }
     if (trial->pid != 0) {
-        (void)kill(trial->pid, SIGKILL);
-        for (int i = 0; i < 100 && waitpid(trial->pid, NULL, WNOHANG) == 0; i++) {
-            g_usleep(1000);
-        }
-        if (trial_runs(trial)) {
-            trial_take_back(trial->engine->settings, trial->generation);
-        }
+        trial_process_end(trial->pid, trial->engine->settings,
+                          trial_runs(trial) ? trial->generation : NULL);
     }
     forget_child(trial);
+    handed_clear(&trial->handed);
     sd_event_source_disable_unref(trial->look);
     for (size_t i = 0; i < G_N_ELEMENTS(trial->watch); i++) {
         sd_event_source_disable_unref(trial->watch[i]);

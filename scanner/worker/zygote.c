@@ -338,6 +338,33 @@ answer_ping(void)
     }
 }
 
+/* Who started it to try it ends, and it is not to: its channel alone tells when nobody is left. */
+static void
+outlive_parent(void)
+{
+    if (prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0) {
+        fail("prctl is refused");
+    }
+    answer_ping();
+}
+
+/* It was tried, and its workers scan mail from now on: the limits of a trial are over. */
+static void
+serve_mail(struct zygote *zygote, const json_t *request)
+{
+    struct rlimit limit;
+    json_int_t timeout = json_integer_value(json_object_get(request, "scan_timeout"));
+    if (timeout <= 0) {
+        fail("the engine does not say how long a scan may take");
+    }
+    zygote->orders->scan_timeout = (guint64)timeout;
+    if (getrlimit(RLIMIT_AS, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_AS, &limit);
+    }
+    protect();
+}
+
 static void
 on_request(struct zygote *zygote)
 {
@@ -349,8 +376,17 @@ on_request(struct zygote *zygote)
     if (packet_receive(ZYGOTE_CHANNEL, &request, &channel) != 1) {
         _exit(0);
     }
-    if (g_strcmp0(json_string_value(json_object_get(request, "op")), "ping") == 0) {
+    const char *what = json_string_value(json_object_get(request, "op"));
+    if (g_strcmp0(what, "ping") == 0) {
         answer_ping();
+        return;
+    }
+    if (g_strcmp0(what, "outlive") == 0) {
+        outlive_parent();
+        return;
+    }
+    if (g_strcmp0(what, "serve") == 0) {
+        serve_mail(zygote, request);
         return;
     }
     if (json_unpack(request, "{s:s, s:I, s:i}", "op", &op, "worker", &number, "slot", &slot) < 0 ||
