@@ -204,7 +204,6 @@ look(struct adoption *adoption)
         return;
     }
     adoption->timer = sd_event_source_disable_unref(adoption->timer);
-    watch_dir(adoption);
     if (adoption->choice.by_order) {
         decide(adoption);
     } else if (adoption_ask_look(adoption, what_serves(engine)) < 0) {
@@ -223,6 +222,7 @@ adoption_looked(struct adoption *adoption, struct choice *choice, const char *wh
         adoption_set_timer(adoption, LOOK_AGAIN_USEC);
         return;
     }
+    watch_dir(adoption);
     if (engine->stopping || adoption_is_busy(engine)) {
         choice_clear(choice);
     } else if (again || adoption->choice.by_order) {
@@ -293,12 +293,14 @@ on_watch(sd_event_source *source, const struct inotify_event *event, void *data)
     if ((event->mask & IN_IGNORED) != 0) {
         adoption->watch = sd_event_source_disable_unref(adoption->watch);
         adoption_consider(adoption->engine);
-    } else if (event->len > 0 && event->name[0] != '.') {
+    } else if ((event->mask & IN_Q_OVERFLOW) != 0 || (event->len > 0 && event->name[0] != '.')) {
         adoption_consider(adoption->engine);
     }
     return 0;
 }
 
+/* When a process has just looked into it: to find it waits for the disk, too. What came in between
+ * is seen by one more look. */
 static void
 watch_dir(struct adoption *adoption)
 {
@@ -314,6 +316,9 @@ watch_dir(struct adoption *adoption)
                     g_strerror(-rc));
     }
     adoption->has_complained = rc < 0;
+    if (rc >= 0) {
+        adoption_consider(adoption->engine);
+    }
 }
 
 int

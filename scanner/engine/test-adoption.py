@@ -5,11 +5,13 @@
 
     /usr/bin/python3 -m pytest scanner/engine/test-adoption.py
 """
+import contextlib
 import fcntl
 import json
 import os
 import pathlib
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,6 +119,17 @@ def test_a_directory_that_comes_later(own):
     engine.start()
     engine.wait_state("ready")
     assert "cannot be watched" in engine.log_text()
+
+
+def test_a_directory_that_goes_and_comes(site):
+    """What serves is in memory; what comes into another directory of that name is seen, and tried."""
+    engine, store, _ = site()
+    shutil.rmtree(store.path)
+    store.path.mkdir(exist_ok=True)
+    store = Store(store.path, store.owner)
+    new = store.put(NEW, "fetched")
+    wait_for(lambda: engine.status()["generation"] == new, "the trial and the adoption", 60)
+    assert store.current() == new
 
 
 def test_pinned_and_older_ones_stay(site):
@@ -304,7 +317,10 @@ def test_ended_while_it_loads(site, how):
     new = store.put(slow())
     stop_next(engine, serving)
     pids = [pid for pids in engine.processes().values() for pid in pids]
-    watches = [os.pidfd_open(pid) for pid in pids]
+    watches = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # what looks at the disk comes and goes
+            watches.append(os.pidfd_open(pid))
     os.kill(engine.process.pid, how)
     for fd in watches:
         assert select.select([fd], [], [], 20)[0], "a process outlives its engine"

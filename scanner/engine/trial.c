@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "packet.h"
 #include "text.h"
 #include "trial-process.h"
+#include "watches.h"
 #include "zygote.h"
 
 #define TEXT_SHOWN 500
@@ -39,8 +39,8 @@ struct wish {
 struct trial {
     struct engine *engine;
     char *program;
-    sd_event_source *look;     /* when next */
-    sd_event_source *watch[3]; /* signatures_dir, update_dir, share_dir */
+    sd_event_source *look; /* when next */
+    struct watches watches;
     sd_event_source *messages;
     sd_event_source *death;
     sd_event_source *deadline;
@@ -92,38 +92,13 @@ look_in(struct trial *trial, uint64_t usec)
 }
 
 static void
-something_came(struct trial *trial)
+something_came(void *data)
 {
+    struct trial *trial = data;
     if (trial->pid != 0) {
         trial->again = true;
     } else {
         look_in(trial, SOON_USEC);
-    }
-}
-
-/* Names of temporary files come and go with every change, this process's own too. */
-static int
-on_change(sd_event_source *source, const struct inotify_event *event, void *data)
-{
-    (void)source;
-    struct trial *trial = data;
-    if (event->len > 0 && event->name[0] != '.') {
-        something_came(trial);
-    }
-    return 0;
-}
-
-/* A directory that is not there yet is looked into regularly; the next look tries again. */
-static void
-watch_dirs(struct trial *trial)
-{
-    const struct settings *s = trial->engine->settings;
-    const char *const dirs[] = {s->signatures_dir, s->update_dir, s->share_dir};
-    for (size_t i = 0; i < G_N_ELEMENTS(dirs); i++) {
-        if (trial->watch[i] == NULL) {
-            (void)sd_event_add_inotify(trial->engine->event, &trial->watch[i], dirs[i],
-                                       IN_MOVED_TO | IN_DELETE | IN_ONLYDIR, on_change, trial);
-        }
     }
 }
 
@@ -364,7 +339,6 @@ on_look(sd_event_source *source, uint64_t usec, void *data)
         look_in(trial, BUSY_USEC);
         return 0;
     }
-    watch_dirs(trial);
     int rc = start(trial);
     if (rc < 0) {
         log_err("trial: cannot be started: %s", g_strerror(-rc));
@@ -499,9 +473,11 @@ ended(struct trial *trial, const char *how)
     if (!waits && trial->stage != NULL) {
         set_stage(trial, NULL, NULL, NULL);
     }
-    json_decref(g_steal_pointer(&trial->end));
     g_clear_pointer(&trial->begun.generation, g_free);
+    trial->again = (outcome != NULL && watches_renew(&trial->watches, trial->engine->settings)) ||
+                   trial->again;
     look_in(trial, trial->again || trial->wanted.generation != NULL ? MIN(next, BUSY_USEC) : next);
+    json_decref(g_steal_pointer(&trial->end));
 }
 
 int
@@ -557,6 +533,8 @@ trial_new(struct engine *engine, struct trial **ret, char **error_r)
     trial->engine = engine;
     trial->channel = -1;
     handed_init(&trial->handed);
+    trial->watches =
+        (struct watches){.event = engine->event, .changed = something_came, .data = trial};
     trial->since = now_s();
     trial->program = g_steal_pointer(&program);
     int rc = sd_event_add_time_relative(engine->event, &trial->look, CLOCK_MONOTONIC, SOON_USEC, 1,
@@ -566,7 +544,6 @@ trial_new(struct engine *engine, struct trial **ret, char **error_r)
         trial_free(trial);
         return rc;
     }
-    watch_dirs(trial);
     *ret = trial;
     return 0;
 }
@@ -584,9 +561,7 @@ trial_free(struct trial *trial)
     forget_child(trial);
     handed_clear(&trial->handed);
     sd_event_source_disable_unref(trial->look);
-    for (size_t i = 0; i < G_N_ELEMENTS(trial->watch); i++) {
-        sd_event_source_disable_unref(trial->watch[i]);
-    }
+    watches_clear(&trial->watches);
     json_decref(trial->end);
     json_decref(trial->last);
     g_free(trial->program);
