@@ -2,6 +2,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <glib.h>
@@ -40,6 +41,17 @@ text_escape(const char *raw, size_t max)
         g_string_append(out, "...");
     }
     return g_string_free(out, FALSE);
+}
+
+int
+text_fail(char **error_r, int error, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_free(*error_r);
+    *error_r = g_strdup_vprintf(format, args);
+    va_end(args);
+    return error;
 }
 
 int

@@ -11,6 +11,10 @@
  */
 char *text_escape(const char *raw, size_t max);
 
+/* Sets *ERROR_R, which is freed first, to one sentence, to be freed by g_free(). Returns ERROR. */
+int text_fail(char **error_r, int error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /*
  * "100M" -> bytes. Suffixes K M G (1024), none = bytes. Returns 0, -EINVAL (not a size) or
  * -ERANGE (does not fit).

@@ -17,6 +17,7 @@
 #include "signatures-commands.h"
 #include "terminal.h"
 #include "text.h"
+#include "update-files.h"
 
 /* Not in every linux/magic.h: fs/ocfs2, fs/gfs2 and fs/smb of the kernel. */
 #define MAGIC_OCFS2 0x7461636f
@@ -292,7 +293,7 @@ check_trial(struct doctor *d)
 static void
 check_update(struct doctor *d)
 {
-    g_autofree char *path = g_build_filename(d->settings->update_dir, "status.json", NULL);
+    g_autofree char *path = g_build_filename(d->settings->update_dir, STATUS_FILE, NULL);
     json_t *update = json_file_load(path, UPDATE_MAX);
     gint64 age = g_get_real_time() / G_USEC_PER_SEC - ask_number(update, "ended");
     gint64 usual = (gint64)(d->settings->update_interval + d->settings->update_jitter);

@@ -11,6 +11,7 @@
 #include "precedence.h"
 #include "terminal.h"
 #include "text.h"
+#include "update-files.h"
 
 #define SECONDS_PER_DAY 86400
 #define UPDATE_MAX (1024 * 1024)
@@ -449,7 +450,7 @@ signatures_status(struct cli *cli, int argc, char **argv)
         return CLI_ERROR;
     }
     g_autoptr(GPtrArray) list = store_list(store);
-    g_autofree char *path = g_build_filename(cli->settings->update_dir, "status.json", NULL);
+    g_autofree char *path = g_build_filename(cli->settings->update_dir, STATUS_FILE, NULL);
     json_t *update = json_file_load(path, UPDATE_MAX);
     json_t *engine = signatures_engine(cli);
     json_t *share = shared(cli->settings);

@@ -15,11 +15,14 @@
 #include <unistd.h>
 
 #include "ask.h"
+#include "update-files.h"
+#include "sibling.h"
 #include "terminal.h"
 #include "text.h"
 
 #define PROGRAM "postern-update"
-#define OFFER "offer"
+/* Of what another user says: a round of hundreds of sources has less. */
+#define LINE_MAX_BYTES (1024U * 1024U)
 
 struct update {
     struct cli *cli;
@@ -27,20 +30,14 @@ struct update {
     gboolean is_first; /* what came is the first of all, and selected */
 };
 
-/* A private instance's own, which update_user can reach; beside this program, as in a build; else
- * where it is installed. */
+/* A private instance's own, which update_user can reach, or what belongs to this program. */
 static char *
 program_path(const struct cli *cli)
 {
     g_autofree char *private =
         cli->dir != NULL ? g_build_filename(cli->dir, "bin", PROGRAM, NULL) : NULL;
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup("/");
-    g_autofree char *beside = g_build_filename(dir, PROGRAM, NULL);
-    if (private != NULL && access(private, X_OK) == 0) {
-        return g_canonicalize_filename(private, NULL);
-    }
-    return access(beside, X_OK) == 0 ? g_steal_pointer(&beside) : g_strdup(LIBEXECDIR "/" PROGRAM);
+    return private != NULL && access(private, X_OK) == 0 ? g_canonicalize_filename(private, NULL)
+                                                         : sibling_program(PROGRAM);
 }
 
 /* What it is told to read; it runs in another directory. NULL: the usual. */
@@ -111,20 +108,28 @@ user_of(const struct settings *settings, gboolean *ok)
     return user;
 }
 
+/* Of a line that is longer the end is thrown away, and it is no JSON then. */
 static int
 read_lines(struct update *update, int fd)
 {
     FILE *lines = fdopen(fd, "r");
-    char *line = NULL;
-    size_t size = 0;
+    g_autoptr(GString) line = g_string_new(NULL);
+    int c;
     if (lines == NULL) {
         close(fd);
         return -errno;
     }
-    while (getline(&line, &size, lines) > 0) {
-        hear(update, line);
+    while ((c = getc(lines)) != EOF) {
+        if (c == '\n') {
+            hear(update, line->str);
+            g_string_truncate(line, 0);
+        } else if (line->len < LINE_MAX_BYTES) {
+            g_string_append_c(line, (char)c);
+        }
     }
-    free(line);
+    if (line->len > 0) {
+        hear(update, line->str);
+    }
     fclose(lines);
     return 0;
 }
@@ -178,7 +183,7 @@ take(struct update *update, struct store_new *taken, char **error_r)
 {
     const struct settings *settings = cli_settings(update->cli);
     g_autoptr(store_t) store = NULL;
-    g_autofree char *path = g_build_filename(settings->update_dir, OFFER, NULL);
+    g_autofree char *path = g_build_filename(settings->update_dir, OFFER_DIR, NULL);
     int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (offer < 0) {
         int rc = -errno;

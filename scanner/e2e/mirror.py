@@ -65,11 +65,12 @@ class Mirror:
             self.released.wait(60)
         self.answers[name] = answer
 
-    def pour(self, name):
-        """An answer without end."""
+    def pour(self, name, said=b""):
+        """An answer without end; it begins with SAID."""
         def answer(request):
             request.send_response(200)
             request.end_headers()
+            request.wfile.write(said)
             while not self.released.is_set():
                 request.wfile.write(b"0" * 65536)
         self.answers[name] = answer

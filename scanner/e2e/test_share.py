@@ -267,7 +267,7 @@ def test_disk_full(cluster):
         n2.start("standby")
         comes(n2, first)
         n1.add(big_ndb="A.Sig:0:*:41414141\n" * 400000)
-        rests(n2, first, "has no room")
+        rests(n2, first, "No space left on device")
     finally:
         n2.stop()
         subprocess.run(["umount", tight], check=True)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """postern-update and libfreshclam against a mirror, good and bad, and what is taken of it."""
+import email.utils
+import gzip
 import json
 import os
 import pathlib
@@ -9,6 +11,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -34,6 +37,14 @@ def programs():
         shutil.copy(instance.BUILD / name, path)
     yield path
     shutil.rmtree(path)
+
+
+def taken(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def http_date(seconds):
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
 
 
 class Site:
@@ -214,9 +225,90 @@ def test_endless_answer(site):
                update_urls=[site.mirror.url + "/huge.ndb"])
     site.mirror.pour("huge.ndb")
     done = site.update(2)
+    [source] = done["update"]["sources"]
+    assert source["result"] == "failed"
+    assert "larger than the 1048576 bytes that update_size leaves" in source["error"]
+    assert taken(site.update_dir) <= 64 << 10
+
+
+def test_endless_database(site):
+    """The mirror says no size, and does not come to an end."""
+    site.publish(1)
+    first = site.update()
+    site.write(update_size=1 << 20, update_timeout=20)
+    site.publish(6, cdiffs=False)
+    site.mirror.pour("test.cvd", cvd(6))
+    done = site.update(1)
     assert done["update"]["sources"][0]["result"] == "failed"
-    left = sum(path.stat().st_size for path in site.update_dir.rglob("*") if path.is_file())
-    assert left <= 2 << 20
+    assert done["generation"] == first["generation"]
+    assert taken(site.update_dir) <= 64 << 10
+
+
+def bomb(megabytes):
+    return gzip.compress(bytes(megabytes << 20))
+
+
+@pytest.mark.parametrize("head", [cvd(6)[:512], cvd(1)[:512].replace(b":1:", b":6:", 1)])
+def test_bomb_as_database(site, head):
+    """It is not signed, so nobody unpacks it."""
+    site.publish(1)
+    first = site.update()
+    site.write(update_size=16 << 20)
+    site.publish(6, cdiffs=False)
+    site.mirror.serve("test.cvd", head + bomb(256))
+    done = site.update(1)
+    assert done["update"]["sources"][0]["result"] == "failed"
+    assert done["generation"] == first["generation"]
+    assert taken(site.update_dir) <= 64 << 10
+
+
+def test_bomb_on_the_way(site):
+    """A mirror that compresses what nobody wants compressed: it stays as it came."""
+    body = bomb(64)
+    site.write(update_databases=["none"], update_size=16 << 20,
+               update_urls=[site.mirror.url + "/a.ndb"])
+    site.mirror.serve("a.ndb", body, Content_Encoding="gzip")
+    site.update()
+    [got] = site.update_dir.glob("sources/*/a.ndb")
+    assert got.read_bytes() == body
+
+
+def test_taken_over(site, tmp_path):
+    """A postern-fetch that writes files without end is ended, and leaves nothing."""
+    own = pathlib.Path(tempfile.mkdtemp(dir=site.dir))
+    own.chmod(0o755)
+    for name in PROGRAMS:
+        shutil.copy(site.programs / name, own)
+    site.publish(1)
+    first = site.update()
+    (own / "postern-fetch").write_text(f"""#!/bin/sh
+n=0
+cd {site.update_dir}/sources/official
+while n=$((n + 1)); do head -c 100000 /dev/zero >tmp/$n; cp tmp/$n $n.ndb; done
+""")
+    site.programs = own
+    site.write(update_size=1 << 20)
+    done = site.update(1)
+    assert "took more than twice update_size" in done["update"]["sources"][0]["error"]
+    assert done["generation"] == first["generation"]
+    assert taken(site.update_dir) <= 64 << 10
+    # What there was is still there.
+    assert (site.update_dir / "sources/official/test.cvd").read_bytes() == cvd(1)
+
+
+def test_url_leaves_room(site):
+    """One that grows and grows keeps no official database away."""
+    site.write(update_size=65536, update_urls=[site.mirror.url + "/a.ndb"])
+    site.publish(1)
+    site.mirror.serve("a.ndb", b"A.Sig:0:*:41414141\n" * 3000)
+    done = site.update()
+    assert set(site.files(done["generation"])) == {"test.cvd", "a.ndb"}
+    site.publish(6, cdiffs=False)
+    site.mirror.serve("test.cvd", cvd(6))
+    site.mirror.serve("a.ndb", b"A.Sig:0:*:41414141\n" * 3400, Last_Modified=http_date(3600))
+    done = site.update(1)
+    assert site.files(done["generation"])["test.cvd"] == 6
+    assert "update_size" in done["update"]["sources"][1]["error"]
 
 
 @pytest.mark.parametrize("status, seconds", [(429, 100), (403, 86400)])
@@ -313,11 +405,45 @@ def test_directory(site):
     done = site.update()
     assert site.files(done["generation"]) == {"own.ndb": 0, "test.cvd": 1}
     (local / "test.cvd").write_bytes(cvd(2))
-    assert f"{local}/test.cvd: comes from two sources" in site.update(2)["error"]
+    assert f"{local}/test.cvd: comes from two sources" in problem(site)
     (local / "test.cvd").write_text("")
     shutil.rmtree(site.update_dir / "sources")
     site.write(update_directories=[str(local)], update_databases=["none"])
-    assert f"{local}/test.cvd: is empty" in site.update(2)["error"]
+    assert f"{local}/test.cvd: is empty" in problem(site)
+
+
+def problem(site):
+    """Of the last source, which keeps nothing else back."""
+    done = site.update(1)
+    source = done["update"]["sources"][-1]
+    assert (source["name"], source["result"]) == ("directory", "failed")
+    assert done["error"] is None
+    site.last = done["generation"]
+    return source["error"]
+
+
+def test_directory_is_gone(site):
+    """It is told, what came from there stays, and official updates go on."""
+    local = site.dir / "local"
+    local.mkdir()
+    (local / "own.ndb").write_text("A.Sig:0:*:41414141\n")
+    site.write(update_directories=[str(local)])
+    site.publish(1)
+    site.update()
+    local.rename(site.dir / "away")
+    site.publish(6)
+    assert "No such file or directory" in problem(site)
+    assert site.files(site.last) == {"own.ndb": 0, "test.cld": 6}
+    assert f"{local}: failed: No such file or directory" in site.postern("update").stdout
+    assert f"{local}" in site.postern("status").stdout
+    if os.geteuid() == 0:
+        (site.dir / "away").rename(local)
+        local.chmod(0o700)
+        assert "Permission denied" in problem(site)
+        local.chmod(0o755)
+        (local / "own.ndb").chmod(0o600)
+        assert f"{local}/own.ndb: Permission denied" in problem(site)
+    shutil.rmtree(site.dir / "away", ignore_errors=True)
 
 
 def test_no_permission(site):
@@ -343,13 +469,55 @@ def test_disk_full(site):
         site.publish(6)
         done = site.update(1)
         assert done["generation"] == first["generation"] and not done["new"]
-        assert done["update"]["sources"][0]["result"] == "failed"
+        [source] = done["update"]["sources"]
+        assert source["result"] == "failed"
+        assert source["error"].startswith(f"{tight}: No space left on device: ")
         offer = json.loads((tight / "offer/manifest.json").read_text())
         assert offer["identity"].startswith(first["generation"])
     finally:
         subprocess.run(["umount", tight], check=True)
     site.write()
     assert site.update()["new"]
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_never_the_last_of_the_disk(site, official):
+    """However much a mirror sends, 64 MB stay free for others."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    tight = site.dir / "tight"
+    tight.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m,mode=0755", "tmpfs", tight], check=True)
+    try:
+        os.chown(tight, NOBODY.pw_uid, NOBODY.pw_gid)
+        if official:
+            site.write(update_dir=tight)
+            site.publish(6)
+            site.mirror.pour("test.cvd", cvd(6))
+        else:
+            site.write(update_dir=tight, update_databases=["none"],
+                       update_urls=[site.mirror.url + "/huge.ndb"])
+            site.mirror.pour("huge.ndb")
+        least = []
+        over = threading.Event()
+
+        def look():
+            while not over.wait(0.005):
+                room = os.statvfs(tight)
+                least.append(room.f_bavail * room.f_frsize)
+        looker = threading.Thread(target=look)
+        looker.start()
+        done = site.update(2)
+        over.set()
+        looker.join()
+        [source] = done["update"]["sources"]
+        assert source["result"] == "failed"
+        if not official:
+            assert f"{tight}: No space left on device: " in source["error"]
+        assert min(least) >= (64 << 20) - (1 << 20)
+        assert taken(tight) <= 64 << 10
+    finally:
+        subprocess.run(["umount", tight], check=True)
 
 
 @pytest.mark.parametrize("shift", ["-1d", "+1d"])

@@ -16,6 +16,7 @@
 
 #include "exam.h"
 #include "launch.h"
+#include "update-files.h"
 #include "orders.h"
 #include "packet.h"
 #include "precedence.h"
@@ -23,7 +24,6 @@
 #include "store.h"
 #include "trial-rules.h"
 
-#define OFFER "offer"
 /* What comes of a trial that took minutes is not lost for somebody else's second. */
 #define LOCK_TRIES 600
 #define LOCK_PAUSE_US (100 * 1000)
@@ -125,7 +125,7 @@ is_old(const struct store *store, int offer)
 static int
 take_of(const struct run *run, struct store *store, const char *dir)
 {
-    g_autofree char *path = g_build_filename(dir, OFFER, NULL);
+    g_autofree char *path = g_build_filename(dir, OFFER_DIR, NULL);
     g_autofree char *error = NULL;
     struct store_new taken;
     int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

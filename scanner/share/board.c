@@ -10,6 +10,7 @@
 #include "durable.h"
 #include "json-file.h"
 #include "node-state.h"
+#include "update-files.h"
 
 #define FILE_MAX (1024 * 1024)
 /* Before any boot: silent for longer than anybody asks. */
@@ -255,7 +256,7 @@ int
 board_write(const struct board *board, gint64 now)
 {
     g_autofree char *path =
-        g_build_filename(board->settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
+        g_build_filename(board->settings->share_dir, BOARD_DIR, STATUS_FILE, NULL);
     json_t *status = json_pack(
         "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:I, s:s?, s:I, s:I, s:I, s:o}", "version", 1, "self",
         board->peers->self, "role", board->role, "from", board->from, "gives", board->given,
@@ -272,7 +273,7 @@ board_write(const struct board *board, gint64 now)
 json_t *
 board_load(const struct settings *settings)
 {
-    g_autofree char *path = g_build_filename(settings->share_dir, BOARD_DIR, BOARD_FILE, NULL);
+    g_autofree char *path = g_build_filename(settings->share_dir, BOARD_DIR, STATUS_FILE, NULL);
     json_t *status = json_file_load(path, FILE_MAX);
     if (!json_is_object(status)) {
         json_decref(status);

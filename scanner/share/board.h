@@ -28,7 +28,6 @@
 #include "settings.h"
 
 #define BOARD_DIR "state"
-#define BOARD_FILE "status.json"
 
 struct board;
 

@@ -4,20 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "cvd-head.h"
 #include "draft.h"
 #include "durable.h"
 #include "node-state.h"
+#include "space.h"
 #include "store.h"
 #include "text.h"
+#include "update-files.h"
 
 #define MANIFEST_MAX (1024 * 1024)
 #define MANIFEST_SECONDS 60
-/* What the rest of the file system is left. */
-#define ROOM_LEFT (64ULL << 20)
 
 struct fetched {
     const struct settings *settings;
@@ -29,18 +28,6 @@ struct fetched {
     struct manifest *manifest;
     struct store *store; /* NULL: nothing is here yet */
 };
-
-G_GNUC_PRINTF(3, 4)
-static int
-fail(char **error_r, int error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_free(*error_r);
-    *error_r = g_strdup_vprintf(format, args);
-    va_end(args);
-    return error;
-}
 
 gboolean
 fetched_is_here(const struct settings *settings, const char *name)
@@ -74,13 +61,13 @@ manifest_keep(struct fetched *fetched, const char *text, char **error_r)
     }
     (void)unlinkat(fetched->base, MANIFEST_NAME, 0);
     if (rc < 0) {
-        return fail(error_r, rc, "%s of %s: %s", fetched->name, fetched->node->name,
-                    why != NULL ? why : g_strerror(-rc));
+        return text_fail(error_r, rc, "%s of %s: %s", fetched->name, fetched->node->name,
+                         why != NULL ? why : g_strerror(-rc));
     }
     return g_str_has_prefix(fetched->manifest->identity, fetched->name)
                ? 0
-               : fail(error_r, -EBADMSG, "%s sends another generation than %s", fetched->node->name,
-                      fetched->name);
+               : text_fail(error_r, -EBADMSG, "%s sends another generation than %s",
+                           fetched->node->name, fetched->name);
 }
 
 static int
@@ -99,8 +86,8 @@ manifest_bring(struct fetched *fetched, char **error_r)
         return rc;
     }
     return rc == 200 ? manifest_keep(fetched, text, error_r)
-                     : fail(error_r, -ENOENT, "%s does not have %s any more", fetched->node->name,
-                            fetched->name);
+                     : text_fail(error_r, -ENOENT, "%s does not have %s any more",
+                                 fetched->node->name, fetched->name);
 }
 
 /* daily.cvd and daily.cld are one database. */
@@ -129,36 +116,30 @@ check_age(const struct fetched *fetched, const struct manifest *manifest, char *
             const struct manifest_file *ours = g_ptr_array_index(current->manifest->files, j);
             if (is_database(theirs->name, ours->name) && theirs->version < ours->version) {
                 g_autofree char *shown = text_escape(theirs->name, 100);
-                return fail(error_r, -ESTALE,
-                            "%s gives %s of version %u, older than the %u that is in use here",
-                            fetched->node->name, shown, theirs->version, ours->version);
+                return text_fail(error_r, -ESTALE,
+                                 "%s gives %s of version %u, older than the %u that is in use here",
+                                 fetched->node->name, shown, theirs->version, ours->version);
             }
         }
     }
     return 0;
 }
 
+/* Beside it the largest file is there twice while it comes. */
 static int
 check_size(const struct fetched *fetched, char **error_r)
 {
-    struct statvfs room;
     guint64 bytes = 0;
     guint64 largest = 0;
+    if (space_check_size(fetched->manifest, fetched->settings->update_size, &bytes) < 0) {
+        return text_fail(error_r, -EFBIG, "%s of %s is larger than update_size", fetched->name,
+                         fetched->node->name);
+    }
     for (guint i = 0; i < fetched->manifest->files->len; i++) {
         const struct manifest_file *file = g_ptr_array_index(fetched->manifest->files, i);
-        if (file->size > fetched->settings->update_size - bytes) {
-            return fail(error_r, -EFBIG, "%s of %s is larger than update_size", fetched->name,
-                        fetched->node->name);
-        }
-        bytes += file->size;
         largest = MAX(largest, file->size);
     }
-    if (fstatvfs(fetched->base, &room) == 0 &&
-        (guint64)room.f_bavail * room.f_frsize < bytes + largest + ROOM_LEFT) {
-        return fail(error_r, -ENOSPC, "%s has no room for the %" G_GUINT64_FORMAT " bytes of %s",
-                    fetched->settings->share_dir, bytes, fetched->name);
-    }
-    return 0;
+    return space_check(fetched->base, fetched->settings->share_dir, bytes + largest, error_r);
 }
 
 /* A descriptor of a file here that is said to have the same content; -1: there is none. */
@@ -194,20 +175,20 @@ file_bring(const struct fetched *fetched, const struct manifest_file *file, int 
                               .seconds = (guint64)MAX(left, 1),
                               .fd = fd};
     if (left <= 0) {
-        return fail(error_r, -ETIMEDOUT, "%s of %s did not come within update_timeout",
-                    fetched->name, fetched->node->name);
+        return text_fail(error_r, -ETIMEDOUT, "%s of %s did not come within update_timeout",
+                         fetched->name, fetched->node->name);
     }
     int rc = caller_call(fetched->caller, fetched->node, &call, digest, NULL, error_r);
     if (rc < 0) {
         return rc;
     }
     if (rc != 200) {
-        return fail(error_r, -ENOENT, "%s does not have %s of %s any more", fetched->node->name,
-                    shown, fetched->name);
+        return text_fail(error_r, -ENOENT, "%s does not have %s of %s any more",
+                         fetched->node->name, shown, fetched->name);
     }
     if (strcmp(digest, file->sha256) != 0) {
-        return fail(error_r, -EBADMSG, "%s sends another %s than its manifest says",
-                    fetched->node->name, shown);
+        return text_fail(error_r, -EBADMSG, "%s sends another %s than its manifest says",
+                         fetched->node->name, shown);
     }
     return lseek(fd, 0, SEEK_SET) < 0 ? -errno : 0;
 }
@@ -227,7 +208,8 @@ file_take(const struct fetched *fetched, struct draft *draft, const struct manif
     g_clear_pointer(error_r, g_free);
     fd = openat(fetched->base, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0) {
-        return fail(error_r, -errno, "%s: %s", fetched->settings->share_dir, g_strerror(errno));
+        return text_fail(error_r, -errno, "%s: %s", fetched->settings->share_dir,
+                         g_strerror(errno));
     }
     rc = file_bring(fetched, file, fd, error_r);
     if (rc == 0) {
@@ -246,11 +228,11 @@ files_take(const struct fetched *fetched, char **error_r)
         rc = file_take(fetched, draft, g_ptr_array_index(fetched->manifest->files, i), error_r);
     }
     if (rc == 0 && strcmp(draft_manifest(draft)->identity, fetched->manifest->identity) != 0) {
-        rc = fail(error_r, -EBADMSG, "%s sends another generation than %s", fetched->node->name,
-                  fetched->name);
+        rc = text_fail(error_r, -EBADMSG, "%s sends another generation than %s",
+                       fetched->node->name, fetched->name);
     }
     rc = rc < 0 ? rc : check_age(fetched, draft_manifest(draft), error_r);
-    return rc < 0 ? rc : draft_finish(draft, NODE_STATE_OFFER, NULL, error_r);
+    return rc < 0 ? rc : draft_finish(draft, OFFER_DIR, NULL, error_r);
 }
 
 int
@@ -267,7 +249,7 @@ fetched_bring(const struct settings *settings, struct caller *caller, const stru
         .base = open(settings->share_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC),
     };
     if (fetched.base < 0) {
-        return fail(error_r, -errno, "%s: %s", settings->share_dir, g_strerror(errno));
+        return text_fail(error_r, -errno, "%s: %s", settings->share_dir, g_strerror(errno));
     }
     (void)store_open(settings->signatures_dir, FALSE, &fetched.store, &ignored);
     int rc = manifest_bring(&fetched, error_r);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "store.h"
+#include "update-files.h"
 
 #define TEXT_MAX 300
 #define WORD_MAX 40
@@ -36,7 +37,7 @@ node_state_is_name(const char *name)
 char *
 node_state_received(const struct settings *settings)
 {
-    g_autofree char *path = g_build_filename(settings->share_dir, NODE_STATE_OFFER, NULL);
+    g_autofree char *path = g_build_filename(settings->share_dir, OFFER_DIR, NULL);
     g_autofree char *error = NULL;
     g_autoptr(manifest_t) manifest = NULL;
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -18,7 +18,6 @@
 
 #include "settings.h"
 
-#define NODE_STATE_OFFER "offer"
 /* `engine` where it does not run: it takes its state file away when it ends in good order. */
 #define NODE_STATE_STOPPED "none"
 

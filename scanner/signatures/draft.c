@@ -24,17 +24,6 @@ struct draft {
     struct manifest *manifest;
 };
 
-G_GNUC_PRINTF(3, 4)
-static int
-fail(char **error_r, int error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    *error_r = g_strdup_vprintf(format, args);
-    va_end(args);
-    return error;
-}
-
 void
 draft_remove_dir(int base, const char *name)
 {
@@ -62,7 +51,7 @@ static int
 not_writable(int base, int rc, char **error_r)
 {
     g_autofree char *path = path_of(base);
-    return fail(error_r, rc, "%s: cannot be written: %s", path, g_strerror(-rc));
+    return text_fail(error_r, rc, "%s: cannot be written: %s", path, g_strerror(-rc));
 }
 
 int
@@ -153,23 +142,23 @@ check_source(struct draft *draft, const char *name, int fd, const char *shown, c
     struct stat st;
     if (!g_utf8_validate(name, -1, NULL) || strchr(name, '/') != NULL || strlen(name) > 200 ||
         !signature_files_is_name(name)) {
-        return fail(error_r, -EINVAL, "%s: no name for a signature file", shown);
+        return text_fail(error_r, -EINVAL, "%s: no name for a signature file", shown);
     }
     if (fstat(fd, &st) < 0) {
-        return fail(error_r, -errno, "%s: %s", shown, g_strerror(errno));
+        return text_fail(error_r, -errno, "%s: %s", shown, g_strerror(errno));
     }
     if (!S_ISREG(st.st_mode)) {
-        return fail(error_r, -EINVAL, "%s: not a regular file", shown);
+        return text_fail(error_r, -EINVAL, "%s: not a regular file", shown);
     }
     if (manifest_find(draft->manifest, name) != NULL) {
-        return fail(error_r, -EINVAL, "%s: a file of that name is there already", shown);
+        return text_fail(error_r, -EINVAL, "%s: a file of that name is there already", shown);
     }
     if (draft->manifest->files->len == MANIFEST_FILES_MAX) {
-        return fail(error_r, -E2BIG,
-                    "%s: a generation has no more than %d files; put some together", shown,
-                    MANIFEST_FILES_MAX);
+        return text_fail(error_r, -E2BIG,
+                         "%s: a generation has no more than %d files; put some together", shown,
+                         MANIFEST_FILES_MAX);
     }
-    return st.st_size == 0 ? fail(error_r, -ENODATA, "%s is empty", shown) : 0;
+    return st.st_size == 0 ? text_fail(error_r, -ENODATA, "%s is empty", shown) : 0;
 }
 
 static int
@@ -177,13 +166,14 @@ copy_failed(int error, const char *shown, char **error_r)
 {
     switch (error) {
     case -ENODATA:
-        return fail(error_r, error, "%s is empty", shown);
+        return text_fail(error_r, error, "%s is empty", shown);
     case -EFBIG:
-        return fail(error_r, error, "%s: too large for a set of signatures (update_size)", shown);
+        return text_fail(error_r, error, "%s: too large for a set of signatures (update_size)",
+                         shown);
     case -EBADMSG:
-        return fail(error_r, error, "%s: its content is not what its manifest says", shown);
+        return text_fail(error_r, error, "%s: its content is not what its manifest says", shown);
     default:
-        return fail(error_r, error, "%s: cannot be copied: %s", shown, g_strerror(-error));
+        return text_fail(error_r, error, "%s: cannot be copied: %s", shown, g_strerror(-error));
     }
 }
 
@@ -247,7 +237,7 @@ draft_finish(struct draft *draft, const char *name, gboolean *existed_r, char **
     gboolean existed = FALSE;
     int rc = manifest_write(draft->manifest, draft->dir);
     if (rc < 0) {
-        return fail(error_r, rc, MANIFEST_NAME ": cannot be written: %s", g_strerror(-rc));
+        return text_fail(error_r, rc, MANIFEST_NAME ": cannot be written: %s", g_strerror(-rc));
     }
     if (name != NULL) {
         rc = put_over(draft->base, name);
@@ -261,8 +251,8 @@ draft_finish(struct draft *draft, const char *name, gboolean *existed_r, char **
     if (existed_r != NULL) {
         *existed_r = existed;
     }
-    return rc < 0 ? fail(error_r, rc, "%s: cannot be put in place: %s", name != NULL ? name : own,
-                         g_strerror(-rc))
+    return rc < 0 ? text_fail(error_r, rc, "%s: cannot be put in place: %s",
+                              name != NULL ? name : own, g_strerror(-rc))
                   : 0;
 }
 

@@ -4,16 +4,13 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "draft.h"
 #include "signature-files.h"
+#include "space.h"
 #include "store-inner.h"
 #include "text.h"
-
-/* As much as state_low_water is by default. */
-#define ROOM_LEFT (64ULL << 20)
 
 /* Records the finished DRAFT, unless it was known. */
 static int
@@ -108,42 +105,13 @@ check_known(struct store *store, const struct manifest *manifest, struct store_n
     return 0;
 }
 
-static int
-check_size(const struct manifest *manifest, guint64 limit, char **error_r)
-{
-    guint64 bytes = 0;
-    for (guint i = 0; i < manifest->files->len; i++) {
-        const struct manifest_file *file = g_ptr_array_index(manifest->files, i);
-        if (file->size > limit - bytes) {
-            return store_fail(error_r, -EFBIG, "the offer is larger than update_size");
-        }
-        bytes += file->size;
-    }
-    return 0;
-}
-
-/* What is on the same disk goes on: state, quarantine, the node's health. */
-static int
-check_room(const struct store *store, const struct manifest *manifest, char **error_r)
-{
-    struct statvfs room;
-    guint64 bytes = manifest_bytes(manifest);
-    if (fstatvfs(store->fd, &room) < 0 ||
-        (guint64)room.f_bavail * room.f_frsize >= bytes + ROOM_LEFT) {
-        return 0;
-    }
-    return store_fail(error_r, -ENOSPC,
-                      "%s: No space left on device: the offer has %" G_GUINT64_FORMAT
-                      " MB, and 64 MB stay free for others; make room there",
-                      store->dir, (bytes >> 20) + 1);
-}
-
 int
 store_take(struct store *store, int offer, guint64 limit, struct store_new *ret, char **error_r)
 {
     g_autoptr(manifest_t) manifest = NULL;
     g_autoptr(draft_t) draft = NULL;
     struct stat st;
+    guint64 bytes = 0;
     g_autofree char *error = NULL;
     *ret = (struct store_new){.files = 0};
     int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, &manifest, &error);
@@ -151,13 +119,13 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
         return store_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
     }
     rc = check_known(store, manifest, ret, error_r);
-    if (rc == 0) {
-        rc = check_size(manifest, limit, error_r);
+    if (rc == 0 && space_check_size(manifest, limit, &bytes) < 0) {
+        return store_fail(error_r, -EFBIG, "the offer is larger than update_size");
     }
     if (rc < 0 || ret->existed) {
         return rc;
     }
-    rc = check_room(store, manifest, error_r);
+    rc = space_check(store->fd, store->dir, bytes, error_r);
     if (rc < 0) {
         return rc;
     }

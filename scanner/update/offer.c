@@ -9,7 +9,9 @@
 #include "draft.h"
 #include "signature-files.h"
 #include "source.h"
+#include "space.h"
 #include "text.h"
+#include "update-files.h"
 
 /* A file that goes into the offer. */
 struct piece {
@@ -29,61 +31,111 @@ piece_free(void *p)
     g_free(piece);
 }
 
-static int
-fail(char **error_r, int error, const char *what, const char *why)
+static void
+problem_free(void *p)
 {
-    g_autofree char *shown = text_escape(what, 1000);
-    *error_r = g_strdup_printf("%s: %s", shown, why);
-    return error;
+    struct offer_problem *problem = p;
+    g_free(problem->path);
+    g_free(problem->error);
+    g_free(problem);
 }
 
-/* Takes NAME over. ORIGIN is the path of a file of this machine, or where it was fetched from. */
-static int
-piece_add(GPtrArray *pieces, int dir, char *name, const char *origin, guint64 limit, char **error_r)
+void
+offer_clear(struct offer *offer)
 {
-    struct piece *piece = g_new0(struct piece, 1);
-    const char *shown = *origin == '/' ? origin : name;
-    piece->name = name;
-    piece->origin = g_strdup(origin);
-    piece->fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (piece->fd < 0) {
-        int rc = fail(error_r, -errno, shown, g_strerror(errno));
-        piece_free(piece);
-        return rc;
-    }
-    g_ptr_array_add(pieces, piece);
-    for (guint i = 0; i + 1 < pieces->len; i++) {
-        const struct piece *other = g_ptr_array_index(pieces, i);
+    g_clear_pointer(&offer->problems, g_ptr_array_unref);
+}
+
+/* What goes into the offer. */
+struct collection {
+    const struct settings *settings;
+    GPtrArray *pieces;   /* of struct piece * */
+    GPtrArray *problems; /* of struct offer_problem * */
+    guint64 bytes;
+    int last;              /* the directory of the offer that is there; -1: none is */
+    struct manifest *have; /* what is in it; NULL: nothing */
+};
+
+static void
+complain(const struct collection *all, const char *path, const char *error)
+{
+    struct offer_problem *problem = g_new0(struct offer_problem, 1);
+    problem->path = g_strdup(path);
+    problem->error = g_strdup(error);
+    g_ptr_array_add(all->problems, problem);
+}
+
+static int
+check_twins(const struct collection *all, const char *name, const char *shown, char **error_r)
+{
+    for (guint i = 0; i < all->pieces->len; i++) {
+        const struct piece *other = g_ptr_array_index(all->pieces, i);
         if (strcmp(other->name, name) == 0) {
-            return fail(error_r, -EEXIST, shown,
-                        "comes from two sources (update_databases, update_urls, "
-                        "update_directories); take it from one");
+            return text_fail(error_r, -EEXIST,
+                             "%s: comes from two sources (update_databases, update_urls, "
+                             "update_directories); take it from one",
+                             shown);
         }
     }
-    gint64 size = signature_files_sum(piece->fd, limit, piece->sha256);
-    if (size > 0) {
-        return lseek(piece->fd, 0, SEEK_SET) < 0 ? -errno : 0;
-    }
-    return size == 0 ? fail(error_r, -ENODATA, shown, "is empty")
-                     : fail(error_r, (int)size, shown, g_strerror((int)-size));
+    return 0;
 }
 
+/* Adds DIR/NAME. ORIGIN is the path of a file of this machine, or where it was fetched from. */
 static int
-add_source(GPtrArray *pieces, const struct settings *settings, const struct source *source,
-           char **error_r)
+piece_add(struct collection *all, int dir, const char *name, const char *origin, char **error_r)
 {
-    g_autofree char *path = source_dir(settings, source->name);
-    g_autofree char *origin = source_origin(source, settings);
+    g_autofree char *shown = text_escape(*origin == '/' ? origin : name, 1000);
+    guint64 left = all->settings->update_size - all->bytes;
+    int rc = check_twins(all, name, shown, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        return text_fail(error_r, -errno, "%s: %s", shown, g_strerror(errno));
+    }
+    struct piece *piece = g_new0(struct piece, 1);
+    piece->name = g_strdup(name);
+    piece->origin = g_strdup(origin);
+    piece->fd = fd;
+    gint64 size = signature_files_sum(fd, left, piece->sha256);
+    if (size > 0 && lseek(fd, 0, SEEK_SET) == 0) {
+        g_ptr_array_add(all->pieces, piece);
+        all->bytes += (guint64)size;
+        return 0;
+    }
+    piece_free(piece);
+    return size >= 0 ? text_fail(error_r, -ENODATA, "%s: is empty", shown)
+           : size == -EFBIG
+               ? text_fail(error_r, -EFBIG, "%s: with it the set is larger than update_size", shown)
+               : text_fail(error_r, (int)size, "%s: %s", shown, g_strerror((int)-size));
+}
+
+/* Only what is official holds everything back: a set without daily would look new and find less
+ * than the old one. */
+static int
+add_source(struct collection *all, const struct source *source, char **error_r)
+{
+    g_autofree char *path = source_dir(all->settings, source->name);
+    g_autofree char *origin = source_origin(source, all->settings);
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     int rc = 0;
     for (char **file = source->files; *file != NULL && rc == 0; file++) {
-        char *name = dir < 0 ? NULL : source_file(source, dir, *file);
+        g_autofree char *name = dir < 0 ? NULL : source_file(source, dir, *file);
+        g_autofree char *error = NULL;
         if (name != NULL) {
-            rc = piece_add(pieces, dir, name, origin, settings->update_size, error_r);
+            rc = piece_add(all, dir, name, origin, &error);
         } else if (source->url == NULL) {
-            /* A set without daily would look new and find less than the old one. */
-            rc = fail(error_r, -ENOENT, *file,
-                      "has never been fetched; nothing is offered without it");
+            rc = text_fail(&error, -ENOENT,
+                           "%s: has never been fetched; nothing is offered "
+                           "without it",
+                           *file);
+        }
+        if (rc < 0 && source->url != NULL) {
+            complain(all, origin, error);
+            rc = 0;
+        } else if (rc < 0) {
+            *error_r = g_steal_pointer(&error);
         }
     }
     if (dir >= 0) {
@@ -92,74 +144,90 @@ add_source(GPtrArray *pieces, const struct settings *settings, const struct sour
     return rc;
 }
 
-static int
-add_directory(GPtrArray *pieces, const struct settings *settings, const char *path, char **error_r)
+/* Takes from the last offer what came from the directory PATH, or only its file NAME. */
+static void
+add_last(struct collection *all, const char *path, const char *name)
+{
+    for (guint i = 0; all->have != NULL && i < all->have->files->len; i++) {
+        const struct manifest_file *file = g_ptr_array_index(all->have->files, i);
+        g_autofree char *origin = g_build_filename(path, file->name, NULL);
+        g_autofree char *ignored = NULL;
+        if (strcmp(file->origin, origin) == 0 && (name == NULL || strcmp(file->name, name) == 0)) {
+            (void)piece_add(all, all->last, file->name, file->origin, &ignored);
+        }
+    }
+}
+
+static void
+add_directory(struct collection *all, const char *path)
 {
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
-    int rc = names == NULL ? fail(error_r, dir < 0 ? -errno : -EIO, path, g_strerror(errno)) : 0;
-    for (guint i = 0; names != NULL && rc == 0 && i < names->len; i++) {
+    if (names == NULL) {
+        complain(all, path, g_strerror(errno));
+        add_last(all, path, NULL);
+    }
+    for (guint i = 0; names != NULL && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
-        if (signature_files_is_name(name)) {
-            g_autofree char *origin = g_build_filename(path, name, NULL);
-            rc = piece_add(pieces, dir, g_strdup(name), origin, settings->update_size, error_r);
+        g_autofree char *origin = g_build_filename(path, name, NULL);
+        g_autofree char *error = NULL;
+        int rc = signature_files_is_name(name) ? piece_add(all, dir, name, origin, &error) : 0;
+        if (rc < 0) {
+            complain(all, path, error);
+        }
+        if (rc < 0 && rc != -EEXIST) {
+            add_last(all, path, name);
         }
     }
     if (dir >= 0) {
         close(dir);
     }
-    return rc;
 }
 
 static int
-collect(GPtrArray *pieces, const struct settings *settings, char **error_r)
+collect(struct collection *all, char **error_r)
 {
-    g_autoptr(GPtrArray) sources = sources_of(settings);
+    g_autoptr(GPtrArray) sources = sources_of(all->settings);
     int rc = 0;
     for (guint i = 0; i < sources->len && rc == 0; i++) {
-        rc = add_source(pieces, settings, g_ptr_array_index(sources, i), error_r);
+        rc = add_source(all, g_ptr_array_index(sources, i), error_r);
     }
-    for (char **path = settings->update_directories; *path != NULL && rc == 0; path++) {
-        rc = add_directory(pieces, settings, *path, error_r);
+    for (char **path = all->settings->update_directories; *path != NULL && rc == 0; path++) {
+        add_directory(all, *path);
     }
-    return rc == 0 && pieces->len == 0
-               ? fail(error_r, -ENOENT, settings->update_dir,
-                      "nothing is configured to be fetched, or nothing came yet")
+    return rc == 0 && all->pieces->len == 0
+               ? text_fail(error_r, -ENOENT,
+                           "%s: nothing is configured to be fetched, or nothing came yet",
+                           all->settings->update_dir)
                : rc;
 }
 
-/* Whether the offer in BASE has these files, so that nothing is copied each hour for nothing. */
+/* Whether the last offer has these files, so that nothing is copied each hour for nothing. */
 static gboolean
-is_same(int base, GPtrArray *pieces, struct offer *ret)
+is_same(const struct collection *all, struct offer *ret)
 {
-    g_autofree char *error = NULL;
-    g_autoptr(manifest_t) manifest = NULL;
-    int dir = openat(base, OFFER_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    gboolean same = dir >= 0 && manifest_read(dir, &manifest, &error) == 0 &&
-                    manifest->files->len == pieces->len;
-    for (guint i = 0; same && i < pieces->len; i++) {
-        const struct piece *piece = g_ptr_array_index(pieces, i);
-        const struct manifest_file *file = manifest_find(manifest, piece->name);
+    gboolean same = all->have != NULL && all->have->files->len == all->pieces->len;
+    for (guint i = 0; same && i < all->pieces->len; i++) {
+        const struct piece *piece = g_ptr_array_index(all->pieces, i);
+        const struct manifest_file *file = manifest_find(all->have, piece->name);
         same = file != NULL && strcmp(file->sha256, piece->sha256) == 0 &&
-               faccessat(dir, piece->name, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    }
-    if (dir >= 0) {
-        close(dir);
+               faccessat(all->last, piece->name, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
     }
     if (same) {
-        g_strlcpy(ret->name, manifest->identity, sizeof ret->name);
+        g_strlcpy(ret->name, all->have->identity, sizeof ret->name);
     }
     return same;
 }
 
 static int
-publish(int base, const struct settings *settings, GPtrArray *pieces, struct offer *ret,
-        char **error_r)
+publish(int base, const struct collection *all, struct offer *ret, char **error_r)
 {
     g_autoptr(draft_t) draft = NULL;
-    int rc = draft_begin(base, settings->update_size, &draft, error_r);
-    for (guint i = 0; i < pieces->len && rc == 0; i++) {
-        const struct piece *piece = g_ptr_array_index(pieces, i);
+    const struct settings *settings = all->settings;
+    int rc = space_check(base, settings->update_dir, all->bytes, error_r);
+    rc = rc < 0 ? rc : draft_begin(base, settings->update_size, &draft, error_r);
+    for (guint i = 0; i < all->pieces->len && rc == 0; i++) {
+        const struct piece *piece = g_ptr_array_index(all->pieces, i);
         rc = draft_add(draft, piece->name, piece->fd, piece->origin, NULL, error_r);
     }
     if (rc == 0) {
@@ -173,16 +241,29 @@ publish(int base, const struct settings *settings, GPtrArray *pieces, struct off
 int
 offer_make(const struct settings *settings, struct offer *ret, char **error_r)
 {
+    g_autofree char *ignored = NULL;
     g_autoptr(GPtrArray) pieces = g_ptr_array_new_with_free_func(piece_free);
-    *ret = (struct offer){.is_new = FALSE};
+    *ret = (struct offer){.problems = g_ptr_array_new_with_free_func(problem_free)};
     int base = open(settings->update_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (base < 0) {
-        return fail(error_r, -errno, settings->update_dir, g_strerror(errno));
+        return text_fail(error_r, -errno, "%s: %s", settings->update_dir, g_strerror(errno));
     }
-    int rc = collect(pieces, settings, error_r);
-    if (rc == 0 && !is_same(base, pieces, ret)) {
-        rc = publish(base, settings, pieces, ret, error_r);
+    struct collection all = {
+        .settings = settings,
+        .pieces = pieces,
+        .problems = ret->problems,
+        .last = openat(base, OFFER_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)};
+    if (all.last >= 0) {
+        (void)manifest_read(all.last, &all.have, &ignored);
     }
+    int rc = collect(&all, error_r);
+    if (rc == 0 && !is_same(&all, ret)) {
+        rc = publish(base, &all, ret, error_r);
+    }
+    if (all.last >= 0) {
+        close(all.last);
+    }
+    manifest_free(all.have);
     close(base);
     return rc;
 }

@@ -13,18 +13,27 @@
 #include "manifest.h"
 #include "settings.h"
 
-#define OFFER_DIR "offer"
+/* What could not be had of a directory of this machine, or has no place beside the rest. */
+struct offer_problem {
+    char *path;
+    char *error;
+};
 
 struct offer {
     char name[MANIFEST_NAME_DIGITS + 1];
-    gboolean is_new; /* other than the last one */
+    gboolean is_new;     /* other than the last one */
+    GPtrArray *problems; /* of struct offer_problem * */
 };
 
 /*
- * Puts together what the sources and update_directories hold. Returns 0; -ENOENT: an official
- * database has never been fetched, or there is nothing at all; or -errno; with one sentence and the
- * old offer in place.
+ * Puts together what the sources and update_directories hold. What cannot be read of a directory
+ * is taken from the last offer, where that had it, and left out otherwise; so is what is of a URL
+ * or a directory and does not fit into update_size, or has the name of another file. The rest goes
+ * on, and RET->problems says what is wrong. Returns 0; -ENOENT: an official database has never been
+ * fetched, or there is nothing at all; or -errno; with one sentence and the old offer in place.
+ * RET is to be cleared in any case.
  */
 int offer_make(const struct settings *settings, struct offer *ret, char **error_r);
+void offer_clear(struct offer *offer);
 
 #endif

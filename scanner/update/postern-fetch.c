@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * postern-fetch CONFIG SOURCE: fetches what is new from one source (source.h) by libfreshclam and
- * ends. postern-update runs it. Its last word is one line of JSON on standard output:
+ * postern-fetch CONFIG SOURCE BYTES: fetches what is new from one source (source.h) by libfreshclam
+ * and ends. postern-update runs it. Its last word is one line of JSON on standard output:
  *
  *   {"updated":N, "retry":SECONDS, "failed":[{"file":NAME, "error":TEXT}]}
  *
@@ -214,7 +214,7 @@ main(int argc, char **argv)
 {
     g_autofree char *error = NULL;
     int out = keep_output();
-    if (argc != 3 || out < 0) {
+    if (argc != 4 || out < 0) {
         fputs("ERROR: postern-fetch is run by postern-update\n", stderr);
         return EXIT_FAILURE;
     }
@@ -232,7 +232,8 @@ main(int argc, char **argv)
     fetch.tmp = g_build_filename(fetch.dir, SOURCE_TMP, NULL);
     int dir = open(fetch.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     const char *step =
-        dir < 0 ? "its directory" : confine(dir, settings->update_size, settings->update_timeout);
+        dir < 0 ? "its directory"
+                : confine(dir, g_ascii_strtoull(argv[3], NULL, 10), settings->update_timeout);
     if (step != NULL) {
         fprintf(stderr, "ERROR: %s: %s\n", step, g_strerror(errno));
         return EXIT_FAILURE;

@@ -6,13 +6,14 @@
 
 #include "durable.h"
 #include "json-file.h"
+#include "update-files.h"
 
 #define PROGRESS_MAX (1024 * 1024)
 
 static char *
 path_of(const struct settings *settings)
 {
-    return g_build_filename(settings->update_dir, PROGRESS_FILE, NULL);
+    return g_build_filename(settings->update_dir, STATUS_FILE, NULL);
 }
 
 json_t *

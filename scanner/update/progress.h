@@ -10,14 +10,13 @@
  *    "succeeded":T, "retry":T}]}
  *
  * Results of a round: offered (something new), current, failed (see error; what there was stays).
- * Of a source: updated, current, failed, waiting (it was told to: until `retry`).
+ * Of a source, also of a directory of this machine with which something is wrong: updated, current,
+ * failed, waiting (it was told to: until `retry`).
  */
 
 #include <jansson.h>
 
 #include "settings.h"
-
-#define PROGRESS_FILE "status.json"
 
 /* An object, empty when there is none. */
 json_t *progress_load(const struct settings *settings);

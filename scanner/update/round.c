@@ -14,6 +14,7 @@
 #include "schedule.h"
 #include "source.h"
 #include "text.h"
+#include "update-files.h"
 
 #define LOCK "lock"
 
@@ -21,6 +22,7 @@ struct round {
     const struct settings *settings;
     const char *config;
     json_t *before;
+    GPtrArray *all; /* sources_of() */
     json_t *sources;
     round_event *event;
     void *data;
@@ -69,9 +71,17 @@ source_round(struct round *round, const struct source *source, json_int_t *retry
     if (dir < 0) {
         return "failed";
     }
-    int rc = run_fetch(round->config, source->name, round->settings->update_timeout, &result,
-                       &complaint);
-    int sealed = source_seal(dir);
+    struct bound bound;
+    if (bound_begin(&bound, round->settings, round->all, source, dir, error) < 0) {
+        close(dir);
+        return "failed";
+    }
+    const struct run_task task = {.config = round->config,
+                                  .source = source->name,
+                                  .seconds = round->settings->update_timeout,
+                                  .bound = &bound};
+    int rc = run_fetch(&task, &result, &complaint);
+    int sealed = source_seal(source, dir);
     close(dir);
     *retry = number_of(result, "retry");
     gboolean updated = number_of(result, "updated") > 0;
@@ -114,12 +124,28 @@ source_done(struct round *round, const struct source *source)
     round->event(object, round->data);
 }
 
+/* What a directory of this machine could not give. What came from it before is in the offer. */
+static void
+problem_done(struct round *round, const struct offer_problem *problem)
+{
+    g_autofree char *shown = text_escape(problem->path, 500);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "name", "directory", "origin", shown, "result",
+                  "failed", "error", problem->error, "succeeded", 0, "retry", 0);
+    round->failed = TRUE;
+    json_array_append_new(round->sources, object);
+    round->event(object, round->data);
+}
+
 static void
 round_end(struct round *round, gint64 started)
 {
     struct offer offer;
     g_autofree char *error = NULL;
     int rc = offer_make(round->settings, &offer, &error);
+    for (guint i = 0; i < offer.problems->len; i++) {
+        problem_done(round, g_ptr_array_index(offer.problems, i));
+    }
     gboolean failed = round->failed || rc < 0;
     const char *result = rc == 0 && offer.is_new ? "offered" : failed ? "failed" : "current";
     json_int_t failures = failed ? number_of(round->before, "failures") + 1 : 0;
@@ -134,12 +160,13 @@ round_end(struct round *round, gint64 started)
     }
     int saved = progress_save(round->settings, progress);
     if (saved < 0 && error == NULL) {
-        g_autofree char *text = g_strdup_printf("%s/" PROGRESS_FILE ": %s",
+        g_autofree char *text = g_strdup_printf("%s/" STATUS_FILE ": %s",
                                                 round->settings->update_dir, g_strerror(-saved));
         json_object_set_new(progress, "error", json_string(text));
     }
     round->event(progress, round->data);
     json_decref(progress);
+    offer_clear(&offer);
 }
 
 static int
@@ -178,6 +205,8 @@ round_run(const struct settings *settings, const char *config, round_event *even
                           .event = event,
                           .data = data};
     g_autoptr(GPtrArray) sources = sources_of(settings);
+    round.all = sources;
+    sources_tidy(settings, sources);
     for (guint i = 0; i < sources->len; i++) {
         source_done(&round, g_ptr_array_index(sources, i));
     }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "sibling.h"
 #include "source.h"
 #include "text.h"
 
@@ -16,30 +17,29 @@
 /* More than it ever has to say; the rest is read and thrown away. */
 #define SAID_MAX 65536
 
+/* What libfreshclam says when a write was cut short: the number is curl's. */
+#define WRITE_FAILED "Download failed (23)"
+/* So often is looked what it has taken. */
+#define LOOK_MS 200
+
 struct run {
-    const char *source;
+    const struct run_task *task;
     GPid pid;
     int out;
     int err;
     GString *word;   /* standard output */
     GString *line;   /* of standard error */
     char *complaint; /* the last one that says why */
+    char *broken;    /* its bound, and how */
+    gboolean is_cut; /* a file was larger than its bound */
 };
-
-char *
-run_beside(const char *name)
-{
-    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-    g_autofree char *dir = self != NULL ? g_path_get_dirname(self) : g_strdup(LIBEXECDIR);
-    return g_build_filename(dir, name, NULL);
-}
 
 /* What libfreshclam says after the line that says why. */
 static gboolean
 is_summary(const char *said)
 {
     static const char *const beginnings[] = {"Update failed for", "Failed to get ",
-                                             "check_for_new_database_version: "};
+                                             "Can't download ", "check_for_new_database_version: "};
     for (size_t i = 0; i < G_N_ELEMENTS(beginnings); i++) {
         if (g_str_has_prefix(said, beginnings[i])) {
             return TRUE;
@@ -69,8 +69,9 @@ line_end(struct run *run)
                        : g_str_has_prefix(text, "WARNING: ") ? text + strlen("WARNING: ")
                                                              : NULL;
     if (*text != '\0' && strstr(text, "uthorization:") == NULL) {
-        log_debug("%s: %s", run->source, text);
+        log_debug("%s: %s", run->task->source, text);
     }
+    run->is_cut = run->is_cut || (said != NULL && g_str_has_prefix(said, WRITE_FAILED));
     if (said != NULL && (run->complaint == NULL || !is_summary(said))) {
         complain(run, said);
     }
@@ -110,18 +111,23 @@ read_some(struct run *run, struct pollfd fds[2])
     return fds[0].fd >= 0 || fds[1].fd >= 0;
 }
 
-/* Returns FALSE when the time is over. */
+/* Returns FALSE when the time is over, or the bound broken. */
 static gboolean
 listen_until(struct run *run, gint64 end)
 {
     struct pollfd fds[2] = {{.fd = run->out, .events = POLLIN}, {.fd = run->err, .events = POLLIN}};
+    gint64 looked = 0;
     do {
-        gint64 left = (end - g_get_monotonic_time()) / 1000;
+        gint64 now = g_get_monotonic_time();
         fds[0].revents = fds[1].revents = 0;
-        if (left <= 0) {
+        if (now - looked >= LOOK_MS * 1000) {
+            run->broken = bound_broken(run->task->bound);
+            looked = now;
+        }
+        if (now >= end || run->broken != NULL) {
             return FALSE;
         }
-        if (poll(fds, 2, (int)MIN(left + 1, 60000)) < 0 && errno != EINTR) {
+        if (poll(fds, 2, (int)MIN((end - now) / 1000 + 1, LOOK_MS)) < 0 && errno != EINTR) {
             return FALSE;
         }
     } while (read_some(run, fds));
@@ -138,18 +144,25 @@ reap(const struct run *run)
 }
 
 static int
-judge(struct run *run, gboolean in_time, int status, guint64 seconds, json_t **result,
-      char **error_r)
+judge(struct run *run, gboolean is_done, int status, json_t **result, char **error_r)
 {
-    if (!in_time) {
-        *error_r = g_strdup_printf("was not done after %" G_GUINT64_FORMAT
-                                   " s (update_timeout); what is missing is tried again",
-                                   seconds);
-        return -ETIMEDOUT;
+    if (run->broken != NULL) {
+        *error_r = g_steal_pointer(&run->broken);
+        return -EFBIG;
+    }
+    if (!is_done) {
+        return text_fail(error_r, -ETIMEDOUT,
+                         "was not done after %" G_GUINT64_FORMAT
+                         " s (update_timeout); what is missing is tried again",
+                         run->task->seconds);
     }
     *result = WIFEXITED(status) && WEXITSTATUS(status) == 0
                   ? json_loadb(run->word->str, run->word->len, 0, NULL)
                   : NULL;
+    if (*result != NULL && run->is_cut) {
+        *error_r = bound_text(run->task->bound);
+        return 0;
+    }
     if (*result != NULL) {
         *error_r = g_steal_pointer(&run->complaint);
         return 0;
@@ -164,13 +177,15 @@ judge(struct run *run, gboolean in_time, int status, guint64 seconds, json_t **r
 }
 
 int
-run_fetch(const char *config, const char *source, guint64 seconds, json_t **result, char **error_r)
+run_fetch(const struct run_task *task, json_t **result, char **error_r)
 {
-    g_autofree char *program = run_beside(PROGRAM);
-    const char *argv[] = {program, config != NULL ? config : "", source, NULL};
+    g_autofree char *program = sibling_program(PROGRAM);
+    g_autofree char *bytes = g_strdup_printf("%" G_GUINT64_FORMAT, task->bound->file);
+    const char *argv[] = {program, task->config != NULL ? task->config : "", task->source, bytes,
+                          NULL};
     const char *environ_[] = {"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", NULL};
     g_autoptr(GError) error = NULL;
-    struct run run = {.source = source};
+    struct run run = {.task = task};
     if (!g_spawn_async_with_pipes(NULL, (char **)(uintptr_t)argv, (char **)(uintptr_t)environ_,
                                   G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &run.pid, NULL, &run.out,
                                   &run.err, &error)) {
@@ -179,18 +194,19 @@ run_fetch(const char *config, const char *source, guint64 seconds, json_t **resu
     }
     run.word = g_string_new(NULL);
     run.line = g_string_new(NULL);
-    gint64 end = g_get_monotonic_time() + (gint64)seconds * G_USEC_PER_SEC;
-    gboolean in_time = listen_until(&run, end);
-    if (!in_time) {
+    gint64 end = g_get_monotonic_time() + (gint64)task->seconds * G_USEC_PER_SEC;
+    gboolean is_done = listen_until(&run, end);
+    if (!is_done) {
         kill(run.pid, SIGKILL);
     }
     int status = reap(&run);
     line_end(&run);
-    int rc = judge(&run, in_time, status, seconds, result, error_r);
+    int rc = judge(&run, is_done, status, result, error_r);
     close(run.out);
     close(run.err);
     g_string_free(run.word, TRUE);
     g_string_free(run.line, TRUE);
     g_free(run.complaint);
+    g_free(run.broken);
     return rc;
 }

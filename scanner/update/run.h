@@ -7,16 +7,21 @@
 #include <glib.h>
 #include <jansson.h>
 
-/* The program NAME beside this one. To be freed by g_free(). */
-char *run_beside(const char *name);
+#include "bound.h"
+
+struct run_task {
+    const char *config; /* NULL: the usual */
+    const char *source;
+    guint64 seconds;
+    const struct bound *bound;
+};
 
 /*
- * Runs it with the configuration CONFIG (NULL: the usual) and waits, SECONDS at most; then it is
- * killed. What it says is logged (debug). Returns 0 with its last word in *RESULT; or -ETIMEDOUT,
+ * Runs it and waits, for its time at most and as long as it keeps its bound; then it is killed.
+ * What it says is logged (debug). Returns 0 with its last word in *RESULT; or -ETIMEDOUT, -EFBIG,
  * or -EREMOTEIO (it died or gave up), with one sentence. On success *ERROR_R may be set too: the
  * last that libfreshclam complained of and that says why.
  */
-int run_fetch(const char *config, const char *source, guint64 seconds, json_t **result,
-              char **error_r);
+int run_fetch(const struct run_task *task, json_t **result, char **error_r);
 
 #endif

@@ -16,6 +16,8 @@
 #define WHOLE "whole.json"
 #define WHOLE_MAX (1024 * 1024)
 #define URL_DIGITS 12
+#define DAT_MAX 4096
+#define DEPTH 5
 
 static void
 source_free(void *p)
@@ -123,10 +125,14 @@ source_dir(const struct settings *settings, const char *name)
     return g_build_filename(settings->update_dir, "sources", name, NULL);
 }
 
+/* libfreshclam's has 61 bytes. */
 static gboolean
-is_kept(const char *name)
+is_kept(int dir, const char *name)
 {
-    return strcmp(name, "freshclam.dat") == 0 || strcmp(name, WHOLE) == 0;
+    struct stat st;
+    return strcmp(name, WHOLE) == 0 ||
+           (strcmp(name, "freshclam.dat") == 0 &&
+            fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size <= DAT_MAX);
 }
 
 /* Whether NAME has the hash that it had when it was sealed. */
@@ -171,8 +177,8 @@ settle(int dir)
     g_autoptr(GPtrArray) names = signature_files_all(dir);
     for (guint i = 0; names != NULL && i < names->len; i++) {
         const char *name = g_ptr_array_index(names, i);
-        if (!is_kept(name) && !is_whole(dir, files, name)) {
-            remove_tree(dir, name, 5);
+        if (!is_kept(dir, name) && !is_whole(dir, files, name)) {
+            remove_tree(dir, name, DEPTH);
         }
     }
     if (fd >= 0) {
@@ -222,9 +228,31 @@ seal_file(int dir, const char *name, json_t *files)
     return rc == -EINVAL ? 0 : rc; /* a directory */
 }
 
-int
-source_seal(int fd)
+/* A postern-fetch that was killed, or taken over, leaves what it likes. */
+static void
+remove_others(const struct source *source, int dir)
 {
+    g_autoptr(GPtrArray) names = signature_files_all(dir);
+    g_autoptr(GPtrArray) own = g_ptr_array_new_with_free_func(g_free);
+    for (char **file = source->files; *file != NULL; file++) {
+        char *name = source_file(source, dir, *file);
+        if (name != NULL) {
+            g_ptr_array_add(own, name);
+        }
+    }
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+        if (!is_kept(dir, name) &&
+            !g_ptr_array_find_with_equal_func(own, name, g_str_equal, NULL)) {
+            remove_tree(dir, name, DEPTH);
+        }
+    }
+}
+
+int
+source_seal(const struct source *source, int fd)
+{
+    remove_others(source, fd);
     g_autoptr(GPtrArray) names = signature_files_all(fd);
     json_t *whole = json_pack("{s:{}}", "files");
     json_t *files = json_object_get(whole, "files");
@@ -259,4 +287,40 @@ source_file(const struct source *source, int fd, const char *file)
         }
     }
     return NULL;
+}
+
+void
+sources_tidy(const struct settings *settings, GPtrArray *sources)
+{
+    g_autofree char *path = g_build_filename(settings->update_dir, "sources", NULL);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+        if (source_find(sources, name) == NULL) {
+            remove_tree(dir, name, DEPTH + 1);
+        }
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+}
+
+guint64
+source_bytes(const struct settings *settings, const struct source *source)
+{
+    g_autofree char *path = source_dir(settings, source->name);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    guint64 bytes = 0;
+    for (char **file = source->files; dir >= 0 && *file != NULL; file++) {
+        struct stat st;
+        g_autofree char *name = source_file(source, dir, *file);
+        if (name != NULL && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            bytes += (guint64)st.st_size;
+        }
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    return bytes;
 }

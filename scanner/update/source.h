@@ -46,8 +46,15 @@ char *source_dir(const struct settings *settings, const char *name);
  * -errno with one sentence.
  */
 int source_open(const struct settings *settings, const char *name, char **error_r);
-/* Syncs what is in the directory FD and writes whole.json. Returns 0 or -errno. */
-int source_seal(int fd);
+/* Removes from its directory FD what is not SOURCE's, syncs the rest and writes whole.json. Returns
+ * 0 or -errno. */
+int source_seal(const struct source *source, int fd);
+
+/* Removes the directories of sources that are none any more. */
+void sources_tidy(const struct settings *settings, GPtrArray *sources);
+
+/* Bytes of what it has brought. */
+guint64 source_bytes(const struct settings *settings, const struct source *source);
 
 /* The name of the file in the directory FD that holds FILE: itself, or of an official database the
  * .cld or .cvd. NULL: it has not been fetched. To be freed by g_free(). */

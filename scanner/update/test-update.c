@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <glib/gstdio.h>
 
+#include "bound.h"
 #include "cooldown.h"
 #include "offer.h"
 #include "schedule.h"
@@ -171,14 +172,19 @@ test_seal(void **data)
     g_autofree char *dir = g_dir_make_tmp("postern-update-XXXXXX", NULL);
     g_autofree char *error = NULL;
     g_autoptr(settings_t) settings = settings_of(dir, "");
+    g_autoptr(GPtrArray) sources = sources_of(settings);
+    const struct source *official = source_find(sources, SOURCE_OFFICIAL);
     int fd = source_open(settings, SOURCE_OFFICIAL, &error);
     assert_true(fd >= 0);
     put_in(fd, "main.cvd", "main");
     put_in(fd, "daily.cvd", "daily");
     put_in(fd, "freshclam.dat", "dat");
-    assert_int_equal(source_seal(fd), 0);
+    put_in(fd, "junk.ndb", "of one that was taken over");
+    assert_int_equal(source_seal(official, fd), 0);
+    assert_int_not_equal(faccessat(fd, "junk.ndb", F_OK, 0), 0);
     put_in(fd, "daily.cvd", "dail");
     put_in(fd, "bytecode.cvd", "half");
+    assert_int_equal(mkdirat(fd, "tmp", 0700), 0);
     put_in(fd, "tmp/left", "left");
     close(fd);
     fd = source_open(settings, SOURCE_OFFICIAL, &error);
@@ -192,6 +198,24 @@ test_seal(void **data)
     remove_all(dir);
 }
 
+/* An offer of what DIR has now: the name, and the first problem (NULL: none). */
+static char *
+offered(const struct settings *settings, gboolean is_new, const char *problem)
+{
+    struct offer offer;
+    g_autofree char *error = NULL;
+    assert_int_equal(offer_make(settings, &offer, &error), 0);
+    assert_null(error);
+    assert_int_equal(offer.is_new, is_new);
+    assert_int_equal(offer.problems->len, problem != NULL ? 1 : 0);
+    if (problem != NULL) {
+        const struct offer_problem *first = g_ptr_array_index(offer.problems, 0);
+        assert_non_null(strstr(first->error, problem));
+    }
+    offer_clear(&offer);
+    return g_strdup(offer.name);
+}
+
 static void
 test_offer(void **data)
 {
@@ -199,8 +223,10 @@ test_offer(void **data)
     struct offer offer;
     g_autofree char *dir = g_dir_make_tmp("postern-update-XXXXXX", NULL);
     g_autofree char *local = g_build_filename(dir, "local", NULL);
+    g_autofree char *away = g_build_filename(dir, "away", NULL);
     g_autofree char *more = g_strdup_printf("update_databases = { \"test\" }\n"
-                                            "update_directories = { \"%s\" }\n",
+                                            "update_directories = { \"%s/\" }\n"
+                                            "update_size = 4096\n",
                                             local);
     g_autofree char *error = NULL;
     g_autoptr(settings_t) settings = settings_of(dir, more);
@@ -212,22 +238,106 @@ test_offer(void **data)
     assert_int_equal(offer_make(settings, &offer, &error), -ENOENT);
     assert_non_null(strstr(error, "test: has never been fetched"));
     g_clear_pointer(&error, g_free);
+    offer_clear(&offer);
     int fd = source_open(settings, SOURCE_OFFICIAL, &error);
     put_in(fd, "test.cvd", "test");
-    assert_int_equal(offer_make(settings, &offer, &error), 0);
-    assert_true(offer.is_new);
-    assert_int_equal(offer_make(settings, &offer, &error), 0);
-    assert_false(offer.is_new);
+    g_autofree char *first = offered(settings, TRUE, NULL);
+    g_autofree char *same = offered(settings, FALSE, NULL);
+    assert_string_equal(first, same);
 
-    g_autofree char *first = g_strdup(offer.name);
     put_in(ours, "own.ndb", "OWN");
-    assert_int_equal(offer_make(settings, &offer, &error), 0);
-    assert_true(offer.is_new);
-    assert_string_not_equal(offer.name, first);
+    g_autofree char *second = offered(settings, TRUE, NULL);
+    assert_string_not_equal(second, first);
+
+    /* What goes wrong there keeps nothing else back, and what came from there before stays. */
     put_in(ours, "test.cvd", "a twin");
-    assert_int_equal(offer_make(settings, &offer, &error), -EEXIST);
+    g_autofree char *twin = offered(settings, FALSE, "comes from two sources");
+    assert_int_equal(unlinkat(ours, "test.cvd", 0), 0);
+    put_in(ours, "own.ndb", "");
+    g_autofree char *empty = offered(settings, FALSE, "own.ndb: is empty");
+    g_autofree char *large = g_strnfill(5000, 'x');
+    put_in(ours, "own.ndb", large);
+    g_autofree char *size = offered(settings, FALSE, "larger than update_size");
+    assert_int_equal(rename(local, away), 0);
+    g_autofree char *gone = offered(settings, FALSE, "No such file or directory");
+    assert_string_equal(twin, second);
+    assert_string_equal(empty, second);
+    assert_string_equal(size, second);
+    assert_string_equal(gone, second);
+    put_in(fd, "test.cvd", "newer");
+    g_autofree char *newer = offered(settings, TRUE, "No such file or directory");
+    g_autofree char *kept = g_build_filename(dir, "offer", "own.ndb", NULL);
+    g_autofree char *text = NULL;
+    assert_true(g_file_get_contents(kept, &text, NULL, NULL));
+    assert_string_equal(text, "OWN");
+    /* An empty directory is what somebody wants. */
+    assert_int_equal(mkdir(local, 0755), 0);
+    g_autofree char *emptied = offered(settings, TRUE, NULL);
+    assert_int_not_equal(access(kept, F_OK), 0);
     close(ours);
     close(fd);
+    remove_all(dir);
+}
+
+/* What one fetch may take. */
+static void
+test_bound(void **data)
+{
+    (void)data;
+    struct bound bound;
+    g_autofree char *dir = g_dir_make_tmp("postern-update-XXXXXX", NULL);
+    g_autofree char *error = NULL;
+    g_autoptr(settings_t) settings =
+        settings_of(dir, "update_databases = { \"test\" }\nupdate_size = 10000\n"
+                         "update_urls = { \"http://a/a.ndb\", \"http://a/b.ndb\" }\n");
+    g_autoptr(GPtrArray) sources = sources_of(settings);
+    g_autofree char *text = g_strnfill(3000, 'x');
+    const struct source *official = g_ptr_array_index(sources, 0);
+    const struct source *one = g_ptr_array_index(sources, 1);
+    const struct source *two = g_ptr_array_index(sources, 2);
+    int fd = source_open(settings, official->name, &error);
+    int fd_one = source_open(settings, one->name, &error);
+    int fd_two = source_open(settings, two->name, &error);
+    put_in(fd, "test.cvd", text);
+    put_in(fd_two, "b.ndb", text);
+    assert_int_equal(bound_begin(&bound, settings, sources, official, fd, &error), 0);
+    assert_int_equal(bound.file, 10000);
+    assert_int_equal(bound_begin(&bound, settings, sources, one, fd_one, &error), 0);
+    assert_int_equal(bound.file, 4000);
+    g_autofree char *why = bound_text(&bound);
+    assert_non_null(strstr(why, "4000 bytes that update_size leaves"));
+    assert_null(bound_broken(&bound));
+    for (int i = 0; i < 6; i++) {
+        g_autofree char *name = g_strdup_printf("tmp/%d", i);
+        put_in(fd_one, name, "x");
+    }
+    g_autofree char *broken = bound_broken(&bound);
+    assert_non_null(strstr(broken, "more than twice update_size"));
+    close(fd);
+    close(fd_one);
+    close(fd_two);
+    remove_all(dir);
+}
+
+/* A URL that is configured no more leaves nothing behind. */
+static void
+test_tidy(void **data)
+{
+    (void)data;
+    g_autofree char *dir = g_dir_make_tmp("postern-update-XXXXXX", NULL);
+    g_autofree char *error = NULL;
+    g_autoptr(settings_t) settings = settings_of(dir, "");
+    g_autoptr(GPtrArray) sources = sources_of(settings);
+    int fd = source_open(settings, SOURCE_OFFICIAL, &error);
+    int old = source_open(settings, "url-0123456789ab", &error);
+    put_in(fd, "main.cvd", "main");
+    put_in(old, "tmp/x", "x");
+    sources_tidy(settings, sources);
+    g_autofree char *gone = source_dir(settings, "url-0123456789ab");
+    assert_int_not_equal(access(gone, F_OK), 0);
+    assert_int_equal(faccessat(fd, "main.cvd", F_OK, 0), 0);
+    close(fd);
+    close(old);
     remove_all(dir);
 }
 
@@ -260,6 +370,7 @@ main(void)
         cmocka_unit_test(test_schedule), cmocka_unit_test(test_must_wait),
         cmocka_unit_test(test_cooldown), cmocka_unit_test(test_sources),
         cmocka_unit_test(test_seal),     cmocka_unit_test(test_offer),
+        cmocka_unit_test(test_bound),    cmocka_unit_test(test_tidy),
         cmocka_unit_test(test_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
