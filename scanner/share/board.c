@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "board.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -38,6 +39,7 @@ struct board {
     gint64 since;
     gint64 given_at;
     gint64 held; /* 0: not */
+    char *kept;  /* lasting() of what is in the file */
 };
 
 gint64
@@ -164,6 +166,7 @@ board_free(struct board *board)
         g_free(board->given);
         g_free(board->from);
         g_free(board->error);
+        g_free(board->kept);
         g_free(board);
     }
 }
@@ -252,19 +255,59 @@ board_nodes(const struct board *board, gint64 now)
     return nodes;
 }
 
-int
-board_write(const struct board *board, gint64 now)
+/* All of STATUS that is not a time of now. */
+static char *
+lasting(const json_t *status)
 {
-    g_autofree char *path =
-        g_build_filename(board->settings->share_dir, BOARD_DIR, STATUS_FILE, NULL);
+    static const char *const passing[] = {"at", "boot"};
+    json_t *copy = json_deep_copy(status);
+    size_t i;
+    json_t *node;
+    for (i = 0; i < G_N_ELEMENTS(passing); i++) {
+        json_object_del(copy, passing[i]);
+    }
+    json_array_foreach(json_object_get(copy, "nodes"), i, node)
+    {
+        json_object_del(node, "silent");
+    }
+    char *dumped = json_dumps(copy, JSON_COMPACT | JSON_SORT_KEYS);
+    char *text = g_strdup(dumped);
+    free(dumped);
+    json_decref(copy);
+    return text;
+}
+
+/* On a full disk it is kept as well as it can be. */
+static int
+keep(const struct board *board, const char *text, gboolean is_news)
+{
+    g_autofree char *dir = g_build_filename(board->settings->share_dir, BOARD_DIR, NULL);
+    g_autofree char *path = g_build_filename(dir, STATUS_FILE, NULL);
+    const struct iovec iov = {.iov_base = (char *)(guintptr)text, .iov_len = strlen(text)};
+    int fd = is_news ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    int rc = fd < 0 ? -errno : durable_write(fd, STATUS_FILE, &iov, 1, 0644);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return is_news && rc == 0 ? 0 : durable_keep_text(path, text, 0644);
+}
+
+int
+board_write(struct board *board, gint64 now)
+{
     json_t *status = json_pack(
         "{s:i, s:s, s:s, s:s?, s:s?, s:I, s:I, s:s?, s:I, s:I, s:I, s:o}", "version", 1, "self",
         board->peers->self, "role", board->role, "from", board->from, "gives", board->given,
         "given", (json_int_t)board->given_at, "held", (json_int_t)board->held, "error",
         board->error, "boot", boot_time(), "since", (json_int_t)board->since, "at", (json_int_t)now,
         "nodes", board_nodes(board, now));
+    g_autofree char *known = lasting(status);
     char *text = json_dumps(status, JSON_INDENT(2));
-    int rc = durable_keep_text(path, text, 0644);
+    int rc = keep(board, text, g_strcmp0(known, board->kept) != 0);
+    if (rc == 0) {
+        g_free(board->kept);
+        board->kept = g_steal_pointer(&known);
+    }
     free(text);
     json_decref(status);
     return rc;

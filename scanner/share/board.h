@@ -59,8 +59,9 @@ void board_learn(struct board *board, const json_t *nodes, gint64 now);
 
 /* As in the file; a new reference. */
 json_t *board_nodes(const struct board *board, gint64 now);
-/* Writes the file. Returns 0 or -errno. */
-int board_write(const struct board *board, gint64 now);
+/* Writes the file; durably when more than the time has changed, for what is known of the nodes is
+ * to outlive a power cut. Returns 0 or -errno. */
+int board_write(struct board *board, gint64 now);
 
 /* The file below share_dir, whoever wrote it: at most 1 MB. A new reference; NULL: none. */
 json_t *board_load(const struct settings *settings);
