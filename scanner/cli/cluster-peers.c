@@ -81,7 +81,7 @@ own(const char *path, const char *self, gboolean is_fresh)
         return peers_new(self);
     }
     if (is_fresh) {
-        peers_add_key(peers);
+        peers_renew_key(peers);
     }
     peers_drop_nodes(peers);
     return g_steal_pointer(&peers);

@@ -132,6 +132,14 @@ peers_add_key(struct peers *peers)
 }
 
 void
+peers_renew_key(struct peers *peers)
+{
+    if (peers->keys->len == 1) {
+        peers_add_key(peers);
+    }
+}
+
+void
 peers_drop_keys(struct peers *peers)
 {
     if (peers->keys->len > 1) {

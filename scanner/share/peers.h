@@ -46,8 +46,11 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(peers_t, peers_free)
 /* Adds a node. Returns 0, or -EINVAL: no name or no numeric addresses, or it is there already. */
 int peers_add(struct peers *peers, const char *name, char *const addresses[]);
 
-/* Puts a new key before the others. */
+/* Puts a new key before the others; of four the oldest is lost. */
 void peers_add_key(struct peers *peers);
+/* Puts a new key before the only one. Of more than one the newest is of a change that did not reach
+ * every node: it is taken again, for the oldest is what some of them know. */
+void peers_renew_key(struct peers *peers);
 /* Keeps the newest key alone. */
 void peers_drop_keys(struct peers *peers);
 
