@@ -256,9 +256,10 @@ static json_t *
 target_json(const struct push *push, const struct target *target)
 {
     json_t *restart = json_object_get(target->staged, "restart");
-    return json_pack("{s:s, s:s, s:s?, s:b, s:O?, s:s?}", "node", target->node, "state",
+    return json_pack("{s:s, s:s, s:s?, s:b, s:O?, s:O?, s:s?}", "node", target->node, "state",
                      target->state, "diff", target->diff, "reloaded",
-                     json_is_true(json_object_get(target->finished, "reloaded")), "restart",
+                     json_is_true(json_object_get(target->finished, "reloaded")), "programs",
+                     json_object_get(target->finished, "programs"), "restart",
                      is_changed(push, target) ? restart : NULL, "error", target->error);
 }
 
@@ -276,6 +277,28 @@ print_json(const struct push *push, gboolean dry_run)
     json_decref(all);
 }
 
+/* Who reads it now. An older version tells posternd alone, and no names. */
+static char *
+told_text(const struct target *target)
+{
+    const json_t *programs = json_object_get(target->finished, "programs");
+    g_autoptr(GString) text = g_string_new(NULL);
+    size_t i;
+    const json_t *program;
+    json_array_foreach(programs, i, program)
+    {
+        g_autofree char *safe = text_escape(json_string_value(program), 60);
+        g_string_append_printf(text, "%s %s", i == 0 ? ";" : ",", safe);
+    }
+    if (programs == NULL && json_is_true(json_object_get(target->finished, "reloaded"))) {
+        g_string_append(text, "; posternd");
+    }
+    if (text->len > 0) {
+        g_string_append(text, json_array_size(programs) > 1 ? " read it now" : " reads it now");
+    }
+    return g_strdup(text->str);
+}
+
 static void
 print_target(const struct push *push, const struct target *target)
 {
@@ -283,9 +306,8 @@ print_target(const struct push *push, const struct target *target)
     g_autofree char *node = text_escape(target->node, 60);
     g_autofree char *word =
         terminal_colour(target->error != NULL ? COLOUR_BAD : COLOUR_GOOD, target->state);
-    printf("%s: %s%s\n", node, word,
-           json_is_true(json_object_get(target->finished, "reloaded")) ? "; posternd reads it now"
-                                                                       : "");
+    g_autofree char *told = told_text(target);
+    printf("%s: %s%s\n", node, word, told);
     if (is_changed(push, target) && json_array_size(restart) > 0) {
         size_t i;
         const json_t *name;

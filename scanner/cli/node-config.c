@@ -284,16 +284,36 @@ rollback(struct cli *cli, int argc, char **argv)
     return with_place(cli, argc, argv, "Brings the old configuration back.", rollback_now);
 }
 
-/* posternd reads it again; the cluster sees nothing of that. */
+/* What of Postern runs here. The cluster sees nothing of it when they read it again. */
+static json_t *
+tell_all(char **error_r)
+{
+    static const char *const programs[] = {"posternd", "postern-engine", "postern-update",
+                                           "postern-share"};
+    json_t *told = json_array();
+    for (size_t i = 0; i < G_N_ELEMENTS(programs); i++) {
+        g_autofree char *unit = g_strconcat(programs[i], ".service", NULL);
+        const char *ask[] = {"systemctl", "is-active", unit, NULL};
+        const char *tell[] = {"systemctl", "reload", unit, NULL};
+        g_autofree char *inactive = NULL;
+        g_autofree char *error = NULL;
+        g_autofree char *active = program_output(ask, &inactive);
+        g_autofree char *answer = active == NULL ? NULL : program_output(tell, &error);
+        if (answer != NULL) {
+            json_array_append_new(told, json_string(programs[i]));
+        } else if (error != NULL && *error_r == NULL) {
+            *error_r = g_steal_pointer(&error);
+        }
+    }
+    return told;
+}
+
 static int
 finish(struct cli *cli, int argc, char **argv)
 {
-    static const char *const ask[] = {"systemctl", "is-active", "posternd.service", NULL};
-    static const char *const tell[] = {"systemctl", "reload", "posternd.service", NULL};
     struct place place = {.dirfd = -1};
-    g_autofree char *inactive = NULL;
     g_autofree char *error = NULL;
-    if (!cli_options(cli, NULL, "", "Forgets the old configuration; posternd reads the new one.",
+    if (!cli_options(cli, NULL, "", "Forgets the old configuration; what runs reads the new one.",
                      &argc, &argv) ||
         place_open(cli, &place) != CLI_OK) {
         place_clear(&place);
@@ -302,10 +322,9 @@ finish(struct cli *cli, int argc, char **argv)
     (void)unlinkat(place.dirfd, place.before, 0);
     (void)unlinkat(place.dirfd, place.staged, 0);
     place_clear(&place);
-    g_autofree char *active = program_output(ask, &inactive);
-    g_autofree char *told = active == NULL ? NULL : program_output(tell, &error);
-    print(json_pack("{s:b, s:b, s:s?}", "active", active != NULL, "reloaded", told != NULL, "error",
-                    error));
+    json_t *told = tell_all(&error);
+    print(json_pack("{s:b, s:o, s:s?}", "reloaded", json_array_size(told) > 0, "programs", told,
+                    "error", error));
     return error == NULL ? CLI_OK : CLI_FOUND;
 }
 
@@ -316,7 +335,7 @@ cluster_node_config(struct cli *cli, int argc, char **argv)
         {"stage", "Take a configuration from stdin and check it", stage},
         {"commit", "Put the staged one in place", commit},
         {"rollback", "Bring the old one back", rollback},
-        {"finish", "Forget the old one, tell posternd", finish},
+        {"finish", "Forget the old one, tell what runs", finish},
     };
     return cli_dispatch(cli, commands, G_N_ELEMENTS(commands), argc, argv);
 }
