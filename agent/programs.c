@@ -30,6 +30,7 @@ static const struct {
     {LIBEXECDIR "/postern-recheck", NULL, "postern-recheck "},
     {LIBEXECDIR "/postern-share", SCORE_SHARE_UNIT, "postern-share "},
     {LIBEXECDIR "/postern-update", SCORE_UPDATE_UNIT, "postern-update "},
+    {LIBEXECDIR "/postern-fetch", NULL, "postern-fetch "},
     {LIBEXECDIR "/postern-supervise", NULL, "postern-supervise "},
 };
 

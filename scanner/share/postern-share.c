@@ -29,6 +29,7 @@
 #include "give.h"
 #include "log.h"
 #include "precedence.h"
+#include "update-service.h"
 #include "take.h"
 
 /* After a failure. */
@@ -45,16 +46,8 @@ enum duty {
     DUTY_FAREWELL,
 };
 
-struct options {
-    char *config;
-    char *role;
-    gboolean foreground;
-    gboolean debug;
-    gboolean version;
-};
-
 struct share {
-    const struct options *options;
+    const struct update_service_options *options;
     struct settings *settings;
     char *mark; /* of the peers' file that is in use */
     char *said; /* why there is nothing to do */
@@ -212,19 +205,17 @@ look(struct share *share)
     }
 }
 
-/* Reads the configuration anew; keeps the old one when that is broken. */
+/* What runs has the old configuration, and ends before that does. */
 static void
 read_again(struct share *share)
 {
-    g_autofree char *error = NULL;
-    struct settings *fresh = settings_load(share->options->config, &error);
-    if (fresh == NULL) {
-        log_err("the configuration stays as it was: %s", error);
+    struct settings *old = g_steal_pointer(&share->settings);
+    if (!update_service_read_again(share->options, &share->settings)) {
+        share->settings = old;
         return;
     }
     child_end(share);
-    settings_free(share->settings);
-    share->settings = fresh;
+    settings_free(old);
 }
 
 static void
@@ -272,42 +263,19 @@ serve(struct share *share)
     }
 }
 
-static gboolean
-options_parse(struct options *options, int argc, char **argv)
-{
-    const GOptionEntry entries[] = {
-        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &options->config,
-         "Configuration (" SETTINGS_PATH ")", "FILE"},
-        {"role", 0, 0, G_OPTION_ARG_FILENAME, &options->role,
-         "What the cluster wants of this node (" PRECEDENCE_ROLE ")", "FILE"},
-        {"foreground", 0, 0, G_OPTION_ARG_NONE, &options->foreground, "Log to stderr", NULL},
-        {"debug", 0, 0, G_OPTION_ARG_NONE, &options->debug, "Log what libmicrohttpd says", NULL},
-        {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
-        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
-    };
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_option_context_set_summary(context, "Shares the signatures between the nodes of a cluster.");
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        fprintf(stderr, "postern-share: %s\n", error->message);
-        return FALSE;
-    }
-    if (argc > 1) {
-        fprintf(stderr, "postern-share: %s: no arguments are taken\n", argv[1]);
-        return FALSE;
-    }
-    return TRUE;
-}
-
 int
 main(int argc, char **argv)
 {
-    struct options options = {.config = NULL};
+    struct update_service_options options = {.config = NULL};
+    const struct update_service service = {
+        .program = "postern-share",
+        .summary = "Shares the signatures between the nodes of a cluster.",
+        .debug_text = "Log what libmicrohttpd says",
+    };
     struct share share = {.options = &options};
     g_autofree char *error = NULL;
     setlocale(LC_CTYPE, "");
-    if (!options_parse(&options, argc, argv)) {
+    if (!update_service_parse(&service, &options, argc, argv)) {
         return 2;
     }
     if (options.version) {
@@ -325,8 +293,7 @@ main(int argc, char **argv)
     settings_free(share.settings);
     g_free(share.mark);
     g_free(share.said);
-    g_free(options.config);
-    g_free(options.role);
+    update_service_clear(&options);
     log_fini();
     return 0;
 }

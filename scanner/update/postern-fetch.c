@@ -213,6 +213,10 @@ int
 main(int argc, char **argv)
 {
     g_autofree char *error = NULL;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("postern-fetch " PACKAGE_VERSION);
+        return EXIT_SUCCESS;
+    }
     int out = keep_output();
     if (argc != 4 || out < 0) {
         fputs("ERROR: postern-fetch is run by postern-update\n", stderr);

@@ -24,6 +24,7 @@
 #include "progress.h"
 #include "round.h"
 #include "schedule.h"
+#include "update-service.h"
 
 /* The clock is looked at so often: it may be set, and a laptop may sleep. */
 #define LOOK_SECONDS 60
@@ -31,12 +32,8 @@
 #define HOLD_SECONDS 5
 
 struct options {
-    char *config;
-    char *role;
+    struct update_service_options common;
     gboolean once;
-    gboolean foreground;
-    gboolean debug;
-    gboolean version;
 };
 
 static void
@@ -107,33 +104,19 @@ wait_until(const struct settings *settings, gint64 next)
     }
 }
 
-/* Reads the configuration anew; keeps the old one when that is broken. */
-static void
-read_again(const struct options *options, struct settings **settings)
-{
-    g_autofree char *error = NULL;
-    struct settings *fresh = settings_load(options->config, &error);
-    if (fresh == NULL) {
-        log_err("the configuration stays as it was: %s", error);
-        return;
-    }
-    settings_free(*settings);
-    *settings = fresh;
-}
-
 /* In a cluster the active node fetches for all. Returns whether this one may. */
 static gboolean
 hold(const struct options *options, struct settings **settings)
 {
     const struct timespec pause = {.tv_sec = HOLD_SECONDS};
     sigset_t hangup;
-    if (precedence_may_fetch(*settings, options->role)) {
+    if (precedence_may_fetch(*settings, options->common.role)) {
         return TRUE;
     }
     sigemptyset(&hangup);
     sigaddset(&hangup, SIGHUP);
     if (sigtimedwait(&hangup, NULL, &pause) == SIGHUP) {
-        read_again(options, settings);
+        (void)update_service_read_again(&options->common, settings);
     }
     return FALSE;
 }
@@ -152,14 +135,14 @@ serve(const struct options *options, struct settings **settings)
             continue;
         }
         wait_until(*settings, next_round(*settings));
-        read_again(options, settings);
-        if (!precedence_may_fetch(*settings, options->role)) {
+        (void)update_service_read_again(&options->common, settings);
+        if (!precedence_may_fetch(*settings, options->common.role)) {
             continue;
         }
         if (time(NULL) < next_round(*settings) - (gint64)(*settings)->update_jitter - 1) {
             continue; /* the interval became longer, or somebody else was quicker */
         }
-        int rc = round_run(*settings, options->config, log_event, NULL, &error);
+        int rc = round_run(*settings, options->common.config, log_event, NULL, &error);
         if (rc == -EBUSY) {
             log_info("%s", error);
             wait_until(*settings, time(NULL) + LOOK_SECONDS);
@@ -174,7 +157,7 @@ static int
 once(const struct options *options, const struct settings *settings)
 {
     g_autofree char *error = NULL;
-    int rc = round_run(settings, options->config, say_json, stdout, &error);
+    int rc = round_run(settings, options->common.config, say_json, stdout, &error);
     if (rc < 0) {
         fprintf(stderr, "postern-update: %s\n", error);
         return 2;
@@ -182,63 +165,43 @@ once(const struct options *options, const struct settings *settings)
     return 0;
 }
 
-static gboolean
-options_parse(struct options *options, int argc, char **argv)
-{
-    const GOptionEntry entries[] = {
-        {"config", 'c', 0, G_OPTION_ARG_FILENAME, &options->config,
-         "Configuration (" SETTINGS_PATH ")", "FILE"},
-        {"role", 0, 0, G_OPTION_ARG_FILENAME, &options->role,
-         "What the cluster wants of this node (" PRECEDENCE_ROLE ")", "FILE"},
-        {"once", 0, 0, G_OPTION_ARG_NONE, &options->once, "Look now, tell it as JSON, and end",
-         NULL},
-        {"foreground", 0, 0, G_OPTION_ARG_NONE, &options->foreground, "Log to stderr", NULL},
-        {"debug", 0, 0, G_OPTION_ARG_NONE, &options->debug, "Log what libfreshclam says", NULL},
-        {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "Print the version", NULL},
-        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
-    };
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
-    g_option_context_set_summary(context, "Fetches signatures and offers them as a generation.");
-    g_option_context_add_main_entries(context, entries, NULL);
-    if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        fprintf(stderr, "postern-update: %s\n", error->message);
-        return FALSE;
-    }
-    if (argc > 1) {
-        fprintf(stderr, "postern-update: %s: no arguments are taken\n", argv[1]);
-        return FALSE;
-    }
-    return TRUE;
-}
-
 int
 main(int argc, char **argv)
 {
-    struct options options = {.config = NULL};
+    struct options options = {.once = FALSE};
+    const GOptionEntry more[] = {
+        {"once", 0, 0, G_OPTION_ARG_NONE, &options.once, "Look now, tell it as JSON, and end",
+         NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    const struct update_service service = {
+        .program = "postern-update",
+        .summary = "Fetches signatures and offers them as a generation.",
+        .debug_text = "Log what libfreshclam says",
+        .more = more,
+    };
     g_autofree char *error = NULL;
     setlocale(LC_CTYPE, "");
-    if (!options_parse(&options, argc, argv)) {
+    if (!update_service_parse(&service, &options.common, argc, argv)) {
         return 2;
     }
-    if (options.version) {
+    if (options.common.version) {
         puts("postern-update " PACKAGE_VERSION);
         return 0;
     }
-    struct settings *settings = settings_load(options.config, &error);
+    struct settings *settings = settings_load(options.common.config, &error);
     if (settings == NULL) {
         fprintf(stderr, "postern-update: %s\n", error);
         return 2;
     }
     umask(022);
-    log_init("postern-update", options.foreground || options.once,
-             options.debug  ? LOG_DEBUG
-             : options.once ? LOG_WARNING
-                            : LOG_INFO);
+    log_init("postern-update", options.common.foreground || options.once,
+             options.common.debug ? LOG_DEBUG
+             : options.once       ? LOG_WARNING
+                                  : LOG_INFO);
     int rc = options.once ? once(&options, settings) : serve(&options, &settings);
     settings_free(settings);
-    g_free(options.config);
-    g_free(options.role);
+    update_service_clear(&options.common);
     log_fini();
     return rc;
 }
