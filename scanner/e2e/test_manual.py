@@ -105,6 +105,20 @@ def test_completion():
     assert "--infected" in complete("postern", "scan", "--")
 
 
+def test_completion_of_generations(tmp_path):
+    """Those of the instance that the line names."""
+    (tmp_path / "signatures").mkdir()
+    (tmp_path / "postern.conf").write_text(f'signatures_dir = "{tmp_path}/signatures"\n')
+    (tmp_path / "one.hdb").write_text("44d88612fea8a8f36de82e1278abb02f:68:Test.One\n")
+    done = run(instance.BUILD / "postern", "--dir", tmp_path, "signatures", "add",
+               tmp_path / "one.hdb")
+    name = done.stdout.split()[1]
+    assert name in complete("postern", "--dir", tmp_path, "signatures", "show", "")
+    assert complete("postern", "signatures", "pin", "--dir", "=", tmp_path, name[:4]) == [name]
+    assert name in complete("postern", "-c", tmp_path / "postern.conf", "signatures", "adopt", "")
+    assert name not in complete("postern", "--dir", "/nonexistent", "signatures", "reject", "")
+
+
 def test_help():
     for words in leaves():
         if words != ("help",):

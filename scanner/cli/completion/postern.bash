@@ -18,7 +18,9 @@ _postern_words() { # commands|options WORDS...
 
 _postern() {
     local cur=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
-    local _postern_program=${COMP_WORDS[0]} words=() word commands
+    [ "$cur" != = ] || cur=
+    [ "$before" != = ] || before=${COMP_WORDS[COMP_CWORD - 2]}
+    local _postern_program=${COMP_WORDS[0]} words=() instance=() word commands
     local -i i
     COMPREPLY=()
     case $before in
@@ -41,7 +43,11 @@ _postern() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-        --config | -c | --dir) i+=1 ;;
+        --config | -c | --dir) # `--dir=DIR` is three words here
+            i+=1
+            [ "${COMP_WORDS[i]}" != = ] || i+=1
+            [ "$i" -ge "$COMP_CWORD" ] || instance=("$word" "${COMP_WORDS[i]/#\~/$HOME}")
+            ;;
         -*) ;;
         help) ;;
         *)
@@ -58,8 +64,8 @@ _postern() {
     case "${words[*]}" in
     doctor) [[ $cur = -* ]] || commands="postfix state host cluster" ;;
     "signatures show" | "signatures pin" | "signatures reject" | "signatures adopt")
-        [[ $cur = -* ]] || commands="current previous pinned $("$_postern_program" signatures list 2>/dev/null |
-            awk 'NR > 1 {print $1}')"
+        [[ $cur = -* ]] || commands="current previous pinned $("$_postern_program" "${instance[@]}" \
+            signatures list 2>/dev/null | awk 'NR > 1 {print $1}')"
         ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
