@@ -15,7 +15,7 @@ struct process_kind {
     const char *name;    /* as the unit: "posternd.service" */
     const char *program; /* path; postern-supervise runs it */
     const char *user;    /* NULL: root */
-    const char *group;   /* a supplementary one */
+    const char *group;   /* a supplementary one; NULL: none but the user's */
     uint64_t caps;       /* bits by number: all that it keeps */
     unsigned descriptors;
     unsigned umask;

@@ -264,7 +264,7 @@ start_wait(const char *name, gint64 deadline, char **error_r)
 }
 
 int
-process_start(const char *name, gint64 deadline, char **error_r)
+process_ask(const char *name, gint64 deadline, char **error_r)
 {
     const struct process_kind *kind = process_kind_find(name);
     enum unit_condition condition = process_condition(name);
@@ -272,20 +272,22 @@ process_start(const char *name, gint64 deadline, char **error_r)
         *error_r = g_strdup_printf("%s is not installed", kind != NULL ? kind->program : name);
         return -ENOENT;
     }
-    if (condition == UNIT_UP) {
+    if (condition != UNIT_DOWN && condition != UNIT_FAILED) {
         return 0;
     }
-    if (condition == UNIT_DOWN || condition == UNIT_FAILED) {
-        /* What another left must not meet its successor. */
-        int rc = process_stop(name, deadline, error_r);
-        if (rc == 0 && (rc = supervisor_spawn(name)) < 0) {
-            *error_r = g_strdup_printf("%s: %s", SUPERVISE, g_strerror(-rc));
-        }
-        if (rc < 0) {
-            return rc;
-        }
+    /* What another left must not meet its successor. */
+    int rc = process_stop(name, deadline, error_r);
+    if (rc == 0 && (rc = supervisor_spawn(name)) < 0) {
+        *error_r = g_strdup_printf("%s: %s", SUPERVISE, g_strerror(-rc));
     }
-    return start_wait(name, deadline, error_r);
+    return rc;
+}
+
+int
+process_start(const char *name, gint64 deadline, char **error_r)
+{
+    int rc = process_ask(name, deadline, error_r);
+    return rc < 0 || process_condition(name) == UNIT_UP ? rc : start_wait(name, deadline, error_r);
 }
 
 /* Stop */

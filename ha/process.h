@@ -39,6 +39,8 @@ int process_hang_up(const char *name, char **error_r);
  * process is inherited, no descriptor above all: whoever reads its output waits for the end of it.
  */
 int process_start(const char *name, gint64 deadline, char **error_r);
+/* The same without waiting for it: for what mail does not depend on. */
+int process_ask(const char *name, gint64 deadline, char **error_r);
 
 /*
  * As unit_stop(): SIGTERM, SIGKILL after the unit's TimeoutStopSec= or half of the time that is

@@ -422,7 +422,7 @@ int
 unit_ask(sd_bus *bus, const char *name, bool up, gint64 deadline, char **error_r)
 {
     if (bus == NULL) {
-        return up ? process_start(name, deadline, error_r) : process_stop(name, deadline, error_r);
+        return up ? process_ask(name, deadline, error_r) : process_stop(name, deadline, error_r);
     }
     return manager_call(bus, up ? "StartUnit" : "StopUnit", deadline, NULL, error_r, "ss", name,
                         "replace");

@@ -76,8 +76,7 @@ int unit_reload(sd_bus *bus, gint64 deadline, char **error_r);
 
 /*
  * Asks for NAME to be started (UP) or stopped, and does not wait for it: for what mail does not
- * depend on. Returns 0 or -errno with *ERROR_R. Where BUS is NULL it waits as unit_start() and
- * unit_stop() do.
+ * depend on. Returns 0 or -errno with *ERROR_R. Where BUS is NULL a stop is waited for.
  */
 int unit_ask(sd_bus *bus, const char *name, bool up, gint64 deadline, char **error_r);
 

@@ -131,6 +131,11 @@ def test_the_real_programs(node):
         until("verdicts are given", lambda: node.run("postern", "status").rc == 0, 60)
         shown = node.run("postern", "status").out
         assert "This node" in shown and "serving" in shown, shown
+        for helper in "postern-update", "postern-share":
+            until(f"{helper} is up", lambda name=helper: node.condition(name) == "up", 30)
+            uid = node.sh(f"id -u {helper}").strip()
+            assert set(node.status(helper)["Uid"].split()) == {uid}
+            assert node.status(helper)["Groups"].split() == [node.sh(f"id -g {helper}").strip()]
         assert node.attribute("#health-postern") in ("green", "yellow", "red")
         assert node.agent("monitor", interval=7000, level=10).rc == PROMOTED
         zygote = node.sh("pidof postern-zygote").split()

@@ -80,14 +80,16 @@ groups_set(const struct process_kind *kind, const struct passwd *user)
 {
     gid_t groups[GROUPS_MAX];
     int n = GROUPS_MAX - 1;
-    const struct group *more = getgrnam(kind->group);
-    if (more == NULL) {
+    const struct group *more = kind->group != NULL ? getgrnam(kind->group) : NULL;
+    if (kind->group != NULL && more == NULL) {
         return -ENOENT;
     }
     if (getgrouplist(user->pw_name, user->pw_gid, groups, &n) < 0) {
         return -E2BIG;
     }
-    groups[n++] = more->gr_gid;
+    if (more != NULL) {
+        groups[n++] = more->gr_gid;
+    }
     return setgroups((size_t)n, groups) < 0 ? -errno : 0;
 }
 
