@@ -192,7 +192,7 @@ BAD = {
                           "a program, which is clean, is called Bad.Exe"),
     "makes the matcher crawl": ({"b.ldb": nested(16000)},
                                 "does not come to its end within 3 s of processor time"),
-    "malformed": ({"b.ndb": "Bad\n"}, "b.ndb"),
+    "malformed": ({"b.ndb": "# a comment\nBad\n"}, "b.ndb: Problem parsing database at line 2"),
     "hides EICAR": ({"b.fp": "44d88612fea8a8f36de82e1278abb02f:68:Harmless\n"},
                     "EICAR"),
     "is empty": ({"a.ndb": "# none\n"}, "there is no signature in it"),

@@ -188,16 +188,24 @@ clam_free(struct clam *clam)
     }
 }
 
-/* The newest complaint that names a file says most; without one the newest at all. */
+/* The newest complaint that names a file, and the first that names a line, which is older and does
+ * not; without either the newest at all. */
 static char *
 complaint(cl_error_t rc, const char *path)
 {
     const char *text = NULL;
+    const char *line = NULL;
     for (guint i = 0; i < complaints->len; i++) {
-        const char *line = g_ptr_array_index(complaints, i);
-        if (text == NULL || strstr(line, path) != NULL || strstr(text, path) == NULL) {
-            text = line;
+        const char *one = g_ptr_array_index(complaints, i);
+        if (line == NULL && strstr(one, " at line ") != NULL) {
+            line = one;
         }
+        if (text == NULL || strstr(one, path) != NULL || strstr(text, path) == NULL) {
+            text = one;
+        }
+    }
+    if (text != NULL && line != NULL && line != text) {
+        return g_strdup_printf("%s: %s: %s", path, text, line);
     }
     return text != NULL ? g_strdup_printf("%s: %s", path, text)
                         : g_strdup_printf("%s: %s", path, cl_strerror(rc));
