@@ -19,8 +19,9 @@ class Store:
             if self.owner is not None:
                 os.lchown(path, self.owner, self.owner)
 
-    def put(self, files, state="tried", created=None, age=0):
-        """A generation of FILES {name: text} in STATE; AGE of its files in seconds. Its name."""
+    def put(self, files, state="tried", created=None, age=0, since=None):
+        """A generation of FILES {name: text} in STATE (SINCE, or since it was CREATED); AGE of its
+        files in seconds. Its name."""
         created = int(created or time.time())
         rows = []
         identity = hashlib.sha256()
@@ -39,7 +40,7 @@ class Store:
             {"version": 1, "identity": identity, "created": created, "files": rows}))
         self._give(draft)
         draft.rename(self.path / name)
-        self.record(name, state, identity, created)
+        self.record(name, state, identity, int(since or created))
         return name
 
     def record(self, name, state, identity, since):

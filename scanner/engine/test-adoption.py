@@ -145,6 +145,15 @@ def test_pinned_and_older_ones_stay(site):
     line.close()
 
 
+def test_one_that_was_made_before_the_last_adoption(site):
+    """It came while the last one waited for other nodes, and was tried when that was adopted."""
+    engine, store, old = site()
+    first = store.put(NEW, created=time.time() - 50)
+    wait_for(lambda: engine.status()["generation"] == first, "the adoption")
+    second = store.put({"c.ndb": NEW["b.ndb"]}, created=time.time() - 40, since=time.time())
+    wait_for(lambda: engine.status()["generation"] == second, "the next adoption")
+
+
 def test_hold(site):
     engine, store, old = site()
     line = engine.connect()
