@@ -462,7 +462,7 @@ def test_keys(cluster):
     rests(n3, first, "does not know this node by its key")
     cluster.tell(n3)
     comes(n3, second)
-    assert n3.error() is None
+    wait_for(lambda: n3.error() is None, "that all is well")
 
 
 def test_careless_file(cluster):

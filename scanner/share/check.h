@@ -4,7 +4,7 @@
 
 /*
  * Whether a generation on this disk still is what was put there. Its files are hashed once before
- * it is given to others, by a thread: half a gigabyte takes seconds, in which the peers are to be
+ * it is given to others, by a thread: that takes as long as the disk does, and the peers are to be
  * heard. Who takes it compares the hashes again; this one says on which node the disk is bad.
  */
 

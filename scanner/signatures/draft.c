@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cvd-head.h"
+#include "digest.h"
 #include "durable.h"
 #include "record.h"
 #include "signature-files.h"
@@ -86,7 +87,7 @@ draft_manifest(const struct draft *draft)
 
 /* Returns the number of bytes, or -errno; never more than MOST. */
 static gint64
-copy_and_sum(int to, int from, guint64 most, GChecksum *sum)
+copy_and_sum(int to, int from, guint64 most, struct digest *sum)
 {
     g_autofree char *buffer = g_malloc(CHUNK);
     guint64 size = 0;
@@ -100,7 +101,7 @@ copy_and_sum(int to, int from, guint64 most, GChecksum *sum)
         if (rc < 0) {
             return rc;
         }
-        g_checksum_update(sum, (const guchar *)buffer, n);
+        digest_add(sum, buffer, (size_t)n);
     }
     return (gint64)size;
 }
@@ -182,7 +183,8 @@ draft_add(struct draft *draft, const char *name, int fd, const char *origin,
           const struct manifest_file *expected, char **error_r)
 {
     g_autofree char *shown = text_escape(origin, 1000);
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(digest_t) sum = digest_new();
+    char sha256[65] = "";
     struct durable_file copy;
     int rc = check_source(draft, name, fd, shown, error_r);
     if (rc < 0) {
@@ -194,9 +196,10 @@ draft_add(struct draft *draft, const char *name, int fd, const char *origin,
     }
     guint64 room = draft->limit - MIN(draft->limit, manifest_bytes(draft->manifest));
     gint64 size = copy_and_sum(copy.fd, fd, room, sum);
+    digest_end(sum, sha256);
     rc = size < 0    ? (int)size
          : size == 0 ? -ENODATA
-                     : check_expected(expected, (guint64)size, g_checksum_get_string(sum));
+                     : check_expected(expected, (guint64)size, sha256);
     if (rc < 0) {
         durable_abort(&copy);
         return copy_failed(rc, shown, error_r);
@@ -205,7 +208,7 @@ draft_add(struct draft *draft, const char *name, int fd, const char *origin,
     if (rc < 0) {
         return copy_failed(rc, shown, error_r);
     }
-    manifest_take(draft, name, origin, fd, (guint64)size, g_checksum_get_string(sum), expected);
+    manifest_take(draft, name, origin, fd, (guint64)size, sha256, expected);
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "digest.h"
 #include "text.h"
 
 #define CHUNK (1024U * 1024U)
@@ -167,7 +168,7 @@ signature_files_find(char *const paths[], char **error_r)
 gint64
 signature_files_sum(int fd, guint64 limit, char sha256[65])
 {
-    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
+    g_autoptr(digest_t) sum = digest_new();
     g_autofree char *buffer = g_malloc(CHUNK);
     guint64 size = 0;
     struct stat st;
@@ -186,8 +187,8 @@ signature_files_sum(int fd, guint64 limit, char sha256[65])
         if (size > limit) {
             return -EFBIG;
         }
-        g_checksum_update(sum, (const guchar *)buffer, MAX(n, 0));
+        digest_add(sum, buffer, (size_t)MAX(n, 0));
     }
-    g_strlcpy(sha256, g_checksum_get_string(sum), 65);
+    digest_end(sum, sha256);
     return (gint64)size;
 }

@@ -11,7 +11,8 @@
 
 /* Bytes that may be taken where the directory FD is; G_MAXUINT64: nobody can tell. */
 guint64 space_free(int fd);
-/* Whether BYTES more fit into DIR, which is open as FD. Returns 0; or -ENOSPC, with one sentence. */
+/* Whether BYTES more fit into DIR, which is open as FD. Returns 0; or -ENOSPC, with one sentence.
+ */
 int space_check(int fd, const char *dir, guint64 bytes, char **error_r);
 /* Whether the files of MANIFEST have no more than LIMIT bytes; in *BYTES_R (may be NULL) how many.
  * Their sizes are a stranger's word. Returns 0 or -EFBIG. */
