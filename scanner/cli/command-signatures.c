@@ -36,7 +36,7 @@ signatures_store(struct cli *cli, gboolean change)
     if (rc == -ENOENT) {
         cli_fail("%s; `postern signatures update` fetches signatures, `add` installs files", error);
     } else if (error != NULL) {
-        cli_fail("%s", error);
+        cli_fail("%s%s", error, rc == -EACCES && geteuid() != 0 ? "; run this as root" : "");
     }
     return store;
 }

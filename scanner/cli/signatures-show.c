@@ -393,6 +393,24 @@ print_trial(const json_t *engine)
     }
 }
 
+/* What is in use is not always what is loaded. */
+static const char *
+engine_error(const json_t *engine)
+{
+    return g_strcmp0(ask_text(engine, "state"), "failed") == 0 ? ask_text(engine, "error") : NULL;
+}
+
+static void
+print_engine(const json_t *engine)
+{
+    if (engine_error(engine) != NULL) {
+        g_autofree char *error = text_escape(engine_error(engine), 400);
+        g_autofree char *text = g_strdup_printf("cannot load it: %s", error);
+        g_autofree char *shown = terminal_colour(COLOUR_BAD, text);
+        printf("Engine     %s\n", shown);
+    }
+}
+
 /* What the engine puts in the place of what is in use, or would if it could. */
 static void
 print_adoption(const json_t *adoption)
@@ -457,16 +475,17 @@ signatures_status(struct cli *cli, int argc, char **argv)
     const struct store_entry *current = marked(list, FALSE);
     const struct store_entry *rejected = signatures_rejected(list);
     if (cli->json) {
-        signatures_print(
-            json_pack("{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?, s:O?}", "current",
-                      entry_or_null(current), "waiting", entry_or_null(waiting_of(list)), "pinned",
-                      entry_or_null(marked(list, TRUE)), "rejected", entry_or_null(rejected),
-                      "update", update, "trial", json_object_get(engine, "trial"), "adoption",
-                      json_object_get(engine, "adoption"), "share", share));
+        signatures_print(json_pack(
+            "{s:o, s:o, s:o, s:o, s:O?, s:O?, s:O?, s:O?, s:s?}", "current", entry_or_null(current),
+            "waiting", entry_or_null(waiting_of(list)), "pinned", entry_or_null(marked(list, TRUE)),
+            "rejected", entry_or_null(rejected), "update", update, "trial",
+            json_object_get(engine, "trial"), "adoption", json_object_get(engine, "adoption"),
+            "share", share, "engine_error", engine_error(engine)));
     } else {
         gint64 now = g_get_real_time() / G_USEC_PER_SEC;
         gint64 limit = (gint64)cli->settings->age_limit;
         print_entry("In use", current, now, limit);
+        print_engine(engine);
         print_entry("Waiting", waiting_of(list), now, limit);
         if (marked(list, TRUE) != NULL) {
             print_entry("Pinned", marked(list, TRUE), now, limit);
@@ -479,8 +498,9 @@ signatures_status(struct cli *cli, int argc, char **argv)
         print_share(share);
         print_update(update);
     }
+    gboolean good = current != NULL && current->manifest != NULL && engine_error(engine) == NULL;
     json_decref(share);
     json_decref(update);
     json_decref(engine);
-    return current != NULL && current->manifest != NULL ? CLI_OK : CLI_FOUND;
+    return good ? CLI_OK : CLI_FOUND;
 }

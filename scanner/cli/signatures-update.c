@@ -259,6 +259,9 @@ signatures_update(struct cli *cli, int argc, char **argv)
     if (settings == NULL) {
         return CLI_ERROR;
     }
+    if (geteuid() != 0 && access(settings->update_dir, W_OK) < 0 && errno == EACCES) {
+        return cli_fail("%s: %s; run this as root", settings->update_dir, g_strerror(EACCES));
+    }
     int rc = run(&update, settings);
     if (rc == CLI_OK) {
         rc = finish(&update);

@@ -17,7 +17,8 @@ class OrdinaryInstance(instance.Instance):
         super().__init__(folder / "home", signatures)
         self.build = folder / "build"
         self.build.mkdir(parents=True)
-        for name in ("postern", "postern-engine", "postern-zygote", "posternd"):
+        for name in ("postern", "postern-engine", "postern-zygote", "posternd", "postern-update",
+                     "postern-fetch"):
             shutil.copy(instance.BUILD / name, self.build)
         shutil.copy(instance.TOP / "scanner/run", self.build)
         self.rights = []
@@ -71,3 +72,16 @@ def test_a_stranger_may_not_ask(ordinary):
                          capture_output=True, text=True, check=False, timeout=60)
     assert run.returncode == 2
     assert run.stdout == ""
+
+
+@pytest.mark.parametrize("words", [["unpin"], ["update"], ["add", "/etc/hostname"]])
+def test_a_stranger_changes_no_signatures(ordinary, words):
+    """And hears who can."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody else")
+    run = subprocess.run(["setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups",
+                          ordinary.build / "postern", "--dir", ordinary.dir, "signatures", *words],
+                         capture_output=True, text=True, check=False, timeout=60)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.endswith(": Permission denied; run this as root\n"), run
+    assert run.stderr.count("\n") == 1

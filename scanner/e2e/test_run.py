@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """./dev run: what a private instance can do beside scanning."""
+import json
 import os
 import pathlib
 import tempfile
@@ -31,5 +32,23 @@ def test_new_signatures_are_adopted(place):
         first = os.readlink(store / "current")
         one.postern("signatures", "add", *files)
         instance.wait_for(lambda: os.readlink(store / "current") != first, "the adoption")
+    finally:
+        one.stop()
+
+
+def test_status_of_what_cannot_be_loaded(place):
+    """`signatures status` does not say that all is well."""
+    broken = place / "broken.ndb"
+    broken.write_text("# none\n")
+    one = instance.Instance(place / "one", [broken])
+    one.launch()
+    try:
+        def status():
+            return one.postern("signatures", "status", check=False)
+        instance.wait_for(lambda: b"Engine     cannot load it: there is no signature" in
+                          status().stdout, "the failure")
+        assert status().returncode == 1
+        assert "no signature" in json.loads(one.postern("signatures", "status", "--json",
+                                                        check=False).stdout)["engine_error"]
     finally:
         one.stop()
