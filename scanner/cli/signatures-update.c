@@ -28,6 +28,7 @@ struct update {
     struct cli *cli;
     json_t *end;       /* what the round said at last; NULL: nothing */
     gboolean is_first; /* what came is the first of all, and selected */
+    gboolean is_held;  /* another one is pinned */
 };
 
 /* A private instance's own, which update_user can reach, or what belongs to this program. */
@@ -177,6 +178,14 @@ select_first(struct update *update, struct store *store, const char *name, char 
     return update->is_first ? store_adopt(store, name, TRUE, error_r) : 0;
 }
 
+static gboolean
+pins_another(const struct store *store, const char *name)
+{
+    g_autofree char *none = NULL;
+    g_autoptr(store_entry_t) pinned = store_find(store, "pinned", &none);
+    return pinned != NULL && strcmp(pinned->name, name) != 0;
+}
+
 /* Takes what postern-update offers into the store. */
 static int
 take(struct update *update, struct store_new *taken, char **error_r)
@@ -196,6 +205,7 @@ take(struct update *update, struct store_new *taken, char **error_r)
     }
     if (rc == 0) {
         rc = select_first(update, store, taken->name, error_r);
+        update->is_held = pins_another(store, taken->name);
     }
     if (rc == 0) {
         rc = store_prune(store, (guint)settings->generations, error_r);
@@ -205,15 +215,20 @@ take(struct update *update, struct store_new *taken, char **error_r)
 }
 
 static void
-print_taken(const struct store_new *taken, gboolean is_first)
+print_taken(const struct store_new *taken, const struct update *update)
 {
     g_autofree char *size = terminal_size(taken->bytes);
-    if (is_first) {
+    if (update->is_first) {
         printf("Generation %s (%u file(s), %s) is current. postern-engine loads it when it starts "
                "next.\n",
                taken->name, taken->files, size);
     } else if (taken->existed) {
         printf("Nothing new: generation %s is here already.\n", taken->name);
+    } else if (update->is_held) {
+        printf(
+            "Generation %s (%u file(s), %s) is here. Another one is pinned, and stays in use until "
+            "`unpin`.\n",
+            taken->name, taken->files, size);
     } else {
         printf("Generation %s (%u file(s), %s) is adopted after its trial; see `postern signatures "
                "status`.\n",
@@ -238,7 +253,7 @@ finish(struct update *update)
                                    rc == 0 ? taken.name : NULL, "new", rc == 0 && !taken.existed,
                                    "error", error));
     } else if (rc == 0) {
-        print_taken(&taken, update->is_first);
+        print_taken(&taken, update);
     } else {
         cli_fail("%s", error);
     }

@@ -576,6 +576,9 @@ def test_pin(site):
     assert site.postern("pin", name[:6]).returncode == 0
     assert site.json("status")["pinned"]["generation"] == name
     assert "is pinned" in site.postern("reject", name).stderr
+    site.publish(5)
+    done = site.postern("update")
+    assert "stays in use until `unpin`" in done.stdout and "after its trial" not in done.stdout
     site.publish(6)
     other = site.update()["generation"]
     for words in (("adopt", other), ("adopt", other, "--force")):
