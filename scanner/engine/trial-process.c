@@ -17,7 +17,8 @@
 #include "packet.h"
 #include "store.h"
 
-#define NICE_FIRST 19
+/* What its zygote takes beside that while it loads is worker/backseat.h. */
+#define NICE_FIRST 10
 #define NICE_AGAIN 5
 /* As the kernel has it for ioprio_set(2): IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT. */
 #define IO_IDLE (3 << 13)

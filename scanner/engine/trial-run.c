@@ -332,6 +332,7 @@ launch(struct run *run, char **error_r)
     g_autoptr(orders_t) orders = orders_new(settings, run->entry->name, one_user);
     /* Processor time is limited here; the clock of a busy node would reject what is good. */
     orders->scan_timeout = MAX(settings->scan_timeout, settings->trial_timeout);
+    orders->beside = !run->task->whatever_memory;
     g_autofree char *path = g_build_filename(settings->signatures_dir, run->entry->name, NULL);
     json_auto_t *packet = orders_to_json(orders);
     bool by_address = run->task->groups == NULL && !WATCHED_BY_SANITIZERS;

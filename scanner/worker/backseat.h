@@ -4,7 +4,9 @@
 
 /*
  * Less processor and disk than others for a while, and then as much again: for signatures that are
- * loaded while others scan mail. It costs a loader that has the machine to itself nothing.
+ * loaded while others scan mail. It costs a loader that has the machine to itself nothing. Where
+ * all is busy it gets more step by step, by SIGALRM: a second set in memory for long is no good
+ * either.
  *
  * To get a niceness back takes a limit (getrlimit(2), RLIMIT_NICE: the unit's LimitNICE=+0), so
  * without that it is not given up. Where the kernel groups processes by session (sched(7), "The
