@@ -195,6 +195,15 @@ answer_manifest(struct give_place *place, struct MHD_Connection *connection,
     return text == NULL ? MHD_NO : answer_text(place, connection, call, MHD_HTTP_OK, text, size);
 }
 
+/* Whether ENTRY (NULL: none) is NAME, and fit to be given. */
+static gboolean
+is_good(const struct give_place *place, const struct store_entry *entry, const char *name)
+{
+    return entry != NULL && strcmp(entry->name, name) == 0 && entry->manifest != NULL &&
+           entry->record.state != RECORD_REJECTED &&
+           check_look(place->check, name, NULL) == CHECK_WHOLE;
+}
+
 /* Opens FILE of the generation NAME, which was whole when this process first looked at it; who
  * takes it compares size and hash again. */
 static int
@@ -209,9 +218,7 @@ file_open(const struct give_place *place, const char *name, const char *file, ch
     if (store_open(settings->signatures_dir, FALSE, &store, &ignored) == 0) {
         entry = store_find(store, name, &ignored);
     }
-    if (entry == NULL || strcmp(entry->name, name) != 0 || entry->manifest == NULL ||
-        entry->record.state == RECORD_REJECTED ||
-        check_look(place->check, name, NULL) != CHECK_WHOLE) {
+    if (!is_good(place, entry, name)) {
         return -ENOENT;
     }
     const struct manifest_file *known = manifest_find(entry->manifest, file);

@@ -56,13 +56,13 @@ faultguard_faults(struct faultguard_fault *ret_faults, size_t max)
     return n;
 }
 
+#ifndef SANITIZERS
 static bool
 is_void(void)
 {
     return guard.watching && guard.tripped && guard.status != 0;
 }
 
-#ifndef SANITIZERS
 /* The default is back by now: what crashed does so again when this returns. Not so what was sent,
  * and SIGTRAP, which comes behind its instruction. */
 static void
