@@ -275,15 +275,27 @@ test_hysteresis(void **state)
     assert_int_equal(hysteresis_step(&inherited, &rule, HEALTH_GREEN), HEALTH_GREEN);
 }
 
+/* A later sentence may quote the earlier one. */
+static void
+test_text_fail(void **state)
+{
+    g_autofree char *error = NULL;
+    (void)state;
+    assert_int_equal(text_fail(&error, -5, "one"), -5);
+    assert_int_equal(text_fail(&error, -6, "%s and %d", error, 2), -6);
+    assert_string_equal(error, "one and 2");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text_escape),       cmocka_unit_test(test_text_size),
-        cmocka_unit_test(test_durable_write),     cmocka_unit_test(test_private_dir),
-        cmocka_unit_test(test_packet_round_trip), cmocka_unit_test(test_packet_hostile),
-        cmocka_unit_test(test_packet_listen),     cmocka_unit_test(test_health_words),
-        cmocka_unit_test(test_health_whole),      cmocka_unit_test(test_hysteresis),
+        cmocka_unit_test(test_text_fail),      cmocka_unit_test(test_text_escape),
+        cmocka_unit_test(test_text_size),      cmocka_unit_test(test_durable_write),
+        cmocka_unit_test(test_private_dir),    cmocka_unit_test(test_packet_round_trip),
+        cmocka_unit_test(test_packet_hostile), cmocka_unit_test(test_packet_listen),
+        cmocka_unit_test(test_health_words),   cmocka_unit_test(test_health_whole),
+        cmocka_unit_test(test_hysteresis),
     };
     signal(SIGXFSZ, SIG_IGN);
     return cmocka_run_group_tests(tests, NULL, NULL);

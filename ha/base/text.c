@@ -48,8 +48,9 @@ text_fail(char **error_r, int error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
+    char *text = g_strdup_vprintf(format, args);
     g_free(*error_r);
-    *error_r = g_strdup_vprintf(format, args);
+    *error_r = text;
     va_end(args);
     return error;
 }

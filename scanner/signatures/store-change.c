@@ -9,6 +9,7 @@
 #include "draft.h"
 #include "durable.h"
 #include "store-inner.h"
+#include "text.h"
 
 #define TMP_LINK DURABLE_TMP_PREFIX "link"
 #define TMP_GONE DURABLE_TMP_PREFIX "gone"
@@ -44,8 +45,8 @@ store_record(struct store *store, struct store_entry *entry, enum record_state s
     g_free(record->reason);
     record->reason = g_steal_pointer(&kept);
     int rc = record_write(store->fd, entry->name, record);
-    return rc < 0 ? store_fail(error_r, rc, "%s: its record cannot be written: %s", entry->name,
-                               g_strerror(-rc))
+    return rc < 0 ? text_fail(error_r, rc, "%s: its record cannot be written: %s", entry->name,
+                              g_strerror(-rc))
                   : 0;
 }
 
@@ -55,18 +56,18 @@ store_set(struct store *store, const char *name, enum record_state state, const 
 {
     g_autoptr(store_entry_t) entry = store_entry_of(store, name);
     if (entry->manifest == NULL && entry->record.identity[0] == '\0') {
-        return store_fail(error_r, -ENOENT, "%s: there is no such generation", name);
+        return text_fail(error_r, -ENOENT, "%s: there is no such generation", name);
     }
     if (state == RECORD_ADOPTED || !record_may_become(entry->record.state, state)) {
-        return store_fail(error_r, -EINVAL, "%s: what is %s cannot become %s", name,
-                          record_state_word(entry->record.state), record_state_word(state));
+        return text_fail(error_r, -EINVAL, "%s: what is %s cannot become %s", name,
+                         record_state_word(entry->record.state), record_state_word(state));
     }
     if (state == RECORD_REJECTED && entry->is_current) {
-        return store_fail(error_r, -EBUSY, "%s is in use; adopt another one or roll back first",
-                          name);
+        return text_fail(error_r, -EBUSY, "%s is in use; adopt another one or roll back first",
+                         name);
     }
     if (state == RECORD_REJECTED && entry->is_pinned) {
-        return store_fail(error_r, -EBUSY, "%s is pinned; unpin it first", name);
+        return text_fail(error_r, -EBUSY, "%s is pinned; unpin it first", name);
     }
     if (state == RECORD_FETCHED && entry->record.state == RECORD_TRYING) {
         entry->record.trials -= MIN(entry->record.trials, 1);
@@ -80,7 +81,7 @@ store_tried(struct store *store, const char *name, const struct record_trial *me
 {
     g_autoptr(store_entry_t) entry = store_entry_of(store, name);
     if (entry->manifest == NULL || entry->record.state != RECORD_TRYING) {
-        return store_fail(error_r, -EINVAL, "%s is not being tried any more", name);
+        return text_fail(error_r, -EINVAL, "%s is not being tried any more", name);
     }
     entry->record.trial = *measured;
     return store_record(store, entry, RECORD_TRIED, NULL, error_r);
@@ -149,8 +150,8 @@ make_current(struct store *store, struct store_entry *entry, gint64 adopted, cha
 {
     int rc = store_link_set(store, STORE_CURRENT, entry->name);
     if (rc < 0) {
-        return store_fail(error_r, rc, "%s/" STORE_CURRENT ": cannot be set: %s", store->dir,
-                          g_strerror(-rc));
+        return text_fail(error_r, rc, "%s/" STORE_CURRENT ": cannot be set: %s", store->dir,
+                         g_strerror(-rc));
     }
     entry->record.adopted = adopted;
     return store_record(store, entry, RECORD_ADOPTED, NULL, error_r);
@@ -161,7 +162,7 @@ store_return(struct store *store, const char *name, char **error_r)
 {
     g_autoptr(store_entry_t) entry = store_entry_of(store, name);
     if (entry->manifest == NULL) {
-        return store_fail(error_r, -ENOENT, "%s: its files are gone", name);
+        return text_fail(error_r, -ENOENT, "%s: its files are gone", name);
     }
     return make_current(store, entry, MAX(entry->record.adopted, entry->manifest->created),
                         error_r);
@@ -172,12 +173,12 @@ store_adopt(struct store *store, const char *name, gboolean force, char **error_
 {
     g_autoptr(store_entry_t) entry = store_entry_of(store, name);
     if (entry->manifest == NULL) {
-        return store_fail(error_r, -ENOENT, "%s: %s", name,
-                          entry->damage != NULL ? entry->damage : "its files are gone");
+        return text_fail(error_r, -ENOENT, "%s: %s", name,
+                         entry->damage != NULL ? entry->damage : "its files are gone");
     }
     g_autofree char *reason = force ? NULL : why_not(store, entry);
     if (reason != NULL) {
-        return store_fail(error_r, -EPERM, "%s is not adopted: %s", name, reason);
+        return text_fail(error_r, -EPERM, "%s is not adopted: %s", name, reason);
     }
     return make_current(store, entry, g_get_real_time() / G_USEC_PER_SEC, error_r);
 }
@@ -189,8 +190,8 @@ store_pin(struct store *store, const char *name, char **error_r)
     if (name != NULL) {
         g_autoptr(store_entry_t) entry = store_entry_of(store, name);
         if (entry->manifest == NULL || entry->record.state == RECORD_REJECTED) {
-            return store_fail(error_r, -EPERM, "%s cannot be pinned: %s", name,
-                              entry->manifest == NULL ? "its files are gone" : "it is rejected");
+            return text_fail(error_r, -EPERM, "%s cannot be pinned: %s", name,
+                             entry->manifest == NULL ? "its files are gone" : "it is rejected");
         }
         rc = store_link_set(store, STORE_PINNED, name);
     } else if (unlinkat(store->fd, STORE_PINNED, 0) < 0 && errno != ENOENT) {
@@ -198,8 +199,8 @@ store_pin(struct store *store, const char *name, char **error_r)
     } else {
         rc = fsync(store->fd) < 0 ? -errno : 0;
     }
-    return rc < 0 ? store_fail(error_r, rc, "%s/" STORE_PINNED ": cannot be set: %s", store->dir,
-                               g_strerror(-rc))
+    return rc < 0 ? text_fail(error_r, rc, "%s/" STORE_PINNED ": cannot be set: %s", store->dir,
+                              g_strerror(-rc))
                   : 0;
 }
 
@@ -287,7 +288,7 @@ store_discard(struct store *store, const char *name, char **error_r)
     g_autofree char *current = store_link(store, STORE_CURRENT);
     int rc = g_strcmp0(current, name) == 0 ? -EBUSY : remove_generation(store, name);
     if (rc < 0 && rc != -ENOENT) {
-        return store_fail(error_r, rc, "%s: cannot be removed: %s", name, g_strerror(-rc));
+        return text_fail(error_r, rc, "%s: cannot be removed: %s", name, g_strerror(-rc));
     }
     forget_record(store, name);
     return 0;
@@ -322,8 +323,8 @@ store_prune(struct store *store, guint keep, char **error_r)
         }
         int rc = remove_generation(store, entry->name);
         if (rc < 0) {
-            return store_fail(error_r, rc, "%s: cannot be removed: %s", entry->name,
-                              g_strerror(-rc));
+            return text_fail(error_r, rc, "%s: cannot be removed: %s", entry->name,
+                             g_strerror(-rc));
         }
         removed++;
         if (!is_rejected) {

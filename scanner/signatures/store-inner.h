@@ -17,8 +17,6 @@ struct store {
     int lock; /* -1: none */
 };
 
-/* Sets *ERROR_R and returns ERROR. */
-int store_fail(char **error_r, int error, const char *format, ...) G_GNUC_PRINTF(3, 4);
 /* The generation that the link leads to; NULL: to none. To be freed by g_free(). */
 char *store_link(const struct store *store, const char *link);
 /* Points LINK at NAME, durably. Returns 0 or -errno. */

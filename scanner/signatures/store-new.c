@@ -41,7 +41,7 @@ add_file(struct draft *draft, const struct signature_file *file, char **error_r)
     if (fd < 0) {
         int rc = -errno;
         g_autofree char *shown = text_escape(file->path, 1000);
-        return store_fail(error_r, rc, "%s: %s", shown, g_strerror(-rc));
+        return text_fail(error_r, rc, "%s: %s", shown, g_strerror(-rc));
     }
     int rc = draft_add(draft, file->name, fd, file->path, NULL, error_r);
     close(fd);
@@ -77,13 +77,13 @@ take_file(struct draft *draft, int offer, uid_t owner, const struct manifest_fil
     int fd = openat(offer, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         int rc = errno == ENOENT ? -ESTALE : -errno;
-        return store_fail(error_r, rc, "%s: %s", shown, g_strerror(-rc));
+        return text_fail(error_r, rc, "%s: %s", shown, g_strerror(-rc));
     }
     int rc = fstat(fd, &st) < 0 ? -errno : 0;
     if (rc == 0 && (!S_ISREG(st.st_mode) || st.st_uid != owner)) {
         rc = -EBADMSG;
     }
-    rc = rc < 0 ? store_fail(error_r, rc, "%s: is no file of the one who offers it", shown)
+    rc = rc < 0 ? text_fail(error_r, rc, "%s: is no file of the one who offers it", shown)
                 : draft_add(draft, file->name, fd, file->origin, file, error_r);
     close(fd);
     return rc;
@@ -100,7 +100,7 @@ check_known(struct store *store, const struct manifest *manifest, struct store_n
     ret->bytes = manifest_bytes(manifest);
     if (entry->record.state == RECORD_REJECTED) {
         g_autofree char *reason = text_escape(entry->record.reason, 300);
-        return store_fail(error_r, -EALREADY, "%s was rejected before: %s", ret->name, reason);
+        return text_fail(error_r, -EALREADY, "%s was rejected before: %s", ret->name, reason);
     }
     return 0;
 }
@@ -116,11 +116,11 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
     *ret = (struct store_new){.files = 0};
     int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, &manifest, &error);
     if (rc < 0 || manifest == NULL) {
-        return store_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
+        return text_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
     }
     rc = check_known(store, manifest, ret, error_r);
     if (rc == 0 && space_check_size(manifest, limit, &bytes) < 0) {
-        return store_fail(error_r, -EFBIG, "the offer is larger than update_size");
+        return text_fail(error_r, -EFBIG, "the offer is larger than update_size");
     }
     if (rc < 0 || ret->existed) {
         return rc;

@@ -15,16 +15,6 @@
 
 #define PREFIX_SHORTEST 4
 
-int
-store_fail(char **error_r, int error, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    *error_r = g_strdup_vprintf(format, args);
-    va_end(args);
-    return error;
-}
-
 gboolean
 store_is_name(const char *name)
 {
@@ -75,10 +65,10 @@ lock(struct store *store, char **error_r)
     store->lock = lock_open(store->fd);
     return store->lock >= 0 ? 0
            : store->lock == -EWOULDBLOCK
-               ? store_fail(error_r, -EBUSY, "%s: signatures are being changed by another process",
-                            store->dir)
-               : store_fail(error_r, store->lock, "%s/" STORE_LOCK ": %s", store->dir,
-                            g_strerror(-store->lock));
+               ? text_fail(error_r, -EBUSY, "%s: signatures are being changed by another process",
+                           store->dir)
+               : text_fail(error_r, store->lock, "%s/" STORE_LOCK ": %s", store->dir,
+                           g_strerror(-store->lock));
 }
 
 int
@@ -86,11 +76,11 @@ store_open(const char *dir, gboolean change, struct store **ret, char **error_r)
 {
     int rc = change ? durable_public_dir(dir) : 0;
     if (rc < 0) {
-        return store_fail(error_r, rc, "%s: cannot be made: %s", dir, g_strerror(-rc));
+        return text_fail(error_r, rc, "%s: cannot be made: %s", dir, g_strerror(-rc));
     }
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return store_fail(error_r, -errno, "%s: %s", dir, g_strerror(errno));
+        return text_fail(error_r, -errno, "%s: %s", dir, g_strerror(errno));
     }
     g_autoptr(store_t) store = g_new0(struct store, 1);
     store->dir = g_strdup(dir);
@@ -294,15 +284,14 @@ not_found(const char *prefix, char **error_r)
     g_autofree char *shown = text_escape(prefix, 64);
     for (size_t i = 0; i < G_N_ELEMENTS(words); i++) {
         if (strcmp(prefix, words[i].word) == 0) {
-            return store_fail(error_r, -ENOENT, "%s; see `postern signatures list`", words[i].text);
+            return text_fail(error_r, -ENOENT, "%s; see `postern signatures list`", words[i].text);
         }
     }
     return strlen(prefix) < PREFIX_SHORTEST
-               ? store_fail(error_r, -EINVAL, "%s: of a generation's name at least %d digits count",
-                            shown, PREFIX_SHORTEST)
-               : store_fail(error_r, -ENOENT,
-                            "%s: there is no such generation; see `postern signatures list`",
-                            shown);
+               ? text_fail(error_r, -EINVAL, "%s: of a generation's name at least %d digits count",
+                           shown, PREFIX_SHORTEST)
+               : text_fail(error_r, -ENOENT,
+                           "%s: there is no such generation; see `postern signatures list`", shown);
 }
 
 struct store_entry *
@@ -315,7 +304,7 @@ store_find(const struct store *store, const char *prefix, char **error_r)
         struct store_entry *entry = g_ptr_array_index(list, i);
         if (is_meant(entry, prefix)) {
             if (found != NULL) {
-                store_fail(error_r, -EINVAL, "%s: more than one generation begins so", shown);
+                text_fail(error_r, -EINVAL, "%s: more than one generation begins so", shown);
                 return NULL;
             }
             found = entry;
@@ -361,7 +350,7 @@ verify_names(int dir, const char *name, const struct manifest *manifest, char **
         }
         if (!is_known) {
             g_autofree char *shown = text_escape(file, 100);
-            return store_fail(error_r, -EBADMSG, "%s/%s: is not in its manifest", name, shown);
+            return text_fail(error_r, -EBADMSG, "%s/%s: is not in its manifest", name, shown);
         }
     }
     return 0;
@@ -378,8 +367,8 @@ no_manifest(const struct store *store, const struct store_entry *entry, char **e
     if (dir >= 0) {
         close(dir);
     }
-    return store_fail(error_r, rc == 0 || rc == -ENOENT ? -EBADMSG : rc, "%s: %s", entry->name,
-                      entry->damage != NULL ? entry->damage : "its files are gone");
+    return text_fail(error_r, rc == 0 || rc == -ENOENT ? -EBADMSG : rc, "%s: %s", entry->name,
+                     entry->damage != NULL ? entry->damage : "its files are gone");
 }
 
 int
@@ -395,12 +384,12 @@ store_verify(const struct store *store, const char *name, char **error_r)
         const struct manifest_file *file = g_ptr_array_index(entry->manifest->files, i);
         rc = verify_file(dir, file);
         if (rc < 0) {
-            store_fail(error_r, rc, "%s/%s: %s", name, file->name,
-                       rc == -EBADMSG ? "is not what its manifest says" : g_strerror(-rc));
+            text_fail(error_r, rc, "%s/%s: %s", name, file->name,
+                      rc == -EBADMSG ? "is not what its manifest says" : g_strerror(-rc));
         }
     }
     if (dir < 0) {
-        return store_fail(error_r, rc, "%s: %s", name, g_strerror(-rc));
+        return text_fail(error_r, rc, "%s: %s", name, g_strerror(-rc));
     }
     close(dir);
     return rc;
