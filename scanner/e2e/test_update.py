@@ -8,6 +8,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import tempfile
@@ -219,6 +220,18 @@ def test_hang(site):
     assert done["generation"] == first["generation"]
 
 
+def test_silence(site):
+    """Somebody listens, and says nothing at all."""
+    site.publish(1)
+    first = site.update()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        site.write(update_timeout=2,
+                   update_mirrors=[f"http://127.0.0.1:{silent.getsockname()[1]}"])
+        done = site.update(1)
+    assert "update_timeout" in done["update"]["sources"][0]["error"]
+    assert done["generation"] == first["generation"]
+
+
 def test_endless_answer(site):
     """The second one is a database; a limit of the file size ends it."""
     site.write(update_databases=["none"], update_size=1 << 20,
@@ -255,10 +268,24 @@ def test_bomb_as_database(site, head):
     first = site.update()
     site.write(update_size=16 << 20)
     site.publish(6, cdiffs=False)
-    site.mirror.serve("test.cvd", head + bomb(256))
+    site.mirror.serve("test.cvd", head + bomb(64))
     done = site.update(1)
     assert done["update"]["sources"][0]["result"] == "failed"
     assert done["generation"] == first["generation"]
+    assert taken(site.update_dir) <= 64 << 10
+
+
+def test_bomb_as_difference(site):
+    """Its signature is of something else: the whole database is fetched."""
+    site.publish(1)
+    site.update()
+    site.write(update_size=16 << 20)
+    site.publish(6)
+    real = (DATA / "test-3.cdiff").read_bytes()
+    end = real[real.rindex(b":"):]
+    site.mirror.serve("test-3.cdiff", b"ClamAV-Diff:3:%d:" % (64 << 20) + bomb(64) + end)
+    done = site.update()
+    assert done["new"] and site.files(done["generation"]) == {"test.cvd": 6}
     assert taken(site.update_dir) <= 64 << 10
 
 
