@@ -418,7 +418,7 @@ update_dns = "none"
                               timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
         instance.wait_for(lambda: one.postern("signatures", "status", check=False).returncode == 0,
-                          "the adoption")
+                          "the adoption", 240)
     finally:
         one.stop()
 
