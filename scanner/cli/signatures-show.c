@@ -275,10 +275,13 @@ print_sources(const json_t *update)
     json_array_foreach(json_object_get(update, "sources"), i, source)
     {
         gint64 good = ask_number(source, "succeeded");
+        gboolean is_local = g_strcmp0(ask_text(source, "name"), UPDATE_DIRECTORY) == 0;
         char *row[] = {
             text_escape(ask_text(source, "origin"), 200),
             text_escape(ask_text(source, "result"), 20),
-            good > 0 ? terminal_time(good) : g_strdup("never"),
+            good > 0   ? terminal_time(good)
+            : is_local ? g_strdup("-")
+                       : g_strdup("never"),
             ask_text(source, "error") != NULL ? text_escape(ask_text(source, "error"), 300)
                                               : g_strdup(""),
             NULL,

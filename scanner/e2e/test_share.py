@@ -392,7 +392,8 @@ def test_time_of_a_stranger(cluster):
     n1, n2 = cluster.nodes
     n1.start("serving")
     wait_for(lambda: listens(n1), "the listener")
-    with socket.create_connection((n1.address, cluster.port), source_address=(n2.address, 0)) as one:
+    with socket.create_connection((n1.address, cluster.port),
+                                  source_address=(n2.address, 0)) as one:
         one.settimeout(0.2)
         begun = time.monotonic()
         one.sendall(b"POST /1/turn HTTP/1.1\r\nX-Slow: ")

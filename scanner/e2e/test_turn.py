@@ -144,7 +144,8 @@ def test_what_another_node_says(member, state):
     one.role("serving")
     name = one.offer({"a.ndb": MORE})
     one.told(name, state, reason="it crashed")
-    word = {"rejected": "n2 rejected it: it crashed", "trying": "n2 goes first, and is in the"}[state]
+    word = {"rejected": "n2 rejected it: it crashed",
+            "trying": "n2 goes first, and is in the"}[state]
     one.held(name, word)
     assert os.readlink(one.dir / "signatures/current") == first
     one.told(name, state, reason="it crashed", seconds=90000)
@@ -178,7 +179,8 @@ def test_active_in_the_middle_of_it(member):
     assert os.readlink(one.dir / "signatures/current") == first
     assert "n2 goes first: there it is fetched" in one.postern("status").stdout
     one.told(name, "rejected", reason="it crashed")
-    wait_for(lambda: "n2 rejected it: it crashed" in one.postern("status").stdout, "that it is told")
+    wait_for(lambda: "n2 rejected it: it crashed" in one.postern("status").stdout,
+             "that it is told")
     assert one.record(name)["state"] == "tried" and one.adopted_state() == "hold"
     one.told(name, "adopted", confirmed=name)
     one.wait(name, "adopted")

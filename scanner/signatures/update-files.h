@@ -9,5 +9,7 @@
 /* Below update_dir: what became of the last round (progress.h). Below share_dir/state: what is
  * known of the nodes (board.h). */
 #define STATUS_FILE "status.json"
+/* The name there of every directory of this machine with which something is wrong. */
+#define UPDATE_DIRECTORY "directory"
 
 #endif

@@ -130,8 +130,8 @@ problem_done(struct round *round, const struct offer_problem *problem)
 {
     g_autofree char *shown = text_escape(problem->path, 500);
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "name", "directory", "origin", shown, "result",
-                  "failed", "error", problem->error, "succeeded", 0, "retry", 0);
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "name", UPDATE_DIRECTORY, "origin", shown,
+                  "result", "failed", "error", problem->error, "succeeded", 0, "retry", 0);
     round->failed = TRUE;
     json_array_append_new(round->sources, object);
     round->event(object, round->data);
