@@ -507,6 +507,30 @@ def test_disk_full(site):
     assert site.update()["new"]
 
 
+def test_no_room_for_the_offer(site):
+    """What was offered before stays."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    tight = site.dir / "tight"
+    local = site.dir / "local"
+    tight.mkdir()
+    local.mkdir()
+    (local / "own.ndb").write_text("A.Sig:0:*:41414141\n")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=66m,mode=0755", "tmpfs", tight], check=True)
+    try:
+        os.chown(tight, NOBODY.pw_uid, NOBODY.pw_gid)
+        site.write(update_dir=tight, update_databases=["none"], update_directories=[str(local)])
+        first = site.update()
+        (local / "more.ndb").write_text("A.Sig:0:*:41414141\n" * 200000)
+        done = site.update(2)
+        assert f"{tight}: No space left on device: " in done["error"]
+        offer = json.loads((tight / "offer/manifest.json").read_text())
+        assert offer["identity"].startswith(first["generation"])
+        assert {path.name for path in tight.iterdir()} == {"lock", "offer", "status.json"}
+    finally:
+        subprocess.run(["umount", tight], check=True)
+
+
 @pytest.mark.parametrize("official", [True, False])
 def test_never_the_last_of_the_disk(site, official):
     """However much a mirror sends, 64 MB stay free for others."""
