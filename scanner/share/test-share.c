@@ -12,11 +12,13 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "board.h"
 #include "callers.h"
+#include "guests.h"
 #include "node-state.h"
 #include "peers.h"
 #include "precedence.h"
@@ -395,10 +397,60 @@ test_node_state(void **state)
     json_decref(clean);
 }
 
+/* Whether the server's end of the connection has been hung up on. */
+static gboolean
+is_over(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+static void
+test_guests(void **state)
+{
+    const struct bench *bench = *state;
+    const struct peer_node *n2 = peers_find(bench->peers, "n2");
+    const struct peer_node *n3 = peers_find(bench->peers, "n3");
+    struct guests *guests = guests_new();
+    struct guest *here[GUESTS_STRANGERS + 3];
+    int far[GUESTS_STRANGERS + 3];
+    int near[GUESTS_STRANGERS + 3];
+    const gint64 now = 1000000;
+    for (guint i = 0; i < G_N_ELEMENTS(here); i++) {
+        int pair[2];
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        near[i] = pair[0];
+        far[i] = pair[1];
+    }
+    /* One that has shown the key, another node's, and one stranger more than there is place for. */
+    here[0] = guests_begin(guests, n2, near[0], now);
+    assert_false(guests_are_known(guests, n2));
+    assert_true(guests_know(guests, here[0]));
+    assert_true(guests_are_known(guests, n2));
+    here[1] = guests_begin(guests, n3, near[1], now);
+    for (guint i = 2; i < G_N_ELEMENTS(here); i++) {
+        here[i] = guests_begin(guests, n2, near[i], now + i);
+    }
+    for (guint i = 0; i < G_N_ELEMENTS(here); i++) {
+        assert_int_equal(is_over(far[i]), i == 2);
+    }
+    assert_false(guests_know(guests, here[2]));
+    guests_expire(guests, now + GUESTS_SECONDS * G_USEC_PER_SEC + 3);
+    for (guint i = 0; i < G_N_ELEMENTS(here); i++) {
+        assert_int_equal(is_over(far[i]), i == 1 || i == 2);
+        guests_end(guests, here[i]);
+        close(near[i]);
+        close(far[i]);
+    }
+    assert_false(guests_are_known(guests, n2));
+    guests_free(guests);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_guests, bench_setup, bench_teardown),
         cmocka_unit_test_setup_teardown(test_peers_text, bench_setup, bench_teardown),
         cmocka_unit_test(test_peers_bad),
         cmocka_unit_test_setup_teardown(test_peers_file, bench_setup, bench_teardown),
