@@ -11,7 +11,8 @@
  */
 char *text_escape(const char *raw, size_t max);
 
-/* Sets *ERROR_R, NULL or an earlier one that is freed, to one sentence, to be freed by g_free(). Returns ERROR. */
+/* Sets *ERROR_R, NULL or an earlier one that is freed, to one sentence, to be freed by g_free().
+ * Returns ERROR. */
 int text_fail(char **error_r, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
