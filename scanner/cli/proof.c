@@ -457,15 +457,23 @@ add_verdict(struct proof *proof, const char *id, const char *text, gint64 now)
     m->action = g_steal_pointer(&action);
 }
 
+/* In syslog and the journal the level stands before the text: "[info] 4ABCDE: ..." (log.c). */
+static const char *
+without_level(const char *text)
+{
+    size_t length = *text == '[' ? strspn(text + 1, "abcdefghijklmnopqrstuvwxyz") : 0;
+    return length > 0 && g_str_has_prefix(text + 1 + length, "] ") ? text + length + 3 : text;
+}
+
 static void
 add_postern(struct proof *proof, const struct maillog_line *raw)
 {
     char id[QUEUE_ID_MAX];
-    const char *rest = queue_id_parse(raw->text, id);
+    const char *text = without_level(raw->text);
+    const char *rest = queue_id_parse(text, id);
     if (rest != NULL) {
         add_verdict(proof, id, rest, raw->time);
-    } else if (g_str_has_prefix(raw->text, DAEMON_TAG " ") &&
-               g_str_has_suffix(raw->text, " serves")) {
+    } else if (g_str_has_prefix(text, DAEMON_TAG " ") && g_str_has_suffix(text, " serves")) {
         g_array_append_val(proof->starts, raw->time);
     }
 }

@@ -24,8 +24,8 @@ def cleanup(qid, when, mid, tag="postfix"):
     return [f"{when} mx {tag}/cleanup[11]: {qid}: message-id=<{mid}>"]
 
 
-def verdict(qid, when, mid, word="clean", action="accept"):
-    return [f"{when} mx posternd[5]: {qid}: message-id=<{mid}> client=c.test[192.0.2.1] user=- "
+def verdict(qid, when, mid, word="clean", action="accept", level="[info] "):
+    return [f"{when} mx posternd[5]: {level}{qid}: message-id=<{mid}> client=c.test[192.0.2.1] user=- "
             f'direction=inbound from=s@c.test rcpts=1 size=3 verdict={word} reason=- '
             f"action={action} scan_ms=1 store_ms=0 total_ms=1"]
 
@@ -84,6 +84,14 @@ def test_all_recorded(tmp_path):
         ("clean", "accept", "<s@c.test>")
 
 
+@pytest.mark.parametrize("level", ["", "[info] ", "[notice] "])
+def test_the_level_of_the_line(tmp_path, level):
+    """Syslog's lines have it in front, those of a terminal do not."""
+    proof = prove_lines(tmp_path, whole("4ABCDE1234", at(1), "a", judged=False),
+                        verdict("4ABCDE1234", at(1), "a", level=level))
+    assert (proof.status, proof.sums) == (0, {"recorded": 1})
+
+
 def test_not_seen(tmp_path):
     proof = prove_lines(tmp_path, whole("4ABCDE1234", at(1), "a", judged=False))
     assert (proof.status, proof.sums) == (1, {"unrecorded": 1})
@@ -105,7 +113,7 @@ def test_bypassed(tmp_path):
 
 def test_crash(tmp_path):
     proof = prove_lines(tmp_path, whole("4ABCDE1234", at(1), "a", judged=False),
-                        [f"{at(9)} mx posternd[6]: posternd 0.1.0 serves"],
+                        [f"{at(9)} mx posternd[6]: [notice] posternd 0.1.0 serves"],
                         whole("4ABCDE1235", at(0, hour=11), "b", judged=False))
     assert proof.of("4ABCDE1234") == [("unrecorded", "delivered", "crash")]
     assert proof.of("4ABCDE1235") == [("unrecorded", "delivered", "not seen")]
@@ -368,7 +376,7 @@ def test_damaged(tmp_path):
 def test_hostile_text(tmp_path):
     """What senders choose cannot forge a field, nor reach the terminal."""
     qid, when = "4ABCDE1234", at(1)
-    forged = [f"{when} mx posternd[5]: {qid}: message-id=\"<x verdict=clean action=accept\" "
+    forged = [f"{when} mx posternd[5]: [info] {qid}: message-id=\"<x verdict=clean action=accept\" "
               "client=c user=- from=s rcpts=1 size=3 verdict=infected reason=- action=reject x=1"]
     proof = prove_lines(tmp_path, smtpd(qid, when), forged, queued(qid, when))
     assert proof.messages[0]["action"] == "reject"
