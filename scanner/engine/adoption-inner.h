@@ -84,6 +84,7 @@ struct adoption {
     struct aside *asked; /* a look, a look at the trial, or the commit; NULL: none is under way */
     struct aside *order;
     bool look_again; /* something changed during that look */
+    bool has_run;    /* the trial, in this pause, and is over */
     unsigned idle;   /* looks in a row at a trial that did not run */
     /* What could not be adopted last. */
     struct {

@@ -21,6 +21,8 @@
 /* Nothing is scanned meanwhile; and a trial that does not begin is not waited for. */
 #define TRIAL_LOOK_USEC (200 * 1000ULL)
 #define TRIAL_LOOKS_MAX 100
+/* What a look says may be older than the end. */
+#define TRIAL_LOOKS_AFTER 3
 /* After a failure: a minute, then ten times as long, at most a day. */
 #define FAILED_FIRST_S 60
 #define FAILED_LONGEST_S 86400
@@ -265,6 +267,7 @@ try_first(struct adoption *adoption)
     g_autofree char *error = NULL;
     adoption_enter(adoption, PHASE_TRYING, NULL);
     adoption->idle = 0;
+    adoption->has_run = false;
     if (trial_request(adoption->engine->trial, adoption->choice.name, true, &error) < 0) {
         fail(adoption, error);
     } else {
@@ -290,11 +293,17 @@ adoption_trial_told(struct adoption *adoption, enum record_state state, const ch
         go_on(adoption);
     } else if (!runs && state == RECORD_REJECTED) {
         fail(adoption, reason != NULL ? reason : "it is rejected");
-    } else if (adoption->idle >= TRIAL_LOOKS_MAX) {
+    } else if (adoption->idle >= (adoption->has_run ? TRIAL_LOOKS_AFTER : TRIAL_LOOKS_MAX)) {
         fail(adoption, "its trial came to nothing");
     } else {
         adoption_set_timer(adoption, TRIAL_LOOK_USEC);
     }
+}
+
+void
+adoption_trial_ended(struct engine *engine)
+{
+    engine->adoption->has_run = true;
 }
 
 void

@@ -86,6 +86,8 @@ void adoption_worker_left(struct engine *engine);
 /* ZYGOTE was tried in the pause, and has said LOADED: it is to serve; or it ends, where nobody
  * waits for it any more. It is taken over. */
 void adoption_take_tried(struct engine *engine, struct launched *zygote, json_t *loaded);
+/* A trial that had begun is over, whatever came of it: nobody need wait for it. */
+void adoption_trial_ended(struct engine *engine);
 /* The zygote that served has made room (supervisor_make_room()). */
 void adoption_room_made(struct engine *engine);
 

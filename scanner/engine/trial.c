@@ -460,6 +460,9 @@ ended(struct trial *trial, const char *how)
     bool had_begun = trial_runs(trial);
     forget_child(trial);
     handed_settle(&trial->handed, trial->engine);
+    if (had_begun) {
+        adoption_trial_ended(trial->engine);
+    }
     if (!waits && g_strcmp0(outcome, TRIAL_BUSY) != 0) {
         trial->was_late = false;
     }
