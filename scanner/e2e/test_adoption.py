@@ -270,10 +270,10 @@ def crash_next(postern, ended):
     wait_for(look, "a worker with a scan")
 
 
-@pytest.mark.parametrize("crashes", [3, 4])
+@pytest.mark.parametrize("crashes", [3, 4, 5])
 def test_a_lethal_mail(site, crashes):
-    """Two workers, a third one alone, and one of the generation before: which three crafted mails
-    would have, too."""
+    """Two workers, a third one alone, and one of the generation before (4), which three crafted mails
+    would have, too; or not that one, and the new one not again (3), or again (5)."""
     if os.geteuid() != 0:
         pytest.skip("reaches into workers through /proc")
     postern, store = site()
@@ -286,11 +286,15 @@ def test_a_lethal_mail(site, crashes):
         clamd(postern, b"INSTREAM", message)))
     thread.start()
     ended = set()
-    for _ in range(crashes):
+    for _ in range(4 if crashes == 4 else 3):
+        crash_next(postern, ended)
+    if crashes == 5:
+        wait_for(lambda: [line for line in postern.log if "asked afresh" in line], "the old one's scan")
+        ended |= workers(postern)
         crash_next(postern, ended)
     thread.join(60)
     assert answers == ["stream: two workers were lost over it ERROR"]
-    if crashes == 3:
+    if crashes == 5:
         wait_for(lambda: engine(postern)["generation"] == store.old, "the way back", 120)
         assert store.current() == store.old
         state, reason = store.state(new)
