@@ -290,7 +290,7 @@ on_watch(sd_event_source *source, const struct inotify_event *event, void *data)
 {
     struct adoption *adoption = data;
     (void)source;
-    if ((event->mask & IN_IGNORED) != 0) {
+    if ((event->mask & (IN_IGNORED | IN_MOVE_SELF)) != 0) {
         adoption->watch = sd_event_source_disable_unref(adoption->watch);
         adoption_consider(adoption->engine);
     } else if ((event->mask & IN_Q_OVERFLOW) != 0 || (event->len > 0 && event->name[0] != '.')) {
@@ -308,9 +308,9 @@ watch_dir(struct adoption *adoption)
     if (adoption->watch != NULL) {
         return;
     }
-    int rc =
-        sd_event_add_inotify(adoption->engine->event, &adoption->watch, dir,
-                             IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_ONLYDIR, on_watch, adoption);
+    int rc = sd_event_add_inotify(adoption->engine->event, &adoption->watch, dir,
+                                  IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_MOVE_SELF | IN_ONLYDIR,
+                                  on_watch, adoption);
     if (rc < 0 && !adoption->has_complained) {
         log_warning("%s: cannot be watched: %s; it is looked at once a minute", dir,
                     g_strerror(-rc));

@@ -7,6 +7,7 @@ and only then, and on to what came meanwhile; on the real engine.
 """
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import time
@@ -156,3 +157,21 @@ def test_what_came_while_another_was_adopted(site):
     wait_for(lambda: engine.status()["generation"] == first, "the way back by hand")
     wait_for(lambda: engine.status()["adoption"] is None, "its end")
     assert store.current() == first
+
+
+def test_the_directory_is_another_one(site):
+    """A restored copy in the place of signatures_dir: what comes there is noticed, and not
+    only by the look of each minute."""
+    engine, store, _ = site()
+    first = store.put(NEW)
+    wait_for(lambda: engine.status()["generation"] == first, "the first adoption")
+    wait_for(lambda: engine.status()["adoption"] is None, "its end")
+    copy = store.path.with_name("copy")
+    shutil.copytree(store.path, copy, symlinks=True)
+    for path in [copy, *copy.rglob("*")]:
+        os.lchown(path, store.path.stat().st_uid, store.path.stat().st_gid)
+    store.path.rename(store.path.with_name("away"))
+    copy.rename(store.path)
+    assert engine.status()["generation"] == first
+    new = store.put({"c.ndb": NEW["b.ndb"]}, created=time.time() + 1)
+    wait_for(lambda: engine.status()["generation"] == new, "the adoption", 40)

@@ -4,7 +4,8 @@
 
 #include <sys/inotify.h>
 
-/* The directory is gone: another one of that name is to be watched when it is there. */
+/* The directory is gone, or elsewhere: another one of that name is to be watched when it is there.
+ */
 static void
 forget(struct watches *watches, sd_event_source *source)
 {
@@ -20,7 +21,7 @@ static int
 on_change(sd_event_source *source, const struct inotify_event *event, void *data)
 {
     struct watches *watches = data;
-    if ((event->mask & IN_IGNORED) != 0) {
+    if ((event->mask & (IN_IGNORED | IN_MOVE_SELF)) != 0) {
         forget(watches, source);
         watches->changed(watches->data);
     } else if ((event->mask & IN_Q_OVERFLOW) != 0 || (event->len > 0 && event->name[0] != '.')) {
@@ -38,7 +39,8 @@ watches_renew(struct watches *watches, const struct settings *settings)
     for (unsigned i = 0; i < WATCHES; i++) {
         if (watches->sources[i] == NULL &&
             sd_event_add_inotify(watches->event, &watches->sources[i], dirs[i],
-                                 IN_MOVED_TO | IN_DELETE | IN_ONLYDIR, on_change, watches) >= 0) {
+                                 IN_MOVED_TO | IN_DELETE | IN_MOVE_SELF | IN_ONLYDIR, on_change,
+                                 watches) >= 0) {
             is_new = true;
         }
     }
