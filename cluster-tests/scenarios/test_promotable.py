@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Postern as a promotable clone, the default."""
 
+import json
+
 import pytest
 
 import dialogue
@@ -18,6 +20,9 @@ def test_reload(story):
     with story.load(), memory.setting(story.lab, 'on_encrypted = "tempfail"'):
         story.run(node, "systemctl", "reload", "posternd")
         story.said(node, "configuration: on_encrypted = tempfail")
+    # By the journal as it really is.
+    proof = json.loads(story.run(node, "postern", "prove", "--json", "--since", "5m").splitlines()[-1])
+    assert proof["summary"]["messages"]["recorded"] > 0, proof
     story.run(node, "systemctl", "reload", "posternd")
     with memory.setting(story.lab, "on_encripted = 1"):
         with pytest.raises(LabError, match="posternd.service"):
