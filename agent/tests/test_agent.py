@@ -332,9 +332,9 @@ def test_units_are_sound(bare):
 def test_a_single_host(node):
     """Without a cluster postern.target starts all that is needed, and nothing of a cluster's; in a
     cluster nobody starts it."""
-    needed = ("postern-engine", "posternd", "postern-update")
+    needed = {"postern-engine", "posternd", "postern-update"}
     node.sh("systemctl start postern.target")
-    assert [name for name in UNITS if node.unit(name) == "active"] == [name for name in UNITS if name in needed]
+    assert {name for name in UNITS if node.unit(name) == "active"} == needed
     pids = {node.pid_of(name) for name in needed}
     node.sh("systemctl restart postern.target")
     until("all are new", lambda: not pids & {node.pid_of(name) for name in needed})

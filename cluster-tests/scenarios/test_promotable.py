@@ -21,7 +21,8 @@ def test_reload(story):
         story.run(node, "systemctl", "reload", "posternd")
         story.said(node, "configuration: on_encrypted = tempfail")
     # By the journal as it really is.
-    proof = json.loads(story.run(node, "postern", "prove", "--json", "--since", "5m").splitlines()[-1])
+    said = story.run(node, "postern", "prove", "--json", "--since", "5m")
+    proof = json.loads(said.splitlines()[-1])
     assert proof["summary"]["messages"]["recorded"] > 0, proof
     story.run(node, "systemctl", "reload", "posternd")
     with memory.setting(story.lab, "on_encripted = 1"):
