@@ -82,12 +82,14 @@ begin(struct adoption *adoption)
     /* What cannot be loaded takes no memory. */
     bool fits = supervisor_nursery(engine->supervisor) == NULL ||
                 choice_fits(engine, &adoption->choice, &why);
+    bool has_nothing = adoption->choice.is_untried && supervisor_failed(engine->supervisor);
     if (fits && adoption->choice.is_untried) {
-        why = g_strdup("there is no memory to try it beside what is in use");
+        why = g_strdup(has_nothing ? "nothing else can be loaded"
+                                   : "there is no memory to try it beside what is in use");
     }
     if (fits && !adoption->choice.is_untried) {
         adoption_load(adoption);
-    } else if (may_pause && is_unused(engine)) {
+    } else if (has_nothing || (may_pause && is_unused(engine))) {
         adoption_make_room(adoption, why);
     } else {
         adoption_enter(adoption, may_pause ? PHASE_QUIET : PHASE_MEMORY, why);

@@ -156,6 +156,7 @@ fail(struct adoption *adoption, const char *why)
     g_autofree char *safe = text_escape(why, ERROR_MAX);
     adoption->timer = sd_event_source_disable_unref(adoption->timer);
     aside_forget(&adoption->asked);
+    trial_withdraw(adoption->engine->trial);
     note_failure(adoption, safe);
     clients_adoption_done(adoption->engine->clients, adoption->choice.name, safe, NULL);
     if (adoption->next != NULL) {
@@ -290,6 +291,7 @@ adoption_trial_told(struct adoption *adoption, enum record_state state, const ch
     adoption->idle = runs ? 0 : adoption->idle + 1;
     if (!runs && (state == RECORD_TRIED || state == RECORD_ADOPTED)) {
         adoption->choice.is_untried = false;
+        trial_withdraw(adoption->engine->trial);
         go_on(adoption);
     } else if (!runs && state == RECORD_REJECTED) {
         fail(adoption, reason != NULL ? reason : "it is rejected");

@@ -4,6 +4,7 @@
 
     /usr/bin/python3 -m pytest scanner/engine/test-budget.py
 """
+import fcntl
 import os
 import pathlib
 import select
@@ -145,6 +146,44 @@ def test_the_trial_in_the_pause_is_killed(site, who):
     assert time.monotonic() - killed < 15  # nobody waits for a trial that is no more
     assert engine.status()["generation"] in (old, new) and len(zygotes(engine)) == 1
     assert store.current() == engine.status()["generation"]
+
+
+def test_the_trial_in_the_pause_does_not_begin(site):
+    """When the old one serves again there is no memory for it any more."""
+    engine, store, old = site(adopt_quiet=5, **ONE)
+    daemon = Daemon(engine)
+    store.put(NEW, "fetched")
+    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
+    daemon.until(lambda: len(daemon.idle) == 2, "the end of the scans")
+    worker = daemon.idle.popitem()[1]
+    daemon.line.send({"op": "quiet"})
+    daemon.until(lambda: daemon.phase() == "room", "the change")
+    lock = os.open(store.path / ".lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    worker.close()
+    daemon.until(lambda: engine.status()["adoption_failed"], "the failure")
+    daemon.until(lambda: daemon.state["state"] == "ready", "the old one")
+    os.close(lock)
+    # What is looked at next waits for memory; a trial would be through by then.
+    daemon.until(lambda: engine.status()["trial"]["state"] == "waiting"
+                 or len(zygotes(engine)) > 1, "a look")
+    assert len(zygotes(engine)) == 1 and engine.status()["generation"] == old
+    assert "trial of generation" not in engine.log_text()
+    daemon.close()
+
+
+def test_nothing_else_can_be_loaded(site):
+    """There is nothing to wait for then, whoever is attached."""
+    engine, store, old = site(adopt_quiet=600, **ONE)
+    daemon = Daemon(engine)
+    new = store.put(NEW, "fetched")
+    daemon.until(lambda: daemon.phase() == "quiet", "the wait", data=mail())
+    (store.path / old / "a.ndb").write_text(OLD["a.ndb"].replace("Test.", "Tost."))
+    os.kill(zygotes(engine)[0], signal.SIGKILL)
+    daemon.until(lambda: daemon.state["generation"] == new and daemon.state["state"] == "ready",
+                 "the only one that is whole", 60)
+    assert store.current() == new
+    daemon.close()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -504,6 +504,23 @@ trial_request(struct trial *trial, const char *generation, bool whatever_memory,
     return 0;
 }
 
+void
+trial_withdraw(struct trial *trial)
+{
+    if (trial->wanted.whatever_memory) {
+        g_clear_pointer(&trial->wanted.generation, g_free);
+        trial->wanted.whatever_memory = false;
+    }
+    if (trial->begun.whatever_memory) {
+        g_clear_pointer(&trial->begun.generation, g_free);
+        trial->begun.whatever_memory = false;
+        if (trial->pid != 0) {
+            log_warning("trial: is not waited for any more: killed");
+            (void)kill(trial->pid, SIGKILL);
+        }
+    }
+}
+
 bool
 trial_runs(const struct trial *trial)
 {

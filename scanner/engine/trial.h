@@ -32,6 +32,9 @@ void trial_free(struct trial *trial);
  */
 int trial_request(struct trial *trial, const char *generation, bool whatever_memory,
                   char **error_r);
+/* Nobody waits for one with WHATEVER_MEMORY any more: it is not begun, or killed. Where the memory
+ * is used again it would be a second set in it. */
+void trial_withdraw(struct trial *trial);
 
 /* Whether a process tries something now: it may hold as much memory as what is in use. */
 bool trial_runs(const struct trial *trial);
