@@ -154,6 +154,20 @@ precede(const struct engine *engine, struct choice *choice)
     }
 }
 
+/* What is tried in a pause; also before what failed last, which waits for longer each time. */
+static void
+find_untried(const struct engine *engine, struct choice *choice)
+{
+    const char *waits = trial_waits_for_memory(engine->trial);
+    bool has_failed = choice->name != NULL && !choice->is_set && choice->broken == NULL &&
+                      g_strcmp0(choice->name, engine->adoption->failure.name) == 0;
+    if (waits != NULL && (choice->name == NULL || has_failed)) {
+        g_free(choice->name);
+        choice->name = g_strdup(waits);
+        choice->is_untried = true;
+    }
+}
+
 void
 choice_find(const struct engine *engine, const char *serving, struct choice *ret)
 {
@@ -172,10 +186,7 @@ choice_find(const struct engine *engine, const char *serving, struct choice *ret
             ret->name = g_strdup(entry != NULL ? entry->name : NULL);
         }
     }
-    if (ret->name == NULL && trial_waits_for_memory(engine->trial) != NULL) {
-        ret->name = g_strdup(trial_waits_for_memory(engine->trial));
-        ret->is_untried = true;
-    }
+    find_untried(engine, ret);
     if (ret->name != NULL) {
         ret->path = choice_path(engine, ret->name);
         choice_measure(engine, ret);

@@ -80,6 +80,16 @@ def test_what_cannot_be_loaded_is_followed_by_the_old(site):
     assert engine.status()["adoption_failed"]["generation"] == bad
 
 
+def test_what_failed_is_in_nobodys_way(site):
+    """It is tried again later and later; what came after it is not to wait for that."""
+    engine, store, old = site(adopt_quiet=1, **ONE)
+    bad = store.put({"bad.ndb": "nonsense\n"})
+    wait_for(lambda: engine.status()["adoption_failed"], "the failure")
+    new = store.put(NEW, "fetched", time.time() + 1)
+    wait_for(lambda: engine.status()["generation"] == new, "the adoption of the next", 40)
+    assert store.state(bad)[0] == "tried"
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_tried_in_the_pause(site, good):
     """Where two do not fit, the trial has to wait for the pause, too."""
