@@ -310,13 +310,14 @@ def test_it_loads_behind_the_mail(site):
         for pid in set(zygotes(engine)) - {serving}:
             with contextlib.suppress(OSError):
                 nice = nice_of(pid)
-                if nice in steps and nice not in seen:
+                # Before the first step it is as it will be after the last.
+                if nice in steps and nice not in seen and (seen or nice == steps[0]):
                     seen.append(nice)
                     if len(seen) < 3:
                         os.kill(pid, signal.SIGALRM)  # as if so much time had gone by
         return engine.status()["generation"] == new and phase(engine) is None
     wait_for(is_over, "the adoption")
-    assert seen[0] == steps[0] and seen == [nice for nice in dict.fromkeys(steps) if nice in seen]
+    assert seen == [nice for nice in dict.fromkeys(steps) if nice in seen]
     assert len(seen) > 1 or steps[0] == steps[1]
     assert [nice_of(pid) for pid in zygotes(engine) + engine.processes()["postern-worker"]] == \
         3 * [expected]
