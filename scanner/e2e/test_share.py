@@ -229,6 +229,10 @@ def test_damaged_on_the_disk(cluster):
     assert sum("is damaged" in line for line in n1.log) == 1
     status, _ = sealed_get(cluster, n1, f"/1/{second}/b.ndb")
     assert status == 404
+    mended = n1.dir / "signatures" / second / ".mended"
+    mended.write_text("B.Sig:0:*:42424242\n")
+    mended.rename(mended.with_name("b.ndb"))
+    comes(n2, second)
     third = n1.add(c_ndb="C.Sig:0:*:43434343\n")
     comes(n2, third)
     wait_for(lambda: n1.error() is None, "that all is well")

@@ -55,14 +55,16 @@ check_free(struct check *check)
     }
 }
 
-/* The same name is another directory when it was removed and came again. */
+/* The same name is another directory when it was removed and came again, perhaps with the number of
+ * the one before; and files that were put right may have other hashes. */
 static char *
 key_of(const struct check *check, const char *name)
 {
     struct stat st = {.st_ino = 0};
     g_autofree char *path = g_build_filename(check->settings->signatures_dir, name, NULL);
     (void)stat(path, &st);
-    return g_strdup_printf("%s %ju", name, (uintmax_t)st.st_ino);
+    return g_strdup_printf("%s %ju %jd.%09ld", name, (uintmax_t)st.st_ino,
+                           (intmax_t)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
 }
 
 static void *
