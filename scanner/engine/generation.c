@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,6 +97,28 @@ generation_check(const char *path, char **error_r)
         *error_r = g_steal_pointer(&why);
     }
     return rc;
+}
+
+char *
+generation_print(const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path);
+    int dir = store_is_name(name) ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        struct stat st = {.st_size = -1};
+        const char *file = g_ptr_array_index(names, i);
+        (void)fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW);
+        g_string_append_printf(text, "%s/%ju/%jd/%jd.%09ld\n", file, (uintmax_t)st.st_ino,
+                               (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
+                               st.st_mtim.tv_nsec);
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    return text->len == 0 ? g_strdup("")
+                          : g_compute_checksum_for_string(G_CHECKSUM_SHA256, text->str, -1);
 }
 
 /* ClamAV's own databases have versions; the daily one is what is meant by "the version". */

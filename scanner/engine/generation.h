@@ -31,6 +31,10 @@ void generation_clear(struct generation *generation);
  */
 int generation_check(const char *path, char **error_r);
 
+/* What changes when somebody touches a file of PATH: names, numbers, sizes, times. Reads none of
+ * them. "" for what was made by hand, where everybody may. To be freed by g_free(). */
+char *generation_print(const char *path);
+
 /* What is known of the signatures in a generation's directory. */
 struct generation_about {
     gint64 newest;  /* Unix seconds: as manifest_time(); 0: not known */

@@ -6,19 +6,17 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "aside.h"
 #include "engine.h"
-#include "generation.h"
 #include "launch.h"
 #include "log.h"
 #include "orders.h"
 #include "packet.h"
 #include "text.h"
+#include "vouch.h"
 
 #define ERROR_MAX 400
 /* A zygote that is frozen has workers that are alive: only its silence tells. It has nothing to
@@ -26,9 +24,6 @@
 #define PING_USEC (5 * 1000 * 1000ULL)
 /* Counted, not timed: an engine that was itself stopped for a while has asked nothing. */
 #define PINGS_UNANSWERED 6
-/* A slow disk, and a busy node. */
-#define CHECK_SECONDS 1800
-#define CHECK_NICE 10
 
 struct nursery {
     struct engine *engine;
@@ -43,11 +38,9 @@ struct nursery {
     char *generation;
     char *path;
     gboolean builtin;
-    gboolean beside;
-    struct aside *check;
-    gboolean checked;
-    gboolean has_said; /* that it has loaded */
-    gboolean loaded;   /* and is checked */
+    struct vouch *vouch; /* NULL: it was tried */
+    gboolean has_said;   /* that it has loaded */
+    gboolean loaded;     /* and is what it should be */
     gboolean unneeded;
     enum nursery_fault fault;
     gint64 loaded_us;
@@ -110,7 +103,7 @@ nursery_free(struct nursery *nursery)
         return;
     }
     unlist(nursery);
-    aside_forget(&nursery->check);
+    vouch_free(g_steal_pointer(&nursery->vouch));
     send_kill(nursery);
     sd_event_source_disable_unref(nursery->messages);
     sd_event_source_disable_unref(nursery->death);
@@ -139,11 +132,14 @@ nursery_kill(struct nursery *nursery, const char *why)
     send_kill(nursery);
 }
 
-/* When it has loaded what is what it should be. */
+/* The zygote has said that it has loaded, and it is what it should be, or not. */
 static void
-settle(struct nursery *nursery)
+on_vouched(int rc, const char *error, void *data)
 {
-    if (!nursery->has_said || !nursery->checked || nursery->loaded) {
+    struct nursery *nursery = data;
+    if (rc < 0) {
+        nursery->fault = rc == -EBADMSG ? NURSERY_FAULT_DAMAGED : NURSERY_FAULT_NONE;
+        nursery_kill(nursery, error);
         return;
     }
     nursery->loaded = TRUE;
@@ -151,49 +147,6 @@ settle(struct nursery *nursery)
     log_notice("generation %s: %" G_GUINT64_FORMAT " signatures loaded in %.2f s",
                nursery->generation, nursery->said.signatures, nursery->said.load_seconds);
     nursery->ops->loaded(nursery, nursery->data);
-}
-
-/* The check */
-
-static json_t *
-work_check(const struct engine *engine, const void *task)
-{
-    const struct nursery *nursery = task;
-    g_autofree char *error = NULL;
-    (void)engine;
-    if (nursery->beside) {
-        (void)setpriority(PRIO_PROCESS, 0, CHECK_NICE);
-    }
-    int rc = generation_check(nursery->path, &error);
-    g_autofree char *safe = text_escape(error, ERROR_MAX);
-    return json_pack("{s:i, s:s?}", "rc", rc, "error", error != NULL ? safe : NULL);
-}
-
-static void
-on_checked(const json_t *told, const char *why, void *data)
-{
-    struct nursery *nursery = data;
-    int rc = told == NULL ? -EIO : (int)json_integer_value(json_object_get(told, "rc"));
-    const char *error = told == NULL ? why : json_string_value(json_object_get(told, "error"));
-    if (rc == 0) {
-        nursery->checked = TRUE;
-        settle(nursery);
-        return;
-    }
-    nursery->fault = rc == -EBADMSG ? NURSERY_FAULT_DAMAGED : NURSERY_FAULT_NONE;
-    nursery_kill(nursery, error);
-}
-
-static int
-check(struct nursery *nursery)
-{
-    const struct aside_plan plan = {.work = work_check,
-                                    .task = nursery,
-                                    .done = on_checked,
-                                    .data = nursery,
-                                    .seconds = CHECK_SECONDS};
-    nursery->checked = nursery->path == NULL;
-    return nursery->checked ? 0 : aside_start(nursery->engine, &plan, &nursery->check);
 }
 
 /* What the zygote says */
@@ -251,7 +204,7 @@ on_loaded(struct nursery *nursery, json_t *event, int fd)
     (void)fd;
     int rc = hear_loaded(nursery, event);
     if (rc == 0) {
-        settle(nursery);
+        vouch_loaded(nursery->vouch);
     }
     return rc;
 }
@@ -373,7 +326,7 @@ on_death(sd_event_source *source, const siginfo_t *info, void *data)
     struct nursery *nursery = data;
     g_autofree char *text = death_text(nursery, info);
     (void)source;
-    aside_forget(&nursery->check);
+    vouch_free(g_steal_pointer(&nursery->vouch));
     nursery->has_said = FALSE;
     nursery->loaded = FALSE;
     unlist(nursery);
@@ -455,7 +408,9 @@ start(struct nursery *nursery, const struct nursery_plan *plan, char **error_r)
     place(nursery);
     rc = watch(nursery, plan->seconds);
     if (rc >= 0) {
-        rc = check(nursery);
+        nursery->vouch =
+            vouch_new(nursery->engine, nursery->path, plan->beside, on_vouched, nursery);
+        rc = vouch_begin(nursery->vouch);
     }
     if (rc < 0) {
         *error_r = g_strdup_printf("cannot be watched: %s", g_strerror(-rc));
@@ -476,7 +431,6 @@ create(struct engine *engine, const struct nursery_plan *plan, const struct nurs
     nursery->generation = g_strdup(plan->name != NULL ? plan->name : "builtin");
     nursery->path = g_strdup(plan->path);
     nursery->builtin = plan->name == NULL;
-    nursery->beside = plan->beside;
     return nursery;
 }
 
@@ -529,7 +483,6 @@ nursery_take(struct engine *engine, const struct nursery_plan *plan, struct laun
         launch_end(zygote);
         return rc;
     }
-    nursery->checked = TRUE;
     nursery->loaded = TRUE;
     nursery->loaded_us = g_get_monotonic_time();
     log_notice("generation %s: what was tried goes on", nursery->generation);

@@ -7,8 +7,8 @@
  * it lives, asked for workers. Of two generations there are two, side by side, each with its own
  * namespaces; when one is killed, all its workers go with it.
  *
- * While it loads the hashes of all its files are compared with its manifest, in a process beside
- * the engine; it counts as loaded when both are done.
+ * While it loads the hashes of all its files are compared with its manifest (vouch.h); it counts as
+ * loaded when both are done and nobody has touched them meanwhile.
  *
  * Slots and worker numbers are the caller's: a slot is a user number and a control group, so no
  * two workers that live at the same time have the same one, whichever nursery they are from.

@@ -15,7 +15,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
 from chain import NOBODY
 from chain import own  # fixture
-from daemon import NEW, OLD, ROOT, wait_for, zygotes
+from daemon import NEW, OLD, ROOT, slow, stop_next, wait_for, zygotes
+from daemon import site  # fixture
 from generations import Store
 
 
@@ -148,6 +149,27 @@ def test_damage_before_the_adoption(own):
     assert f"{new}/b.ndb" in engine.status()["adoption_failed"]["error"]
     assert engine.status()["generation"] == first == store.current()
     line.close()
+
+
+def test_damage_while_it_loads(site):
+    """Behind the hashes, before the loader."""
+    engine, store, old = site()
+    serving = zygotes(engine)
+    new = store.put(slow())
+    pid = stop_next(engine, serving)
+    quiet = 0
+
+    def is_hashed():
+        nonlocal quiet
+        quiet = 0 if "postern-aside" in engine.processes() else quiet + 1
+        return quiet >= 20
+    wait_for(is_hashed, "the end of the hashes")
+    (store.path / new / "b.ndb").unlink()
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: engine.status()["adoption_failed"] or engine.status()["generation"] == new,
+             "the end")
+    assert engine.status()["generation"] == old == store.current()
+    assert "touched while it was loaded" in engine.status()["adoption_failed"]["error"]
 
 
 def test_damage_while_it_serves(own):

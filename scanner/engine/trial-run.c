@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "exam.h"
+#include "generation.h"
 #include "launch.h"
 #include "update-files.h"
 #include "orders.h"
@@ -41,6 +42,8 @@ struct run {
     const struct trial_task *task;
     const struct settings *settings;
     struct store_entry *entry; /* the candidate */
+    char *path;                /* of that */
+    char *print;               /* generation_print() of it, before it was read */
     struct manifest *current;  /* of what is in use; NULL: not known */
     struct record_trial before;
     guint64 needed;
@@ -333,12 +336,11 @@ launch(struct run *run, char **error_r)
     /* Processor time is limited here; the clock of a busy node would reject what is good. */
     orders->scan_timeout = MAX(settings->scan_timeout, settings->trial_timeout);
     orders->beside = !run->task->whatever_memory;
-    g_autofree char *path = g_build_filename(settings->signatures_dir, run->entry->name, NULL);
     json_auto_t *packet = orders_to_json(orders);
     bool by_address = run->task->groups == NULL && !WATCHED_BY_SANITIZERS;
     const struct launch launch = {
         .zygote = run->task->program,
-        .signatures = path,
+        .signatures = run->path,
         .id_base = (uint32_t)settings->id_base,
         .one_user = one_user,
         .memory = by_address ? run->limit + ADDRESSES_FREE : 0,
@@ -453,7 +455,9 @@ try(struct run *run)
     exam.progress = progress;
     exam.data = run;
     enum exam_result result = examine(run, &exam, samples);
-    if (result == EXAM_PASSED && run->task->whatever_memory && exam_outlive(&exam)) {
+    g_autofree char *print = generation_print(run->path);
+    if (result == EXAM_PASSED && run->task->whatever_memory && strcmp(print, run->print) == 0 &&
+        exam_outlive(&exam)) {
         run->loaded = json_incref(exam.said);
     }
     exam_clear(&exam);
@@ -468,6 +472,8 @@ verify(struct run *run)
     if (store_open(run->settings->signatures_dir, FALSE, &store, &run->reason) < 0) {
         return EXAM_UNABLE;
     }
+    run->path = g_build_filename(run->settings->signatures_dir, run->entry->name, NULL);
+    run->print = generation_print(run->path);
     int rc = store_verify(store, run->entry->name, &run->reason);
     return rc == -EBADMSG ? EXAM_FAILED : rc < 0 ? EXAM_UNABLE : EXAM_PASSED;
 }
@@ -581,6 +587,8 @@ trial_run(const struct trial_task *task)
     manifest_free(run.current);
     json_decref(run.loaded);
     g_free(run.reason);
+    g_free(run.path);
+    g_free(run.print);
 }
 
 bool
