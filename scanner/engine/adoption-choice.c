@@ -277,6 +277,7 @@ reject_before(const struct engine *engine, struct store *store, const struct cho
     if (choice->reject != NULL && choice->before != NULL &&
         strcmp(choice->before, choice->name) != 0 &&
         store_set(store, choice->before, RECORD_REJECTED, choice->reject, &error) < 0) {
+        g_free(*warning_r);
         *warning_r = g_strdup_printf("%s cannot be rejected: %s", choice->before, error);
     }
     (void)store_prune(store, (guint)engine->settings->generations, &ignored);
@@ -296,6 +297,15 @@ put_away(struct store *store, const struct choice *choice)
     } else if (choice->fault == NURSERY_FAULT_LOADER) {
         (void)store_set(store, choice->before, RECORD_REJECTED, choice->broken, &ignored);
     }
+}
+
+/* `current` leads to it, whatever else has failed on a full disk: its record is for people, and
+ * store_recover() mends it. */
+static bool
+is_linked(const struct engine *engine, const struct choice *choice)
+{
+    g_autofree char *now = current_name(engine);
+    return g_strcmp0(now, choice->name) == 0;
 }
 
 int
@@ -321,11 +331,12 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
         rc = choice->broken != NULL ? store_return(store, choice->name, error_r)
                                     : store_adopt(store, choice->name, choice->force, error_r);
     }
-    if (rc == 0) {
-        reject_before(engine, store, choice, error_r);
-        put_away(store, choice);
+    if (rc < 0 && (store == NULL || !is_linked(engine, choice))) {
+        return rc;
     }
-    return rc;
+    reject_before(engine, store, choice, error_r);
+    put_away(store, choice);
+    return 0;
 }
 
 /* --- memory --------------------------------------------------------------------------------- */

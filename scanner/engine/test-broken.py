@@ -112,6 +112,23 @@ def test_pinned_is_what_cannot_be_loaded(own):
     assert (store.path / "pinned").is_symlink()
 
 
+def test_a_record_that_cannot_be_written(own):
+    """As on a full disk: `current` is the truth, and what it leads to serves."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    spoil(store.path / second / "b.ndb")
+    if not ROOT or engine.mode == "root":
+        pytest.skip("needs root, and an engine that is not")
+    for path in (store.path / "records", *(store.path / "records").iterdir()):
+        os.chown(path, 0, 0)
+    (store.path / "records").chmod(0o1777)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == first == store.current()
+    log = engine.log_text()
+    assert "engine: FAILED" not in log and log.count("signatures loaded in") == 1
+    assert "its record cannot be written" in log
+
+
 def test_a_link_that_leads_nowhere(own):
     engine, store, (first, second) = tree(own, OLD, NEW)
     (store.path / second / "b.ndb").unlink()
