@@ -41,16 +41,29 @@ give_choice_clear(struct give_choice *choice)
     g_free(choice->damaged);
 }
 
+/* Of two that were put together in the same second: what nobody has adopted yet came later. */
+static gint64
+turn_of(const struct store_entry *entry)
+{
+    return entry->record.adopted == 0 ? G_MAXINT64 : entry->record.adopted;
+}
+
 /* Puts the best first: what is pinned, then what came last. */
 static int
 best_first(const void *a, const void *b)
 {
     const struct store_entry *one = *(struct store_entry *const *)a;
     const struct store_entry *two = *(struct store_entry *const *)b;
-    return one->is_pinned != two->is_pinned ? (one->is_pinned ? -1 : 1)
-           : one->manifest->created == two->manifest->created
-               ? strcmp(one->name, two->name)
-               : (one->manifest->created > two->manifest->created ? -1 : 1);
+    gint64 x = one->manifest->created;
+    gint64 y = two->manifest->created;
+    if (one->is_pinned != two->is_pinned) {
+        return one->is_pinned ? -1 : 1;
+    }
+    if (x == y) {
+        x = turn_of(one);
+        y = turn_of(two);
+    }
+    return x == y ? strcmp(one->name, two->name) : x > y ? -1 : 1;
 }
 
 /* Of struct store_entry *, borrowed from LIST. */

@@ -55,14 +55,18 @@ given_state(const struct settings *settings, const struct store *store, const ch
     g_autofree char *received = NULL;
     g_autoptr(store_entry_t) entry = store == NULL ? NULL : store_find(store, given, &ignored);
     const char *state = "none";
+    gboolean interrupted = FALSE;
     if (entry != NULL) {
         state = record_state_word(entry->record.state);
+        interrupted =
+            entry->record.state == RECORD_REJECTED && entry->record.trials >= RECORD_TRIALS_MAX;
     } else {
         received = node_state_received(settings);
         state = g_strcmp0(received, given) == 0 ? "received" : state;
     }
-    return json_pack("{s:s, s:s, s:o}", "name", given, "state", state, "reason",
-                     text_or_null(entry != NULL ? entry->record.reason : NULL, TEXT_MAX));
+    return json_pack("{s:s, s:s, s:o, s:b}", "name", given, "state", state, "reason",
+                     text_or_null(entry != NULL ? entry->record.reason : NULL, TEXT_MAX),
+                     "interrupted", interrupted);
 }
 
 static void
@@ -138,10 +142,11 @@ node_state_clean(const json_t *state)
                         json_integer(json_integer_value(json_object_get(state, "time"))));
     json_object_set_new(clean, "given",
                         json_is_object(given)
-                            ? json_pack("{s:o, s:o, s:o}", "name",
+                            ? json_pack("{s:o, s:o, s:o, s:b}", "name",
                                         clean_text(given, "name", WORD_MAX), "state",
                                         clean_text(given, "state", WORD_MAX), "reason",
-                                        clean_text(given, "reason", TEXT_MAX))
+                                        clean_text(given, "reason", TEXT_MAX), "interrupted",
+                                        json_is_true(json_object_get(given, "interrupted")))
                             : json_null());
     return clean;
 }

@@ -7,11 +7,12 @@
  *
  *   {"postern":VERSION, "engine":WORD, "loaded":NAME or null, "current":NAME or null,
  *    "time":SECONDS, "pinned":NAME or null, "error":TEXT or null,
- *    "given":{"name":NAME, "state":WORD, "reason":TEXT or null} or null}
+ *    "given":{"name":NAME, "state":WORD, "reason":TEXT or null, "interrupted":B} or null}
  *
  * `engine` and `loaded` are of the engine's state file: what is in memory; `time` is that of the
  * current set. `given` is what became here of the generation that is given: a state of record.h, or
- * "none" (not here), or "received" (here, and not taken yet).
+ * "none" (not here), or "received" (here, and not taken yet). `interrupted`: its trials here did
+ * not come to an end (RECORD_TRIALS_MAX), as when they take the machine down.
  */
 
 #include <jansson.h>

@@ -53,10 +53,11 @@ text_of(const json_t *object, const char *name)
 struct opinion {
     const char *rejected;
     const char *reason;
-    const char *lost;  /* silent since it began */
-    const char *amid;  /* there, and in the middle of it */
-    const char *idle;  /* there, and not */
-    const char *state; /* of IDLE */
+    gboolean interrupted; /* it never came to an end there */
+    const char *lost;     /* silent since it began */
+    const char *amid;     /* there, and in the middle of it */
+    const char *idle;     /* there, and not */
+    const char *state;    /* of IDLE */
     gboolean confirmed;
 };
 
@@ -118,8 +119,9 @@ opinion_add(struct opinion *all, const struct settings *settings, const json_t *
     gboolean is_silent =
         json_integer_value(json_object_get(node, "silent")) > precedence_silence(settings);
     if (stance == STANCE_REJECTED) {
-        all->rejected = who;
+        all->rejected = all->interrupted ? all->rejected : who;
         all->reason = text_of(given, "reason");
+        all->interrupted = all->interrupted || json_is_true(json_object_get(given, "interrupted"));
     } else if (stance == STANCE_CONFIRMED) {
         all->confirmed = TRUE;
     } else if (is_silent && (stance == STANCE_AMID || has_begun(node, name))) {
@@ -154,6 +156,12 @@ judge_memory(const struct opinion *all, char **why_r)
                    "%s began with it and has not been heard of since; if that has another cause, "
                    "adopt it by hand",
                    all->lost);
+    }
+    if (all->interrupted) {
+        return say(PRECEDENCE_REFUSED, why_r,
+                   "%s rejected it, for its trial there was interrupted each time, as by a machine "
+                   "that goes down; if that had another cause, adopt it by hand",
+                   all->rejected);
     }
     return PRECEDENCE_GO;
 }

@@ -33,8 +33,8 @@ enum precedence {
  * no other node was there at all. Both are counted from when NAME was given to them; where one
  * generation after another is held up the patience halves each time that it has passed since
  * (`held` of board.h).
- * WAIT, REFUSED: otherwise, and WAIT for ever when a node began with NAME and was not heard of
- * since.
+ * WAIT, REFUSED: otherwise, and for ever when a node began with NAME and was not heard of since, or
+ * its trials there never came to an end: the next machine that it takes down would be this one.
  *
  * What a node says of itself holds NAME up for a time, and rejects nothing here: a postern-share
  * that was taken over says what it likes, and must not keep new signatures away for good. That it

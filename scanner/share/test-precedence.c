@@ -169,6 +169,26 @@ test_precedence(void **state)
     }
 }
 
+/* What may take a machine down is not tried on the active one, however long that was ago. */
+static void
+test_precedence_interrupted(void **state)
+{
+    const struct bench *bench = *state;
+    const struct node node = {"n2", 1, "rejected", NULL, NULL, NULL, NULL};
+    for (int i = 0; i < 2; i++) {
+        g_autofree char *why = NULL;
+        json_t *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:[o]}", "role", "gives", "gives",
+                                   NAME, "given", (json_int_t)0, "since", (json_int_t)0, "at",
+                                   (json_int_t)(10 * SILENT), "nodes", node_json(&node));
+        json_t *given = json_object_get(
+            json_object_get(json_array_get(json_object_get(status, "nodes"), 0), "state"), "given");
+        json_object_set_new(given, "interrupted", json_boolean(i == 1));
+        assert_int_equal(precedence_judge(bench->settings, status, TRUE, NAME, 0, &why),
+                         i == 1 ? REFUSED : GO);
+        json_decref(status);
+    }
+}
+
 /* Of what is given for so long, where one after the other has been held up. */
 static void
 test_precedence_one_after_the_other(void **state)
@@ -282,6 +302,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_precedence, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_precedence_interrupted, bench_setup, bench_teardown),
         cmocka_unit_test_setup_teardown(test_precedence_one_after_the_other, bench_setup,
                                         bench_teardown),
         cmocka_unit_test_setup_teardown(test_precedence_unknown, bench_setup, bench_teardown),
