@@ -122,8 +122,8 @@ def test_all_nodes(cluster):
     for node in (n2, n3):
         assert (node.dir / "share/offer/test.cvd").read_bytes() == cvd(3)
         assert node.take() == name
-        wait_for(lambda node=node: n1.seen(node)["state"]["given"] ==
-                 {"name": name, "state": "fetched", "reason": None}, "its state")
+        wait_for(lambda node=node: n1.seen(node)["state"]["given"] == {
+            "name": name, "state": "fetched", "reason": None, "interrupted": False}, "its state")
     # What is new, of which most is here already.
     newer = n1.add(b_ndb="B.Sig:0:*:42424242\n", test_cvd=cvd(3))
     comes(n2, newer)
