@@ -12,8 +12,8 @@ import services
 from record import BUILD
 
 MARK_FILE = "update.ndb"
+UPDATER = "postern-update"
 SETTINGS = """\
-update_user = "nobody"
 update_databases = {{ "none" }}
 update_directories = {{ "{dir}/source" }}
 """
@@ -49,20 +49,16 @@ class Postern(services.Postern):
         self.mark = mark_file(folder)
         self.stages = {}
 
-    def start(self):
-        (self.dir / "update").mkdir(exist_ok=True)
-        services.give("nobody", self.dir / "update")
-        super().start()
-
     def publish(self):
         """The new files are there, and postern-update looks; it is over when they are offered."""
         place_files(self.dir / "source", self.signatures, self.mark)
         for program in ("postern-update", "postern-fetch"):
             shutil.copy2(BUILD / program, self.dir / "bin")
         begun = time.monotonic()
-        done = subprocess.run([self.dir / "bin/postern-update", "--once", "--config",
-                               self.dir / "postern.conf"], user="nobody", group="nogroup",
-                              extra_groups=[], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [self.dir / "bin/postern-update", "--once", "--config", self.dir / "postern.conf"],
+            user=UPDATER, group=UPDATER, extra_groups=[], capture_output=True, text=True,
+            check=False)
         if done.returncode != 0:
             raise RuntimeError(f"postern-update failed: {done.stdout}{done.stderr}")
         self.stages["offered"] = round(time.monotonic() - begun, 3)
