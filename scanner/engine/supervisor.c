@@ -26,7 +26,8 @@ struct supervisor {
     struct generation_about about; /* without its manifest */
     sd_event_source *retry;
     bool started_before;
-    bool was_loaded; /* the one that serves, or served last */
+    bool had_generation; /* not the built-in signature alone */
+    bool was_loaded;     /* the one that serves, or served last */
     gint64 loaded_us;
     bool makes_room;
     unsigned failures; /* in a row */
@@ -161,6 +162,7 @@ tell(struct supervisor *supervisor, const struct generation_about *about)
     report->memory = said->memory;
     report->signatures = said->signatures;
     report->test_only = nursery_is_builtin(nursery);
+    supervisor->had_generation = supervisor->had_generation || !report->test_only;
     report->load_seconds = said->load_seconds;
     report->newest = about->newest;
     report->database = about->database;
@@ -284,6 +286,13 @@ on_resolved(const json_t *told, const char *why, void *data)
     g_autofree char *text = g_strdup(error);
     if (supervisor->engine->stopping) {
         return;
+    }
+    /* Who has found viruses does not go on with EICAR alone because a file system is away. */
+    if (error == NULL && supervisor->had_generation &&
+        json_string_value(json_object_get(told, "name")) == NULL) {
+        text =
+            g_strdup_printf("%s/current is missing", supervisor->engine->settings->signatures_dir);
+        error = text;
     }
     if (error != NULL || begin(supervisor, told, &text) < 0) {
         count_failure(supervisor, text);

@@ -139,6 +139,28 @@ def test_a_link_that_leads_nowhere(own):
     assert engine.status()["generation"] == first == store.current()
 
 
+@pytest.mark.parametrize("gone", ["current", "all"])
+def test_current_is_gone(own, gone):
+    """After a crash of the zygote EICAR alone does not take the place of what found viruses."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == second
+    if gone == "all":
+        store.path.rename(store.path.with_name("away"))
+    else:
+        (store.path / "current").unlink()
+    os.kill(zygotes(engine)[0], signal.SIGKILL)
+    if gone == "all":
+        engine.wait_state("failed")
+        assert "current is missing" in engine.status()["error"]
+    else:
+        wait_for((store.path / "current").is_symlink, "what is whole")
+        engine.wait_state("ready")
+        assert engine.status()["generation"] == second == store.current()
+    assert "ONLY THE BUILT-IN" not in engine.log_text()
+
+
 @pytest.mark.parametrize("what", ["more", "no manifest"])
 def test_what_no_manifest_vouches_for(own, what):
     """libclamav loads all that lies in the directory."""

@@ -39,132 +39,122 @@ node_json(const struct node *node)
 #define REFUSED PRECEDENCE_REFUSED
 
 /* Of what is given for so long, by one that gives for an hour. */
+static const struct {
+    const char *what;
+    struct node nodes[2];
+    gint64 given;
+    enum precedence answer;
+    const char *why;
+} precedence_rows[] = {
+    {"nobody yet", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "no other node"},
+    {"nobody for long", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 600, GO, NULL},
+    {"both away",
+     {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
+      {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
+     10,
+     WAIT,
+     "no other node"},
+    {"both away, long",
+     {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
+      {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
+     600,
+     GO,
+     NULL},
+    {"not there yet",
+     {{"n2", 1, "none", NULL, NULL, NULL, NULL}},
+     10,
+     WAIT,
+     "n2 goes first: there it is not known"},
+    {"fetched",
+     {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
+     999,
+     WAIT,
+     "n2 goes first: there it is fetched"},
+    {"fetched, out of patience", {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
+    {"tried, no memory to adopt", {{"n2", 1, "tried", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
+    {"knows another one", {{"n2", 1, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "n2 goes first"},
+    {"being tried", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7199, WAIT, "in the middle"},
+    {"being tried for ever", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7200, GO, NULL},
+    {"just adopted",
+     {{"n2", 1, "adopted", "ready", NAME, NULL, NULL}},
+     7199,
+     WAIT,
+     "in the middle"},
+    {"died of it", {{"n2", 1, "adopted", "failed", NULL, NULL, NULL}}, 7199, WAIT, "in the middle"},
+    {"went back by hand", {{"n2", 1, "adopted", "ready", OTHER, OTHER, NULL}}, 1000, GO, NULL},
+    {"works", {{"n2", 1, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
+    {"worked, and went", {{"n2", SILENT, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
+    {"one works, one waits",
+     {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
+      {"n3", 1, "fetched", NULL, NULL, NULL, NULL}},
+     999,
+     WAIT,
+     "n3 goes first"},
+    {"one works, one is away",
+     {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
+      {"n3", SILENT, "fetched", NULL, NULL, NULL, NULL}},
+     10,
+     GO,
+     NULL},
+    {"lost while it tried",
+     {{"n2", SILENT, "trying", NULL, NULL, NULL, NULL}},
+     SILENT,
+     WAIT,
+     "not been heard of"},
+    {"lost before it adopted",
+     {{"n2", SILENT, "tried", NULL, NULL, NULL, NULL}},
+     SILENT,
+     WAIT,
+     "not been heard of"},
+    {"lost with it",
+     {{"n2", SILENT, "adopted", "ready", NAME, NULL, NULL},
+      {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
+     SILENT,
+     WAIT,
+     "n2 began with it"},
+    {"stopped in good order", {{"n2", SILENT, "tried", "none", NULL, NULL, NULL}}, 600, GO, NULL},
+    {"stopped while it had just adopted",
+     {{"n2", SILENT, "adopted", "none", NULL, NULL, NULL}},
+     600,
+     GO,
+     NULL},
+    {"stopped, and still there",
+     {{"n2", 1, "trying", "none", NULL, NULL, NULL}},
+     10,
+     WAIT,
+     "n2 goes first"},
+    {"rejected",
+     {{"n2", SILENT, "rejected", NULL, NULL, NULL, NULL},
+      {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
+     999,
+     REFUSED,
+     "n2 rejected it: it crashed; this node waits for a newer one, and decides for itself when "
+     "none came in 4000 s (four times update_patience at first)"},
+    {"rejected long ago", {{"n2", 1, "rejected", NULL, NULL, NULL, NULL}}, 4000, GO, NULL},
+    {"pinned to another", {{"n2", 1, "fetched", "ready", NULL, NULL, OTHER}}, 600, GO, NULL},
+    {"pinned to it", {{"n2", 1, "fetched", "ready", NULL, NULL, NAME}}, 600, WAIT, "n2 goes"},
+};
+
 static void
 test_precedence(void **state)
 {
     const struct bench *bench = *state;
-    static const struct {
-        const char *what;
-        struct node nodes[2];
-        gint64 given;
-        enum precedence answer;
-        const char *why;
-    } rows[] = {
-        {"nobody yet", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "no other node"},
-        {"nobody for long", {{NULL, 0, NULL, NULL, NULL, NULL, NULL}}, 600, GO, NULL},
-        {"both away",
-         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
-          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
-         10,
-         WAIT,
-         "no other node"},
-        {"both away, long",
-         {{"n2", SILENT, "fetched", NULL, NULL, NULL, NULL},
-          {"n3", SILENT, NULL, NULL, NULL, NULL, NULL}},
-         600,
-         GO,
-         NULL},
-        {"not there yet",
-         {{"n2", 1, "none", NULL, NULL, NULL, NULL}},
-         10,
-         WAIT,
-         "n2 goes first: there it is not known"},
-        {"fetched",
-         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
-         999,
-         WAIT,
-         "n2 goes first: there it is fetched"},
-        {"fetched, out of patience",
-         {{"n2", 1, "fetched", NULL, NULL, NULL, NULL}},
-         1000,
-         GO,
-         NULL},
-        {"tried, no memory to adopt", {{"n2", 1, "tried", NULL, NULL, NULL, NULL}}, 1000, GO, NULL},
-        {"knows another one", {{"n2", 1, NULL, NULL, NULL, NULL, NULL}}, 10, WAIT, "n2 goes first"},
-        {"being tried", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7199, WAIT, "in the middle"},
-        {"being tried for ever", {{"n2", 1, "trying", NULL, NULL, NULL, NULL}}, 7200, GO, NULL},
-        {"just adopted",
-         {{"n2", 1, "adopted", "ready", NAME, NULL, NULL}},
-         7199,
-         WAIT,
-         "in the middle"},
-        {"died of it",
-         {{"n2", 1, "adopted", "failed", NULL, NULL, NULL}},
-         7199,
-         WAIT,
-         "in the middle"},
-        {"went back by hand", {{"n2", 1, "adopted", "ready", OTHER, OTHER, NULL}}, 1000, GO, NULL},
-        {"works", {{"n2", 1, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
-        {"worked, and went", {{"n2", SILENT, "adopted", "ready", NAME, NAME, NULL}}, 10, GO, NULL},
-        {"one works, one waits",
-         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
-          {"n3", 1, "fetched", NULL, NULL, NULL, NULL}},
-         999,
-         WAIT,
-         "n3 goes first"},
-        {"one works, one is away",
-         {{"n2", 1, "adopted", "ready", NAME, NAME, NULL},
-          {"n3", SILENT, "fetched", NULL, NULL, NULL, NULL}},
-         10,
-         GO,
-         NULL},
-        {"lost while it tried",
-         {{"n2", SILENT, "trying", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "not been heard of"},
-        {"lost before it adopted",
-         {{"n2", SILENT, "tried", NULL, NULL, NULL, NULL}},
-         SILENT,
-         WAIT,
-         "not been heard of"},
-        {"lost with it",
-         {{"n2", SILENT, "adopted", "ready", NAME, NULL, NULL},
-          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
-         SILENT,
-         WAIT,
-         "n2 began with it"},
-        {"stopped in good order",
-         {{"n2", SILENT, "tried", "none", NULL, NULL, NULL}},
-         600,
-         GO,
-         NULL},
-        {"stopped while it had just adopted",
-         {{"n2", SILENT, "adopted", "none", NULL, NULL, NULL}},
-         600,
-         GO,
-         NULL},
-        {"stopped, and still there",
-         {{"n2", 1, "trying", "none", NULL, NULL, NULL}},
-         10,
-         WAIT,
-         "n2 goes first"},
-        {"rejected",
-         {{"n2", SILENT, "rejected", NULL, NULL, NULL, NULL},
-          {"n3", 1, "adopted", "ready", NAME, NAME, NULL}},
-         999,
-         REFUSED,
-         "n2 rejected it: it crashed; this node waits for a newer one, and decides for itself when "
-         "none came in 4000 s (four times update_patience at first)"},
-        {"rejected long ago", {{"n2", 1, "rejected", NULL, NULL, NULL, NULL}}, 4000, GO, NULL},
-        {"pinned to another", {{"n2", 1, "fetched", "ready", NULL, NULL, OTHER}}, 600, GO, NULL},
-        {"pinned to it", {{"n2", 1, "fetched", "ready", NULL, NULL, NAME}}, 600, WAIT, "n2 goes"},
-    };
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+    for (size_t i = 0; i < G_N_ELEMENTS(precedence_rows); i++) {
         g_autofree char *why = NULL;
         json_t *nodes = json_array();
-        for (size_t n = 0; n < 2 && rows[i].nodes[n].name != NULL; n++) {
-            json_array_append_new(nodes, node_json(&rows[i].nodes[n]));
+        for (size_t n = 0; n < 2 && precedence_rows[i].nodes[n].name != NULL; n++) {
+            json_array_append_new(nodes, node_json(&precedence_rows[i].nodes[n]));
         }
         gint64 at = 10 * SILENT;
         json_t *status = json_pack("{s:s, s:s, s:I, s:I, s:I, s:o}", "role", "gives", "gives", NAME,
-                                   "given", (json_int_t)(at - rows[i].given), "since",
+                                   "given", (json_int_t)(at - precedence_rows[i].given), "since",
                                    (json_int_t)0, "at", (json_int_t)at, "nodes", nodes);
         enum precedence answer = precedence_judge(bench->settings, status, TRUE, NAME, 0, &why);
         json_decref(status);
-        if (answer != rows[i].answer ||
-            (rows[i].why != NULL && (why == NULL || strstr(why, rows[i].why) == NULL))) {
-            fail_msg("%s: %d, %s", rows[i].what, (int)answer, why);
+        if (answer != precedence_rows[i].answer ||
+            (precedence_rows[i].why != NULL &&
+             (why == NULL || strstr(why, precedence_rows[i].why) == NULL))) {
+            fail_msg("%s: %d, %s", precedence_rows[i].what, (int)answer, why);
         }
     }
 }
