@@ -9,53 +9,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
-#include "cib.h"
 #include "commit.h"
 #include "fencing.h"
 #include "plan.h"
-#include "refuse.h"
 #include "rehearse.h"
 #include "simulate.h"
-#include "tool.h"
+#include "test-saved.h"
 #include "words.h"
 
 #define STATE_DIR "/srv/mail/postern"
 #define QUEUE "/srv/mail/postfix"
-
-static void
-need_tools(void)
-{
-    if (access(TOOL_CRM_MON, X_OK) < 0 || access(TOOL_CRM_SIMULATE, X_OK) < 0) {
-        skip();
-    }
-}
-
-static xmlDoc *
-load(const char *name)
-{
-    xmlDoc *doc = NULL;
-    char *text = NULL;
-    char *error = NULL;
-    g_autofree char *path = g_strdup_printf(TOP_SRCDIR "/ha/cluster/tests/%s.xml", name);
-    assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    assert_int_equal(cib_parse(text, &doc, &error), 0);
-    g_free(text);
-    return doc;
-}
-
-static struct model *
-model_of(const char *name, const char *group)
-{
-    struct model *model = NULL;
-    char *error = NULL;
-    if (model_new(load(name), group, &model, &error) < 0) {
-        fail_msg("%s", error);
-    }
-    return model;
-}
 
 static struct plan *
 plan_for(const struct model *model)
@@ -92,8 +57,8 @@ static void
 test_model(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     assert_int_equal(model->nodes->len, 2);
     assert_string_equal(model->group, "mail");
     assert_string_equal(model->active, "n1");
@@ -154,18 +119,6 @@ static const struct {
     {"loose", "mta", "systemd:postfix is in no group", 1},
 };
 
-static const struct refusal *
-find(const GPtrArray *refusals, const char *where, gboolean is_remark)
-{
-    for (guint i = 0; i < refusals->len; i++) {
-        const struct refusal *r = g_ptr_array_index(refusals, i);
-        if (r->is_remark == is_remark && strcmp(r->where, where) == 0) {
-            return r;
-        }
-    }
-    return NULL;
-}
-
 static void
 show(const GPtrArray *refusals)
 {
@@ -179,9 +132,9 @@ static void
 test_refused(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
-        g_autoptr(model_t) model = model_of(refused[i].cib, NULL);
+        g_autoptr(model_t) model = saved_model(refused[i].cib, NULL);
         g_autoptr(GPtrArray) refusals = refusals_new();
         refuse_unsettled(refusals, model);
         refuse_unfit(refusals, model, NULL);
@@ -191,7 +144,7 @@ test_refused(void **state)
                      refused[i].count);
         }
         if (refused[i].where != NULL) {
-            const struct refusal *r = find(refusals, refused[i].where, FALSE);
+            const struct refusal *r = saved_refusal(refusals, refused[i].where, FALSE);
             if (r == NULL || strstr(r->what, refused[i].what) == NULL || r->todo == NULL) {
                 show(refusals);
                 fail_msg("%s: nothing about %s", refused[i].cib, refused[i].where);
@@ -204,7 +157,7 @@ static void
 test_fencing(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     static const struct {
         const char *cib;
         enum fencing n2;
@@ -217,7 +170,7 @@ test_fencing(void **state)
         {"fencing-watchdog", FENCING_WATCHDOG},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(model_t) model = model_of(cases[i].cib, NULL);
+        g_autoptr(model_t) model = saved_model(cases[i].cib, NULL);
         assert_true(fencing_enabled(model));
         assert_int_equal(fencing_of(model, "n2"), cases[i].n2);
     }
@@ -227,22 +180,22 @@ static void
 test_group_by_name(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) two = model_of("two-groups", "mail");
+    saved_need_tools();
+    g_autoptr(model_t) two = saved_model("two-groups", "mail");
     assert_string_equal(two->group, "mail");
-    g_autoptr(model_t) none = model_of("two", "nobody");
+    g_autoptr(model_t) none = saved_model("two", "nobody");
     g_autoptr(GPtrArray) refusals = refusals_new();
     assert_null(none->group);
     refuse_unfit(refusals, none, "nobody");
-    assert_non_null(find(refusals, "nobody", FALSE));
+    assert_non_null(saved_refusal(refusals, "nobody", FALSE));
 }
 
 static void
 test_rehearsal(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     g_autoptr(plan_t) plan = plan_for(model);
     g_autoptr(GPtrArray) refusals = refusals_new();
     struct rehearsal rehearsal = {0};
@@ -265,16 +218,16 @@ static void
 test_rehearsal_sticky(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     static const char *const cibs[] = {"sticky", "sticky-sum", "preferred"};
     for (size_t i = 0; i < G_N_ELEMENTS(cibs); i++) {
-        g_autoptr(model_t) model = model_of(cibs[i], NULL);
+        g_autoptr(model_t) model = saved_model(cibs[i], NULL);
         g_autoptr(plan_t) plan = plan_for(model);
         g_autoptr(GPtrArray) refusals = refusals_new();
         struct rehearsal rehearsal = {0};
         char *error = NULL;
         assert_int_equal(rehearse_setup(model, plan, &rehearsal, refusals, &error), 0);
-        const struct refusal *r = find(refusals, "mail", FALSE);
+        const struct refusal *r = saved_refusal(refusals, "mail", FALSE);
         assert_non_null(r);
         assert_non_null(strstr(r->what, "a peer is ready, mail would not move"));
         rehearsal_clear(&rehearsal);
@@ -285,13 +238,13 @@ static void
 test_places(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) banned = model_of("banned", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) banned = saved_model("banned", NULL);
     g_autoptr(plan_t) plan = plan_for(banned);
     assert_int_equal(plan->allowed->len, 1);
     assert_string_equal(g_ptr_array_index(plan->allowed, 0), "n1");
     assert_string_equal(g_ptr_array_index(plan->banned, 0), "n2");
-    g_autoptr(model_t) model = model_of("opt-in", NULL);
+    g_autoptr(model_t) model = saved_model("opt-in", NULL);
     g_autoptr(plan_t) opt_in = plan_for(model);
     g_autoptr(GPtrArray) refusals = refusals_new();
     struct rehearsal rehearsal = {0};
@@ -308,10 +261,10 @@ static void
 test_there_and_back(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     static const char *const cibs[] = {"two", "opt-in", "banned"};
     for (size_t i = 0; i < G_N_ELEMENTS(cibs); i++) {
-        g_autoptr(model_t) model = model_of(cibs[i], NULL);
+        g_autoptr(model_t) model = saved_model(cibs[i], NULL);
         g_autoptr(plan_t) plan = plan_for(model);
         g_autofree char *before = cib_configuration(model->doc);
         g_autoptr(cib_doc_t) cib = xmlCopyDoc(model->doc, 1);
@@ -342,8 +295,8 @@ static void
 test_verified(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     g_autoptr(plan_t) plan = plan_for(model);
     g_autoptr(cib_doc_t) cib = xmlCopyDoc(model->doc, 1);
     for (size_t n = 0; n < PLAN_SETUP_STEPS; n++) {
@@ -361,8 +314,8 @@ static void
 test_names(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("taken", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("taken", NULL);
     char *error = NULL;
     assert_null(plan_new(model, "postern", NULL, STATE_DIR, NULL, &error));
     assert_non_null(strstr(error, "postern is taken"));
@@ -389,8 +342,8 @@ static void
 test_words(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("banned", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("banned", NULL);
     g_autoptr(plan_t) plan = plan_for(model);
     g_autofree char *pcs = joined_words(plan, 0, WORDS_PCS);
     g_autofree char *crm = joined_words(plan, 0, WORDS_CRMSH);
@@ -418,11 +371,11 @@ test_timeouts(void **state)
 static struct model *
 model_with(void (*with)(xmlDoc *doc))
 {
-    g_autoptr(model_t) before = model_of("two", NULL);
+    g_autoptr(model_t) before = saved_model("two", NULL);
     g_autoptr(plan_t) plan = plan_for(before);
     struct model *model = NULL;
     g_autofree char *error = NULL;
-    xmlDoc *doc = load("two");
+    xmlDoc *doc = saved_load("two");
     plan_load(doc, plan);
     with(doc);
     if (model_new(doc, NULL, &model, &error) < 0) {
@@ -474,7 +427,7 @@ warns_of_stickiness(const struct model *model)
     g_autoptr(GPtrArray) refusals = refusals_new();
     refuse_unfit(refusals, model, NULL);
     assert_int_equal(refusals_count(refusals), 0);
-    return find(refusals, "resource-stickiness", TRUE) != NULL;
+    return saved_refusal(refusals, "resource-stickiness", TRUE) != NULL;
 }
 
 /* Pacemaker's default: allowed, and said. */
@@ -482,8 +435,8 @@ static void
 test_no_stickiness(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) usual = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) usual = saved_model("two", NULL);
     g_autoptr(model_t) loose = model_with(stick_to_nothing);
     assert_false(warns_of_stickiness(usual));
     assert_true(warns_of_stickiness(loose));
@@ -494,8 +447,8 @@ static void
 test_postfix_dirs(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) usual = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) usual = saved_model("two", NULL);
     g_autoptr(model_t) own = model_with(own_postfix);
     assert_int_equal(usual->postfix_dirs->len, 0);
     assert_int_equal(own->postfix_dirs->len, 1);
@@ -507,12 +460,12 @@ static void
 test_own_group(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) before = model_of("two-groups", "mail");
+    saved_need_tools();
+    g_autoptr(model_t) before = saved_model("two-groups", "mail");
     g_autoptr(plan_t) plan = plan_for(before);
     struct model *model = NULL;
     g_autofree char *error = NULL;
-    xmlDoc *doc = load("two-groups");
+    xmlDoc *doc = saved_load("two-groups");
     own_postfix(doc);
     for (size_t i = 0; i < PLAN_SETUP_STEPS; i++) {
         plan_setup_steps[i].edit(doc, plan);
@@ -533,14 +486,14 @@ static void
 test_ties(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     g_autoptr(GPtrArray) refusals = refusals_new();
     g_autoptr(model_t) unmanaged = model_with(unmanage);
     refuse_unsettled(refusals, unmanaged);
-    assert_non_null(strstr(find(refusals, "postern", FALSE)->what, "unmanaged"));
+    assert_non_null(strstr(saved_refusal(refusals, "postern", FALSE)->what, "unmanaged"));
     g_autoptr(model_t) tied = model_with(tie);
     refuse_ties(refusals, tied);
-    assert_non_null(strstr(find(refusals, "mine", FALSE)->what, "names the scanner"));
+    assert_non_null(strstr(saved_refusal(refusals, "mine", FALSE)->what, "names the scanner"));
     refuse_ties(refusals, unmanaged);
     assert_int_equal(refusals_count(refusals), 2);
     assert_null(model_with(rename_node));

@@ -5,57 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
-#include "cib.h"
 #include "nodecheck.h"
-#include "refuse.h"
-#include "tool.h"
-
-static void
-need_tools(void)
-{
-    if (access(TOOL_CRM_MON, X_OK) < 0 || access(TOOL_CRM_SIMULATE, X_OK) < 0) {
-        skip();
-    }
-}
-
-static xmlDoc *
-load(const char *name)
-{
-    xmlDoc *doc = NULL;
-    char *text = NULL;
-    char *error = NULL;
-    g_autofree char *path = g_strdup_printf(TOP_SRCDIR "/ha/cluster/tests/%s.xml", name);
-    assert_true(g_file_get_contents(path, &text, NULL, NULL));
-    assert_int_equal(cib_parse(text, &doc, &error), 0);
-    g_free(text);
-    return doc;
-}
-
-static struct model *
-model_of(const char *name, const char *group)
-{
-    struct model *model = NULL;
-    char *error = NULL;
-    if (model_new(load(name), group, &model, &error) < 0) {
-        fail_msg("%s", error);
-    }
-    return model;
-}
-
-static const struct refusal *
-find(const GPtrArray *refusals, const char *where, gboolean is_remark)
-{
-    for (guint i = 0; i < refusals->len; i++) {
-        const struct refusal *r = g_ptr_array_index(refusals, i);
-        if (r->is_remark == is_remark && strcmp(r->where, where) == 0) {
-            return r;
-        }
-    }
-    return NULL;
-}
+#include "test-saved.h"
 
 static void
 show(const GPtrArray *refusals)
@@ -88,9 +41,9 @@ static void
 test_nodecheck(void **state)
 {
     (void)state;
-    need_tools();
+    saved_need_tools();
     unsigned with_postfix;
-    g_autoptr(model_t) model = model_of("two", NULL);
+    g_autoptr(model_t) model = saved_model("two", NULL);
     g_autoptr(GPtrArray) well = refusals_new();
     g_autoptr(GPtrArray) ill = refusals_new();
     json_t *same = reports(REPORT("1", "h", ""), REPORT("1", "h", ""));
@@ -98,7 +51,7 @@ test_nodecheck(void **state)
         reports(REPORT("1", "h", ""), REPORT("3", "i", "\"posternd.service\":{\"enabled\":true}"));
     nodecheck(same, model, well);
     assert_int_equal(refusals_count(well), 0);
-    assert_non_null(strstr(find(well, "n1", TRUE)->what, "another scanner already"));
+    assert_non_null(strstr(saved_refusal(well, "n1", TRUE)->what, "another scanner already"));
     assert_string_equal(nodecheck_queue_directory(same, NULL), "/q");
     assert_int_equal(nodecheck_load_seconds(same), 18);
     assert_int_equal(nodecheck_milters(same, &with_postfix), 0);
@@ -107,10 +60,10 @@ test_nodecheck(void **state)
         json_object_get(same, "n2"), "memory",
         json_pack("{s:I, s:I}", "total", (json_int_t)1 << 30, "available", (json_int_t)1 << 29));
     nodecheck_memory(same, 1ULL << 28, well);
-    assert_null(find(well, "n2", FALSE));
+    assert_null(saved_refusal(well, "n2", FALSE));
     nodecheck_memory(same, 1ULL << 31, well);
-    assert_non_null(strstr(find(well, "n2", FALSE)->what, "need about 2.0"));
-    assert_null(find(well, "n1", FALSE));
+    assert_non_null(strstr(saved_refusal(well, "n2", FALSE)->what, "need about 2.0"));
+    assert_null(saved_refusal(well, "n1", FALSE));
     nodecheck(other, model, ill);
     show(ill);
     assert_int_equal(refusals_count(ill), 3);
@@ -123,8 +76,8 @@ static void
 test_queues(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     g_autoptr(GPtrArray) refusals = refusals_new();
     json_t *one = reports("{\"postfix\":[]}", REPORT("1", "h", ""));
     assert_string_equal(nodecheck_queue_directory(one, "n2"), "/q");
@@ -135,7 +88,8 @@ test_queues(void **state)
     json_object_set_new(other, "queue_directory", json_string("/other"));
     assert_string_equal(nodecheck_queue_directory(two, "n2"), "/other");
     nodecheck(two, model, refusals);
-    assert_non_null(strstr(find(refusals, "n2", FALSE)->what, "queue_directory of the chrooted"));
+    assert_non_null(
+        strstr(saved_refusal(refusals, "n2", FALSE)->what, "queue_directory of the chrooted"));
     json_decref(two);
 }
 
@@ -148,7 +102,7 @@ test_turns(void **state)
     json_t *two = reports("{\"changing\":null}", "{\"changing\":\"setup, process 7\"}");
     nodecheck_busy(two, refusals);
     assert_int_equal(refusals_count(refusals), 1);
-    assert_non_null(strstr(find(refusals, "n2", FALSE)->what, "process 7"));
+    assert_non_null(strstr(saved_refusal(refusals, "n2", FALSE)->what, "process 7"));
     json_decref(two);
 }
 
@@ -160,8 +114,8 @@ test_odd_reports(void **state)
         "{}", "{\"users\":7,\"postfix\":{\"a\":1},\"units\":[1],\"config\":\"x\"}",
         "{\"postfix\":[null,7,[[]]],\"memory\":[],\"load_seconds\":\"x\",\"state_dir\":{}}"};
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(odd); i++) {
         unsigned with_postfix;
         g_autoptr(GPtrArray) refusals = refusals_new();
@@ -180,8 +134,8 @@ static void
 test_postfix(void **state)
 {
     (void)state;
-    need_tools();
-    g_autoptr(model_t) model = model_of("two", NULL);
+    saved_need_tools();
+    g_autoptr(model_t) model = saved_model("two", NULL);
     g_autoptr(GPtrArray) nodes = g_ptr_array_new();
     g_autoptr(GPtrArray) refusals = refusals_new();
     gboolean first = strcmp(model->active, "n1") == 0;
@@ -200,7 +154,7 @@ test_postfix(void **state)
     assert_int_equal(refusals_count(refusals), 0);
     json_object_set_new(instance, "main_cf", json_string("/etc/postfix/main.cf"));
     nodecheck_postfix(two, model, nodes, refusals);
-    assert_non_null(strstr(find(refusals, other, FALSE)->what, "no main.cf"));
+    assert_non_null(strstr(saved_refusal(refusals, other, FALSE)->what, "no main.cf"));
     json_decref(two);
 }
 

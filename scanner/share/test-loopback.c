@@ -8,20 +8,8 @@
 #include <cmocka.h>
 
 #include <sys/stat.h>
-#include <glib/gstdio.h>
 
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
-}
+#include "test-tree.h"
 
 void
 bench_put(const struct bench *bench, const char *name, const char *text)
@@ -75,7 +63,7 @@ int
 bench_teardown(void **state)
 {
     struct bench *bench = *state;
-    remove_all(bench->dir);
+    test_tree_remove(bench->dir);
     settings_free(bench->settings);
     peers_free(bench->peers);
     g_free(bench->dir);

@@ -19,11 +19,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <glib/gstdio.h>
 
 #include "draft.h"
 #include "signature-files.h"
 #include "store.h"
+#include "test-tree.h"
 
 #define LIMIT 65536
 #define KILLED 99
@@ -97,19 +97,6 @@ put(const char *path, const char *text)
     assert_non_null(file);
     fputs(text, file);
     fclose(file);
-}
-
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
 }
 
 /* Makes an offer of TEXT in DIR/update/offer, as postern-update does. */
@@ -250,7 +237,7 @@ test_killed_anywhere(void **data)
         assert_int_equal(adopt(dir), 0);
         check_offer(dir);
         check_store(dir);
-        remove_all(dir);
+        test_tree_remove(dir);
         assert_true(call < CALLS_MAX);
     }
     assert_true(call > 30); /* there was something to kill it at */

@@ -14,11 +14,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-#include <glib/gstdio.h>
 
 #include "draft.h"
 #include "json-file.h"
 #include "store.h"
+#include "test-tree.h"
 
 /* Anybody but root, and not this process's. */
 #define STRANGER 65534
@@ -56,25 +56,12 @@ setup(void **data)
     return 0;
 }
 
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
-}
-
 static int
 teardown(void **data)
 {
     struct bench *b = *data;
     store_free(b->store);
-    remove_all(b->dir);
+    test_tree_remove(b->dir);
     g_free(b->dir);
     g_free(b->signatures);
     g_free(b->other);
@@ -106,7 +93,7 @@ test_records_lead_away(void **data)
     g_autofree char *name = made(b);
     g_autofree char *records = g_build_filename(b->signatures, RECORD_DIR, NULL);
     const struct stat before = look(b->other);
-    remove_all(records);
+    test_tree_remove(records);
     assert_int_equal(symlink(b->other, records), 0);
     assert_true(store_set(b->store, name, RECORD_REJECTED, "bad", &error) < 0);
     const struct stat after = look(b->other);

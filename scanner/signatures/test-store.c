@@ -12,12 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <glib/gstdio.h>
 
 #include "cvd-head.h"
 #include "draft.h"
 #include "signature-files.h"
 #include "store.h"
+#include "test-tree.h"
 
 #define LIMIT 4096
 
@@ -42,25 +42,12 @@ setup(void **data)
     return 0;
 }
 
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_file_test(path, G_FILE_TEST_IS_SYMLINK) ? NULL : g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
-}
-
 static int
 teardown(void **data)
 {
     struct bench *b = *data;
     store_free(b->store);
-    remove_all(b->dir);
+    test_tree_remove(b->dir);
     g_free(b->dir);
     g_free(b->signatures);
     g_free(b->offers);
@@ -403,7 +390,7 @@ read_back(const char *name)
     assert_int_equal(manifest_write(manifest, fd), 0);
     int rc = manifest_read(fd, &found, &error);
     close(fd);
-    remove_all(dir);
+    test_tree_remove(dir);
     return rc;
 }
 

@@ -14,29 +14,16 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <glib/gstdio.h>
 
 #include "bound.h"
 #include "cooldown.h"
 #include "offer.h"
 #include "schedule.h"
 #include "source.h"
+#include "test-tree.h"
 
 #define NOW 1000000
 #define HOUR 3600
-
-static void
-remove_all(const char *path)
-{
-    GDir *dir = g_dir_open(path, 0, NULL);
-    const char *name;
-    while (dir != NULL && (name = g_dir_read_name(dir)) != NULL) {
-        g_autofree char *below = g_build_filename(path, name, NULL);
-        remove_all(below);
-    }
-    g_clear_pointer(&dir, g_dir_close);
-    (void)g_remove(path);
-}
 
 static void
 test_schedule(void **data)
@@ -114,7 +101,7 @@ test_cooldown(void **data)
     write_dat(path, "FreshClamData", 2, NOW);
     assert_int_equal(cooldown_read(fd), 0);
     close(fd);
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 /* Settings with update_dir in DIR, and MORE. */
@@ -153,7 +140,7 @@ test_sources(void **data)
     assert_string_equal(shown, "https://example.org/a@b/x.ndb");
     assert_string_equal(url->files[0], "x.ndb");
     assert_null(source_find(urls, SOURCE_OFFICIAL));
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 static void
@@ -195,7 +182,7 @@ test_seal(void **data)
     assert_int_not_equal(faccessat(fd, "daily.cvd", F_OK, 0), 0);
     assert_int_not_equal(faccessat(fd, "bytecode.cvd", F_OK, 0), 0);
     close(fd);
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 /* An offer of what DIR has now: the name, and the first problem (NULL: none). */
@@ -276,7 +263,7 @@ test_offer(void **data)
     assert_int_not_equal(access(kept, F_OK), 0);
     close(ours);
     close(fd);
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 /* What one fetch may take. */
@@ -316,7 +303,7 @@ test_bound(void **data)
     close(fd);
     close(fd_one);
     close(fd_two);
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 /* A URL that is configured no more leaves nothing behind. */
@@ -338,7 +325,7 @@ test_tidy(void **data)
     assert_int_equal(faccessat(fd, "main.cvd", F_OK, 0), 0);
     close(fd);
     close(old);
-    remove_all(dir);
+    test_tree_remove(dir);
 }
 
 static void
