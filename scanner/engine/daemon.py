@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from chain import NOBODY, Line, memfd
+from chain import NOBODY, PATIENCE, Line, memfd
 from generations import Store
 
 
@@ -89,7 +89,7 @@ class Daemon:
             elif lines[sock] in self.busy:
                 self._answer(lines[sock])
 
-    def until(self, condition, what, seconds=180, data=None):
+    def until(self, condition, what, seconds=300, data=None):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
@@ -106,11 +106,11 @@ class Daemon:
             line.close()
 
 
-def wait_for(condition, what, seconds=180):
+def wait_for(condition, what, seconds=300, pause=0.02):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(pause)
 
 
 ROOT = os.geteuid() == 0
@@ -182,7 +182,7 @@ def stop_next(engine, serving):
 
 def restart(engine, store, expected):
     assert store.current() in expected
-    engine.process.wait(20)
+    engine.process.wait(PATIENCE)
     current = store.current()
     (engine.dir / "run/engine/state").unlink(missing_ok=True)
     engine.start()

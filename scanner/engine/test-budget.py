@@ -7,7 +7,6 @@
 import fcntl
 import os
 import pathlib
-import select
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import NOBODY, mail, memfd
+from chain import NOBODY, PATIENCE, all_end, mail, memfd
 from chain import own  # fixture
 from daemon import MARK, NEW, OLD, ROOT, Daemon, phase, restart, slow, stop_next, wait_for, zygotes
 from daemon import site  # fixture
@@ -104,7 +103,7 @@ def test_tried_in_the_pause(site, good):
         status = engine.status()
         return status["adoption_failed"] or (status["generation"] == new
                                              and status["state"] == "ready")
-    wait_for(is_over, "the adoption", 60)
+    wait_for(is_over, "the adoption")
     engine.wait_state("ready")
     assert most <= 1
     assert store.current() == (new if good else old)
@@ -139,9 +138,8 @@ def test_what_was_tried_serves(site):
     [serving] = zygotes(engine)
     watch = os.pidfd_open(serving)
     engine.process.kill()
-    assert select.select([watch], [], [], 20)[0], "the zygote outlives its engine"
-    os.close(watch)
-    engine.process.wait(20)
+    all_end([watch])
+    engine.process.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("who", ["postern-trial", "postern-zygote"])
@@ -275,4 +273,4 @@ def test_a_control_group_for_one(site, own, tight):
     assert daemon.lost == 0
     daemon.close()
     engine.process.terminate()
-    engine.process.wait(20)
+    engine.process.wait(PATIENCE)

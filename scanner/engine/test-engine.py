@@ -9,7 +9,6 @@ capabilities, an ordinary user with none. As anybody else: the last.
 """
 import os
 import pathlib
-import select
 import shutil
 import signal
 import socket
@@ -20,7 +19,8 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import EICAR, INFECTED, NOBODY, attachment, mail, memfd, needs_root, verdict_of, zipped
+from chain import (EICAR, INFECTED, NOBODY, PATIENCE, all_end, attachment, has_mail, mail, memfd,
+                   needs_root, verdict_of, zipped)
 from chain import engine, own, pool  # fixtures
 
 # Workers
@@ -29,7 +29,7 @@ def test_a_killed_worker_is_replaced(engine, pool):
     number, line = pool.worker()
     pool.line.send({"op": "kill", "worker": number})
     assert pool.wait_gone(number) == "killed"
-    assert line.receive(5) == (None, None)
+    assert line.receive() == (None, None)
     while len(pool.workers) < 2:
         pool.event()
     assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
@@ -42,21 +42,13 @@ def test_kill_9_in_a_scan_is_the_end_of_file(engine, pool):
     fd = memfd(mail(attachment(zipped(bytes(300 << 20)), "a.zip")))
     line.send({"op": "scan", "id": 1}, fd)
     os.close(fd)
-    busy = max(pids, key=lambda pid: wait_cpu(pid))
-    os.kill(busy, signal.SIGKILL)
-    assert line.receive(5) == (None, None)
+    while not (busy := [pid for pid in pids if has_mail(pid)]):
+        time.sleep(0.01)
+    os.kill(busy[0], signal.SIGKILL)
+    assert line.receive() == (None, None)
     assert pool.wait_gone(number) == "signal 9"
     while len(pool.workers) < 2:
         pool.event()
-
-
-def wait_cpu(pid):
-    """CPU ticks that the process takes in the next 200 ms."""
-    ticks = lambda: sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text()
-                            .rpartition(")")[2].split()[11:13]))
-    before = ticks()
-    time.sleep(0.2)
-    return ticks() - before
 
 
 def test_a_worker_retires(own):
@@ -68,7 +60,7 @@ def test_a_worker_retires(own):
         pool.scan(mail())
     assert first not in pool.workers and pool.wait_gone(first) == "retired"
     assert pool.worker()[0] != first
-    assert engine.state_line()[0] == "ready"
+    assert engine.status()["state"] == "ready" == engine.state_line()[0]
     pool.close()
 
 
@@ -84,7 +76,7 @@ def test_the_state_file_is_for_everybody(own):
     assert (engine.dir / "run/engine/engine.sock").stat().st_mode & 0o777 == 0o666
 
 
-def test_status_and_state_file(engine):
+def test_status_and_state_file(engine, pool):
     status = engine.status()
     assert status["ok"] and status["state"] == "ready" and status["generation"] == "gen-1"
     assert status["signatures"] == 3 and not status["test_only"] and status["error"] is None
@@ -93,7 +85,7 @@ def test_status_and_state_file(engine):
     assert "control group" in status["sandbox"]
     assert 1 << 20 < status["memory"] < 1 << 30 < status["worker_memory"]
     print(status["sandbox"])
-    wait = time.monotonic() + 30
+    wait = time.monotonic() + PATIENCE
     while len(engine.state_line()) < 5 and time.monotonic() < wait:
         time.sleep(0.02)
     state, since, seconds, generation, health = engine.state_line()
@@ -107,11 +99,12 @@ def test_selftests(engine, pool):
     """One after the other and at the same time: a monitor must not fail because of another."""
     lines = [engine.connect() for _ in range(5)]
     for _ in range(10):
+        began = time.monotonic()
         for line in lines:
             line.send({"op": "selftest"})
         for line in lines:
             answer, _ = line.receive()
-            assert answer["ok"] and answer["ms"] < 1000, answer
+            assert answer["ok"] and answer["ms"] <= (time.monotonic() - began) * 1000, answer
     for line in lines:
         line.close()
     assert len(pool.workers) == 2 and not pool.gone
@@ -134,7 +127,7 @@ def test_workers_of_who_left_are_replaced(engine):
     lines = dict(pool.workers)
     pool.line.close()
     for line in lines.values():
-        assert line.receive(5) == (None, None)
+        assert line.receive() == (None, None)
     pool = engine.attach()
     assert pool.worker()[0] not in numbers
     while len(pool.workers) < 2:
@@ -152,7 +145,7 @@ def test_strangers_are_refused(engine):
     else:
         uid = NOBODY
     code = ("import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); "
-            f"s.settimeout(5); s.connect('{engine.dir}/run/engine/engine.sock'); print(s.recv(999).decode())")
+            f"s.settimeout({PATIENCE}); s.connect('{engine.dir}/run/engine/engine.sock'); print(s.recv(999).decode())")
     out = subprocess.run(["setpriv", f"--reuid={uid}", "--clear-groups", "/usr/bin/python3", "-c",
                           code], capture_output=True, text=True)
     assert '"ok":false' in out.stdout, out
@@ -183,7 +176,7 @@ def test_a_frozen_zygote_is_replaced(own):
     [zygote] = engine.processes()["postern-zygote"]
     os.kill(zygote, signal.SIGSTOP)
     while not [s for s in pool.states if s["state"] == "ready" and s["restarts"] == 1]:
-        pool.event(timeout=90)
+        pool.event()
     assert "does not answer any more" in engine.log_text()
     pool.close()
 
@@ -241,23 +234,20 @@ def test_a_bad_link_is_not_none(own, target):
 def test_terminate_leaves_nothing(own):
     engine = own()
     engine.wait_state("ready")
-    pids = [pid for pids in engine.processes().values() for pid in pids]
+    watches = engine.watches()
     engine.process.terminate()
-    assert engine.process.wait(10) == 0
-    assert not [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()]
+    assert engine.process.wait(PATIENCE) == 0
+    all_end(watches)
     assert engine.state_line() is None and not (engine.dir / "run/engine/engine.sock").exists()
 
 
 def test_a_killed_engine_takes_all_with_it(own):
     engine = own()
     engine.wait_state("ready")
-    pids = [pid for pids in engine.processes().values() for pid in pids]
-    watches = [os.pidfd_open(pid) for pid in pids]
+    watches = engine.watches()
     engine.process.kill()
-    engine.process.wait(10)
-    for fd in watches:
-        assert select.select([fd], [], [], 10)[0], "a process outlives its engine"
-        os.close(fd)
+    engine.process.wait(PATIENCE)
+    all_end(watches)
     engine.start()
     engine.wait_state("ready")
 
@@ -268,7 +258,7 @@ def test_what_a_killed_engine_said_is_taken_back_before_ready(own, monkeypatch):
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     sock.bind(str(engine.dir / "sd.sock"))
     (engine.dir / "sd.sock").chmod(0o666)
-    sock.settimeout(20)
+    sock.settimeout(PATIENCE)
     monkeypatch.setenv("NOTIFY_SOCKET", str(engine.dir / "sd.sock"))
     engine.start()
     said = [sock.recv(1000).decode()]
@@ -284,7 +274,7 @@ def test_notify_socket_is_poked(own):
     sock.bind(str(engine.dir / "run/notify.sock"))
     (engine.dir / "run/notify.sock").chmod(0o666)
     engine.start()
-    sock.settimeout(20)
+    sock.settimeout(PATIENCE)
     while (engine.state_line() or ["none"])[0] != "ready":
         assert sock.recv(10) == b""
     sock.close()

@@ -7,6 +7,7 @@ and only then, and on to what came meanwhile; on the real engine.
 """
 import os
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -15,26 +16,19 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import attachment, mail, memfd, needs_root, zipped
+from chain import attachment, has_mail, mail, memfd, needs_root, zipped
 from chain import own  # fixture
 from daemon import NEW, Daemon, wait_for, zygotes
 from daemon import site  # fixture
 
 
-def busy_worker(engine, known):
-    """A worker that none of KNOWN is, once there is one."""
-    found = []
-
-    def look():
-        found[:] = [pid for pid in engine.processes()["postern-worker"] if pid not in known]
-        return found
-    wait_for(look, "another worker", 90)
-    return found[0]
+# So long that no load of the machine ends a scan: that would prove nothing.
+PATIENT = {"scan_timeout": 240}
 
 
 def accused(site):
     """An engine that has adopted NEW after OLD, a daemon, and all its workers."""
-    engine, store, old = site()
+    engine, store, old = site(**PATIENT)
     daemon = Daemon(engine)
     new = store.put(NEW)
     daemon.until(lambda: daemon.state.get("generation") == new and daemon.phase() is None,
@@ -43,15 +37,27 @@ def accused(site):
     return engine, store, old, new, daemon
 
 
-def crash_given(engine, known):
-    """Kills the next new worker once it takes processor time: it has the mail then."""
-    pid = busy_worker(engine, known)
+# The zygotes of such an engine, in the order in which they were begun.
+OLD_ONE, SERVING, BEFORE, AFRESH = range(4)
 
-    def ticks():
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
-        return sum(map(int, text.rpartition(")")[2].split()[11:13]))
-    before = ticks()
-    wait_for(lambda: ticks() > before + 5, "its scan")
+
+def worker(engine, which, known):
+    """One of the zygote WHICH that none of KNOWN is, once there is one."""
+    found = []
+
+    def look():
+        begun = re.findall(r"zygote: process (\d+) loads", engine.log_text())[which:which + 1]
+        found[:] = [pid for zygote in begun for pid in engine.children(int(zygote))
+                    if pid not in known]
+        return found
+    wait_for(look, "another worker")
+    return found[0]
+
+
+def crash_given(engine, which, known=()):
+    """Kills a new worker of the zygote WHICH once it has the mail."""
+    pid = worker(engine, which, known)
+    wait_for(lambda: has_mail(pid), "that it is given the mail")
     os.kill(pid, signal.SIGABRT)  # which no sanitizer catches
     wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its end")
 
@@ -67,8 +73,8 @@ def test_a_mail_that_crashes_both(site):
     known = engine.processes()["postern-worker"]
     fd = lethal()
     daemon.line.send({"op": "evidence"}, fd)
-    crash_given(engine, known)
-    crash_given(engine, known)
+    crash_given(engine, SERVING, known)
+    crash_given(engine, BEFORE)
     os.close(fd)
     wait_for(lambda: "crash, too: nothing is rolled back" in engine.log_text(), "the verdict")
     wait_for(lambda: len(zygotes(engine)) == 1, "the end of the old zygote")
@@ -77,23 +83,18 @@ def test_a_mail_that_crashes_both(site):
     daemon.close()
 
 
-def asked_afresh(engine):
-    """The new generation crashed, the old one scanned it: those who cannot be the next to have it."""
-    wait_for(lambda: "asked afresh" in engine.log_text(), "the old one's scan")
-    return engine.processes()["postern-worker"]
-
-
 @needs_root
 def test_a_mail_that_crashes_the_new_alone(site):
     engine, store, old, new, daemon = accused(site)
     known = engine.processes()["postern-worker"]
     fd = lethal()
     daemon.line.send({"op": "evidence"}, fd)
-    crash_given(engine, known)
-    crash_given(engine, asked_afresh(engine))
+    crash_given(engine, SERVING, known)
+    crash_given(engine, AFRESH)
+    assert "those of " + old + " scan it" in engine.log_text()
     os.close(fd)
     assert len(zygotes(engine)) <= 2
-    daemon.until(lambda: daemon.state["generation"] == old, "the way back", 120, data=mail())
+    daemon.until(lambda: daemon.state["generation"] == old, "the way back", data=mail())
     assert store.current() == old and daemon.lost == 0
     state, reason = store.state(new)
     assert state == "rejected" and old in reason
@@ -110,7 +111,7 @@ def test_a_mail_that_crashes_by_chance(site):
     known = engine.processes()["postern-worker"]
     fd = lethal()
     daemon.line.send({"op": "evidence"}, fd)
-    crash_given(engine, known)
+    crash_given(engine, SERVING, known)
     wait_for(lambda: "afresh they scan it: nothing is rolled back" in engine.log_text(), "the verdict")
     wait_for(lambda: len(zygotes(engine)) == 1, "the end of the other zygotes")
     assert store.current() == new and engine.status()["generation"] == new
@@ -119,7 +120,7 @@ def test_a_mail_that_crashes_by_chance(site):
     known = engine.processes()["postern-worker"]
     daemon.line.send({"op": "evidence"}, fd)
     os.close(fd)
-    crash_given(engine, known)
+    crash_given(engine, SERVING, known)
     assert engine.status()["generation"] == new and len(zygotes(engine)) == 1
     assert engine.log_text().count("it is given to one of") == 1
     daemon.close()
@@ -134,7 +135,7 @@ def test_no_evidence(site, how):
     fd = lethal() if how == "killed" else memfd(mail())
     daemon.line.send({"op": "evidence"}, fd)
     if how == "killed":
-        os.kill(busy_worker(engine, known), signal.SIGKILL)
+        os.kill(worker(engine, SERVING, known), signal.SIGKILL)
     os.close(fd)
     wait_for(lambda: "a mail that cost two workers: a third one" in engine.log_text(), "the verdict")
     assert engine.status()["generation"] == new and len(zygotes(engine)) == 1

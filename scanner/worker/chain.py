@@ -8,6 +8,7 @@ import array
 import atexit
 import binascii
 import collections
+import contextlib
 import email.message
 import email.mime.application
 import email.mime.message
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import pathlib
+import select
 import shutil
 import socket
 import subprocess
@@ -32,6 +34,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILD = pathlib.Path(os.environ.get("BUILD", HERE.parent.parent / "build"))
 FILES = pathlib.Path("/usr/share/clamav-testfiles")
 NOBODY = 65534
+# What is waited for comes, however slow the machine is; this is only the end of a test that hangs.
+PATIENCE = 180
 # In halves, so that no other scanner eats this file.
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 
@@ -65,6 +69,21 @@ def memfd(data, seals=SEALS):
     return fd
 
 
+def has_mail(pid):
+    """Whether a worker has been given what memfd() made."""
+    with contextlib.suppress(FileNotFoundError):  # one that was just closed
+        return any(os.readlink(fd).startswith("/memfd:mail")
+                   for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+def all_end(watches):
+    """Waits for the end of what the pidfds WATCHES are of, and closes them."""
+    for fd in watches:
+        assert select.select([fd], [], [], PATIENCE)[0], "a process outlives its engine"
+        os.close(fd)
+
+
 class Line:
     """One SOCK_SEQPACKET connection."""
 
@@ -75,7 +94,7 @@ class Line:
         fds = [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         self.sock.sendmsg([json.dumps(packet).encode()], fds)
 
-    def receive(self, timeout=60):
+    def receive(self, timeout=PATIENCE):
         """(packet, descriptor or None); (None, None) at the end."""
         self.sock.settimeout(timeout)
         try:
@@ -84,7 +103,7 @@ class Line:
             return None, None
         return (json.loads(data) if data else None), (fds[0] if fds else None)
 
-    def call(self, packet, fd=None, timeout=60):
+    def call(self, packet, fd=None, timeout=PATIENCE):
         self.send(packet, fd)
         return self.receive(timeout)[0]
 
@@ -150,7 +169,7 @@ class Engine:
         except FileNotFoundError:
             return None
 
-    def wait_state(self, state, timeout=30):
+    def wait_state(self, state, timeout=PATIENCE):
         """Waits on the events, not on the clock, once there is a socket to ask."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -183,22 +202,29 @@ class Engine:
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
         self.log.close()
         shutil.rmtree(self.dir)
 
-    def processes(self):
-        """{"postern-zygote": [pid], "postern-worker": [pids]} of this engine, by parentage."""
-        found = collections.defaultdict(list)
-        parents = {self.process.pid}
+    @staticmethod
+    def _all():
+        """{pid: (name, parent)} of what runs: one that has ended may wait for its parent to hear it."""
         tree = {}
         for path in pathlib.Path("/proc").glob("[0-9]*"):
             try:
                 text = (path / "stat").read_text()
             except OSError:
                 continue
-            comm = text[text.index("(") + 1:text.rindex(")")]
-            tree[int(path.name)] = (comm, int(text[text.rindex(")") + 2:].split()[1]))
+            state, parent = text[text.rindex(")") + 2:].split()[:2]
+            if state not in "ZX":
+                tree[int(path.name)] = (text[text.index("(") + 1:text.rindex(")")], int(parent))
+        return tree
+
+    def processes(self):
+        """{"postern-zygote": [pid], "postern-worker": [pids]} of this engine, by parentage."""
+        found = collections.defaultdict(list)
+        parents = {self.process.pid}
+        tree = self._all()
         for _ in range(3):
             parents |= {pid for pid, (_, parent) in tree.items() if parent in parents}
         for pid in parents - {self.process.pid}:
@@ -207,6 +233,17 @@ class Engine:
                 name = "postern-worker"     # just forked: it has not yet said who it is
             found[name].append(pid)
         return found
+
+    def watches(self):
+        """A pidfd of each process of this engine; what looks at the disk comes and goes."""
+        found = []
+        for pid in [pid for pids in self.processes().values() for pid in pids]:
+            with contextlib.suppress(ProcessLookupError):
+                found.append(os.pidfd_open(pid))
+        return found
+
+    def children(self, parent):
+        return [pid for pid, (_, its) in self._all().items() if its == parent]
 
 
 class Pool:
@@ -219,7 +256,7 @@ class Pool:
         self.states = []
         assert line.call({"op": "attach"}) == {"ok": True}
 
-    def event(self, timeout=30):
+    def event(self, timeout=PATIENCE):
         packet, fd = self.line.receive(timeout)
         assert packet is not None, "the engine hung up"
         if packet["event"] == "worker":
@@ -243,7 +280,7 @@ class Pool:
             self.event()
         return self.gone[number]
 
-    def scan(self, data, seals=SEALS, timeout=90):
+    def scan(self, data, seals=SEALS, timeout=PATIENCE):
         """The facts, or None when the worker died over it."""
         number, line = self.worker()
         fd = memfd(data, seals)
