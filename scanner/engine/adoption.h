@@ -20,9 +20,9 @@
  * leads to when somebody else has changed that. What could not be adopted is tried again, later
  * each time.
  *
- * Where `current` cannot be loaded, the newest generation whose files are whole takes its place:
- * one that was tried, or served before, pinned or not. One that is damaged is forgotten then, so
- * that it can be fetched again; one that is whole is rejected.
+ * Where `current` is missing or cannot be loaded, the newest generation whose files are whole takes
+ * its place: one that was tried, or served before, pinned or not. One that is damaged is forgotten
+ * then, so that it can be fetched again; one that is whole is rejected.
  *
  * Where there is no room for two, the one that serves makes room (phases "quiet" and "room") when
  * nobody is attached, so that no mail is scanned on this node; or at a quiet moment that posternd

@@ -76,6 +76,77 @@ generation_clear(struct generation *generation)
     g_clear_pointer(&generation->path, g_free);
 }
 
+/* Whether signatures lie in the directory NAME below DIRFD, whoever made it. */
+static bool
+holds_signatures(int dirfd, const char *name)
+{
+    int dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    g_autoptr(GPtrArray) files = dir < 0 ? NULL : signature_files_all(dir);
+    bool holds = false;
+    for (guint i = 0; files != NULL && i < files->len; i++) {
+        holds = holds || signature_files_is_name(g_ptr_array_index(files, i));
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    return holds;
+}
+
+/* The same of all directories below SIGNATURES_DIR that are not called as a store would. */
+static bool
+holds_made_by_hand(const char *signatures_dir)
+{
+    int dir = open(signatures_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
+    bool holds = false;
+    for (guint i = 0; names != NULL && i < names->len && !holds; i++) {
+        const char *name = g_ptr_array_index(names, i);
+        holds = is_name(name) && !store_is_name(name) && holds_signatures(dir, name);
+    }
+    if (dir >= 0) {
+        close(dir);
+    }
+    return holds;
+}
+
+char *
+generation_missing(const char *signatures_dir, bool had)
+{
+    g_autofree char *error = NULL;
+    g_autoptr(store_t) store = NULL;
+    int rc = store_open(signatures_dir, FALSE, &store, &error);
+    if (rc == -ENOENT) {
+        return g_strdup_printf("%s does not exist: mount its file system, or make the directory "
+                               "for the user of postern-engine",
+                               signatures_dir);
+    }
+    if (rc < 0) {
+        return g_steal_pointer(&error);
+    }
+    g_autoptr(GPtrArray) list = store_list(store);
+    for (guint i = 0; i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        bool is_rejected = entry->record.state == RECORD_REJECTED;
+        bool is_there = entry->manifest != NULL || entry->damage != NULL;
+        if (is_there && !is_rejected) {
+            return g_strdup_printf("%s/" CURRENT " is missing although signatures are there: "
+                                   "`postern signatures adopt` uses one that `list` shows",
+                                   signatures_dir);
+        }
+        had = had || entry->record.adopted > 0 || entry->record.state == RECORD_TRIED;
+    }
+    if (holds_made_by_hand(signatures_dir)) {
+        return g_strdup_printf("%s/" CURRENT " is missing although signatures are there: make it a "
+                               "symbolic link to the directory that is to be used",
+                               signatures_dir);
+    }
+    return had ? g_strdup_printf("%s/" CURRENT " is missing, as are the signatures that were in "
+                                 "use: mount their file system, or get others by `postern "
+                                 "signatures update`",
+                                 signatures_dir)
+               : NULL;
+}
+
 int
 generation_check(const char *path, char **error_r)
 {

@@ -8,6 +8,8 @@
  * changes it afterwards, only the link.
  */
 
+#include <stdbool.h>
+
 #include "manifest.h"
 
 struct generation {
@@ -22,6 +24,14 @@ struct generation {
 int generation_resolve(const char *signatures_dir, struct generation *ret, char **error_r);
 /* Frees what is inside. */
 void generation_clear(struct generation *generation);
+
+/*
+ * For when there is no link: why the built-in signatures alone would be wrong, in one sentence that
+ * says what to do; to be freed by g_free(). NULL: this is a first start, which is a directory in
+ * which no signatures lie and none were in use. HAD: some are known to have been in use. A
+ * directory that is not there is none in which nothing lies, for a file system may be missing.
+ */
+char *generation_missing(const char *signatures_dir, bool had);
 
 /*
  * Whether the files in the directory PATH are what its manifest says, by their hashes: what a disk

@@ -243,12 +243,15 @@ launch(struct supervisor *supervisor, const struct generation *generation, char 
 static json_t *
 work_resolve(const struct engine *engine, const void *task)
 {
+    const char *dir = engine->settings->signatures_dir;
     struct generation generation;
     struct generation_about about;
     g_autofree char *error = NULL;
     (void)task;
-    int rc = generation_resolve(engine->settings->signatures_dir, &generation, &error);
-    if (rc < 0) {
+    if (generation_resolve(dir, &generation, &error) == 0 && generation.name == NULL) {
+        error = generation_missing(dir, engine->supervisor->had_generation);
+    }
+    if (error != NULL) {
         g_autofree char *safe = text_escape(error, ERROR_MAX);
         return json_pack("{s:s}", "error", safe);
     }
@@ -286,13 +289,6 @@ on_resolved(const json_t *told, const char *why, void *data)
     g_autofree char *text = g_strdup(error);
     if (supervisor->engine->stopping) {
         return;
-    }
-    /* Who has found viruses does not go on with EICAR alone because a file system is away. */
-    if (error == NULL && supervisor->had_generation &&
-        json_string_value(json_object_get(told, "name")) == NULL) {
-        text =
-            g_strdup_printf("%s/current is missing", supervisor->engine->settings->signatures_dir);
-        error = text;
     }
     if (error != NULL || begin(supervisor, told, &text) < 0) {
         count_failure(supervisor, text);

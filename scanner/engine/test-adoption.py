@@ -113,14 +113,6 @@ def test_from_nothing(own):
     assert store.current() == new and not engine.status()["test_only"]
 
 
-def test_a_directory_that_comes_later(own):
-    engine = own(signatures=False, start=False)
-    (engine.dir / "signatures").rmdir()
-    engine.start()
-    engine.wait_state("ready")
-    assert "cannot be watched" in engine.log_text()
-
-
 def test_a_directory_that_goes_and_comes(site):
     """What serves is in memory; what comes into another directory of that name is seen, and tried."""
     engine, store, _ = site()

@@ -153,7 +153,7 @@ def test_current_is_gone(own, gone):
     os.kill(zygotes(engine)[0], signal.SIGKILL)
     if gone == "all":
         engine.wait_state("failed")
-        assert "current is missing" in engine.status()["error"]
+        assert "does not exist" in engine.status()["error"]
     else:
         wait_for((store.path / "current").is_symlink, "what is whole")
         engine.wait_state("ready")
