@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "check.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -13,16 +15,18 @@
 struct subject {
     const struct settings *settings;
     char *name;
+    char *key; /* key_of() before it was read */
     enum check_state state;
     char *why;
     gint is_done;
+    gint64 again; /* not before; 0: never */
 };
 
 struct check {
     const struct settings *settings;
-    GHashTable *subjects; /* key_of(): struct subject * */
+    GHashTable *subjects; /* those that are done, by their keys */
     GThread *thread;      /* NULL: none runs */
-    struct subject *now;  /* of the thread; borrowed */
+    struct subject *now;  /* of the thread; NULL: none */
 };
 
 static void
@@ -30,6 +34,7 @@ subject_free(void *p)
 {
     struct subject *subject = p;
     g_free(subject->name);
+    g_free(subject->key);
     g_free(subject->why);
     g_free(subject);
 }
@@ -39,7 +44,7 @@ check_new(const struct settings *settings)
 {
     struct check *check = g_new0(struct check, 1);
     check->settings = settings;
-    check->subjects = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, subject_free);
+    check->subjects = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, subject_free);
     return check;
 }
 
@@ -49,6 +54,7 @@ check_free(struct check *check)
     if (check != NULL) {
         if (check->thread != NULL) {
             g_thread_join(check->thread);
+            subject_free(check->now);
         }
         g_hash_table_unref(check->subjects);
         g_free(check);
@@ -75,36 +81,49 @@ subject_run(void *data)
     g_autofree char *error = NULL;
     int rc = store_open(subject->settings->signatures_dir, FALSE, &store, &error);
     rc = rc < 0 ? rc : store_verify(store, subject->name, &error);
-    subject->state = rc < 0 ? CHECK_DAMAGED : CHECK_WHOLE;
+    subject->state = rc == 0                           ? CHECK_WHOLE
+                     : rc == -EBADMSG || rc == -ENOENT ? CHECK_DAMAGED
+                                                       : CHECK_UNREAD;
     subject->why = rc < 0 ? text_escape(error, WHY_MAX) : NULL;
     g_atomic_int_set(&subject->is_done, 1);
     return NULL;
 }
 
-static struct subject *
+static void
 subject_begin(struct check *check, const char *name, char *key)
 {
     struct subject *subject = g_new0(struct subject, 1);
     subject->settings = check->settings;
     subject->name = g_strdup(name);
-    g_hash_table_insert(check->subjects, key, subject);
+    subject->key = key;
     check->now = subject;
     check->thread = g_thread_new("check", subject_run, subject);
-    return subject;
+}
+
+/* The thread may have come to its end. */
+static void
+settle(struct check *check, gint64 now)
+{
+    struct subject *subject = check->now;
+    if (check->thread != NULL && g_atomic_int_get(&subject->is_done) != 0) {
+        g_thread_join(g_steal_pointer(&check->thread));
+        check->now = NULL;
+        subject->again = subject->state == CHECK_UNREAD ? now + CHECK_AGAIN_SECONDS : 0;
+        g_hash_table_replace(check->subjects, subject->key, subject);
+    }
 }
 
 enum check_state
-check_look(struct check *check, const char *name, const char **why_r)
+check_look(struct check *check, const char *name, gint64 now, const char **why_r)
 {
     g_autofree char *key = key_of(check, name);
-    struct subject *subject = g_hash_table_lookup(check->subjects, key);
-    if (check->thread != NULL && g_atomic_int_get(&check->now->is_done) != 0) {
-        g_thread_join(g_steal_pointer(&check->thread));
+    settle(check, now);
+    const struct subject *subject = g_hash_table_lookup(check->subjects, key);
+    bool is_due = subject == NULL || (subject->again != 0 && now >= subject->again);
+    if (is_due && check->thread == NULL) {
+        subject_begin(check, name, g_steal_pointer(&key));
     }
-    if (subject == NULL && check->thread == NULL) {
-        subject = subject_begin(check, name, g_steal_pointer(&key));
-    }
-    if (subject == NULL || g_atomic_int_get(&subject->is_done) == 0) {
+    if (subject == NULL) {
         return CHECK_RUNS;
     }
     if (why_r != NULL) {

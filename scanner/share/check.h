@@ -14,7 +14,11 @@ enum check_state {
     CHECK_RUNS, /* ask again */
     CHECK_WHOLE,
     CHECK_DAMAGED,
+    CHECK_UNREAD, /* nobody knows: the disk, or this process, failed; it is read again later */
 };
+
+/* Seconds until what could not be read is read again. */
+#define CHECK_AGAIN_SECONDS 60
 
 struct check;
 
@@ -22,8 +26,9 @@ struct check *check_new(const struct settings *settings);
 /* Waits for the thread. */
 void check_free(struct check *check);
 
-/* How it is with NAME; begins with it when nobody asked yet and no other one is being hashed. In
- * *WHY_R (borrowed; may be NULL) one sentence when it is damaged. */
-enum check_state check_look(struct check *check, const char *name, const char **why_r);
+/* How it is with NAME at NOW (board_now()); begins with it when nobody asked yet and no other one
+ * is being hashed. In *WHY_R (borrowed until the next call; may be NULL) one sentence when it is
+ * damaged or was not read; that stays while it is read again. */
+enum check_state check_look(struct check *check, const char *name, gint64 now, const char **why_r);
 
 #endif

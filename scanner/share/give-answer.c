@@ -97,7 +97,7 @@ choice_stays(struct give_place *place, GPtrArray *good, struct give_choice *ret)
     for (guint i = 0; i < good->len && before != NULL; i++) {
         const struct store_entry *entry = g_ptr_array_index(good, i);
         if (strcmp(entry->name, before) == 0 &&
-            check_look(place->check, before, NULL) == CHECK_WHOLE) {
+            check_look(place->check, before, board_now(), NULL) == CHECK_WHOLE) {
             choice_set(ret, entry);
         }
     }
@@ -117,7 +117,7 @@ give_choose(struct give_place *place, struct give_choice *ret)
     for (guint i = 0; i < good->len; i++) {
         const struct store_entry *entry = g_ptr_array_index(good, i);
         const char *why = NULL;
-        enum check_state state = check_look(place->check, entry->name, &why);
+        enum check_state state = check_look(place->check, entry->name, board_now(), &why);
         if (state == CHECK_RUNS) {
             choice_stays(place, good, ret);
             return;
@@ -127,9 +127,10 @@ give_choose(struct give_place *place, struct give_choice *ret)
             return;
         }
         if (ret->damaged == NULL) {
-            ret->damaged = g_strdup_printf("%s is damaged on this node's disk: %s; it is not given "
-                                           "to others",
-                                           entry->name, why);
+            ret->damaged = g_strdup_printf("%s %s: %s; it is not given to others", entry->name,
+                                           state == CHECK_DAMAGED ? "is damaged on this node's disk"
+                                                                  : "cannot be read on this node",
+                                           why);
         }
     }
 }
@@ -214,7 +215,7 @@ is_good(const struct give_place *place, const struct store_entry *entry, const c
 {
     return entry != NULL && strcmp(entry->name, name) == 0 && entry->manifest != NULL &&
            entry->record.state != RECORD_REJECTED &&
-           check_look(place->check, name, NULL) == CHECK_WHOLE;
+           check_look(place->check, name, board_now(), NULL) == CHECK_WHOLE;
 }
 
 /* Opens FILE of the generation NAME, which was whole when this process first looked at it; who

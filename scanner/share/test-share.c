@@ -12,17 +12,20 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "board.h"
 #include "callers.h"
+#include "check.h"
 #include "guests.h"
 #include "node-state.h"
 #include "peers.h"
 #include "precedence.h"
 #include "seal.h"
+#include "store.h"
 #include "test-loopback.h"
 
 #define KEY_ID "aaaaaaaaaaaaaaaa"
@@ -446,6 +449,73 @@ test_guests(void **state)
     guests_free(guests);
 }
 
+/* Until it is not being read any more. */
+static enum check_state
+look(struct check *check, const char *name, gint64 now)
+{
+    enum check_state state;
+    while ((state = check_look(check, name, now, NULL)) == CHECK_RUNS) {
+        g_usleep(1000);
+    }
+    return state;
+}
+
+static void
+make_generation(struct bench *bench, struct store_new *made)
+{
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *error = NULL;
+    g_autofree char *path = g_build_filename(bench->dir, "a.ndb", NULL);
+    char *const paths[] = {path, NULL};
+    bench_put(bench, "a.ndb", "Test.A:0:0:41424344454647\n");
+    assert_int_equal(store_open(bench->settings->signatures_dir, TRUE, &store, &error), 0);
+    assert_int_equal(store_add(store, paths, made, &error), 0);
+}
+
+/* What cannot be opened for a moment is no damage. */
+static void
+test_check_reads_again(void **state)
+{
+    struct bench *bench = *state;
+    struct store_new made;
+    struct rlimit files;
+    make_generation(bench, &made);
+    struct check *check = check_new(bench->settings);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = files.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    enum check_state first = look(check, made.name, 100);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_int_equal(first, CHECK_UNREAD);
+    const char *why = NULL;
+    assert_int_equal(check_look(check, made.name, 100 + CHECK_AGAIN_SECONDS - 1, &why),
+                     CHECK_UNREAD);
+    assert_non_null(strstr(why, g_strerror(EMFILE)));
+    enum check_state again = CHECK_UNREAD;
+    for (int i = 0; i < 10000 && again == CHECK_UNREAD; i++) {
+        g_usleep(1000);
+        again = look(check, made.name, 100 + CHECK_AGAIN_SECONDS);
+    }
+    assert_int_equal(again, CHECK_WHOLE);
+    check_free(check);
+}
+
+static void
+test_check_damaged(void **state)
+{
+    struct bench *bench = *state;
+    struct store_new made;
+    make_generation(bench, &made);
+    g_autofree char *file = g_strconcat("signatures/", made.name, "/a.ndb", NULL);
+    bench_put(bench, file, "Test.B:0:0:41424344454647\n");
+    struct check *check = check_new(bench->settings);
+    const char *why = NULL;
+    assert_int_equal(look(check, made.name, 100), CHECK_DAMAGED);
+    assert_int_equal(check_look(check, made.name, 100000, &why), CHECK_DAMAGED);
+    assert_non_null(strstr(why, "a.ndb"));
+    check_free(check);
+}
+
 int
 main(void)
 {
@@ -463,6 +533,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_board_is_kept, bench_setup, bench_teardown),
         cmocka_unit_test_setup_teardown(test_board_is_no_board, bench_setup, bench_teardown),
         cmocka_unit_test_setup_teardown(test_node_state, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_check_reads_again, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_check_damaged, bench_setup, bench_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
