@@ -90,15 +90,6 @@ manifest_bring(struct fetched *fetched, char **error_r)
                                  fetched->node->name, fetched->name);
 }
 
-/* daily.cvd and daily.cld are one database. */
-static gboolean
-is_database(const char *name, const char *other)
-{
-    size_t n = strcspn(name, ".");
-    return cvd_head_is_name(name) && cvd_head_is_name(other) && n == strcspn(other, ".") &&
-           strncmp(name, other, n) == 0;
-}
-
 /* A node that was away, and is active now, may have an old set. MANIFEST: as it was sent, or, when
  * all is here, of what is in the files. */
 static int
@@ -114,7 +105,7 @@ check_age(const struct fetched *fetched, const struct manifest *manifest, char *
         const struct manifest_file *theirs = g_ptr_array_index(manifest->files, i);
         for (guint j = 0; j < current->manifest->files->len; j++) {
             const struct manifest_file *ours = g_ptr_array_index(current->manifest->files, j);
-            if (is_database(theirs->name, ours->name) && theirs->version < ours->version) {
+            if (cvd_head_is_same(theirs->name, ours->name) && theirs->version < ours->version) {
                 g_autofree char *shown = text_escape(theirs->name, 100);
                 return text_fail(error_r, -ESTALE,
                                  "%s gives %s of version %u, older than the %u that is in use here",

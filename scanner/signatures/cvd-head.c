@@ -16,6 +16,14 @@ cvd_head_is_name(const char *name)
             g_ascii_strcasecmp(dot, ".cud") == 0);
 }
 
+gboolean
+cvd_head_is_same(const char *name, const char *other)
+{
+    size_t n = strcspn(name, ".");
+    return cvd_head_is_name(name) && cvd_head_is_name(other) && n == strcspn(other, ".") &&
+           g_ascii_strncasecmp(name, other, n) == 0;
+}
+
 int
 cvd_head_read(int fd, struct cvd_head *ret)
 {

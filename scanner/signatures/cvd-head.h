@@ -20,6 +20,10 @@ struct cvd_head {
 
 /* Whether NAME ends as such a file's does. */
 gboolean cvd_head_is_name(const char *name);
+/* Whether two such files are of one database, as daily.cvd and daily.cld are: of both in one
+ * directory libclamav loads the one whose header says that it is newer, and leaves the other out.
+ */
+gboolean cvd_head_is_same(const char *name, const char *other);
 
 /* Reads the header at the beginning of FD. Returns 0, -EBADMSG (it is none), or -errno. */
 int cvd_head_read(int fd, struct cvd_head *ret);

@@ -145,6 +145,9 @@ check_source(struct draft *draft, const char *name, int fd, const char *shown, c
         !signature_files_is_name(name)) {
         return text_fail(error_r, -EINVAL, "%s: no name for a signature file", shown);
     }
+    if (signature_files_is_switch(name)) {
+        return text_fail(error_r, -EPERM, "%s: " SIGNATURE_FILES_SWITCH, shown);
+    }
     if (fstat(fd, &st) < 0) {
         return text_fail(error_r, -errno, "%s: %s", shown, g_strerror(errno));
     }

@@ -18,19 +18,32 @@
 static const char *const extensions[] = {
     "cvd", "cld", "cud", "hdb", "hsb",  "hdu", "hsu", "mdb", "msb",  "mdu", "msu",  "ndb",  "ndu",
     "ldb", "ldu", "db",  "sdb", "zmd",  "rmd", "idb", "fp",  "sfp",  "pdb", "gdb",  "wdb",  "cbc",
-    "ftm", "cfg", "cdb", "yar", "yara", "crb", "cat", "ign", "ign2", "imp", "pwdb", "info",
+    "ftm", "cfg", "cdb", "yar", "yara", "crb", "cat", "ign", "ign2", "imp", "pwdb", "info", "ioc",
 };
 
 gboolean
-signature_files_is_name(const char *name)
+signature_files_is_loaded(const char *name)
 {
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot != NULL && *name != '.' && i < G_N_ELEMENTS(extensions); i++) {
+    for (size_t i = 0; dot != NULL && i < G_N_ELEMENTS(extensions); i++) {
         if (g_ascii_strcasecmp(dot + 1, extensions[i]) == 0) {
             return TRUE;
         }
     }
     return FALSE;
+}
+
+gboolean
+signature_files_is_name(const char *name)
+{
+    return *name != '.' && signature_files_is_loaded(name);
+}
+
+gboolean
+signature_files_is_switch(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot != NULL && g_ascii_strcasecmp(dot, ".cfg") == 0;
 }
 
 static gboolean
@@ -67,14 +80,16 @@ signature_files_all(int fd)
     if (dir == NULL) {
         return NULL;
     }
-    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
-    while ((entry = readdir(dir)) != NULL) {
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    for (errno = 0; (entry = readdir(dir)) != NULL; errno = 0) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
             g_ptr_array_add(names, g_strdup(entry->d_name));
         }
     }
+    int error = errno;
     closedir(dir);
-    return names;
+    errno = error;
+    return error == 0 ? g_steal_pointer(&names) : NULL;
 }
 
 static char *

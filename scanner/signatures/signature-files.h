@@ -18,10 +18,21 @@ struct signature_file {
  */
 GPtrArray *signature_files_find(char *const paths[], char **error_r);
 
-/* Whether NAME (no slash) has an extension that libclamav loads and does not begin with a dot. */
+/* Whether libclamav loads a file called NAME (no slash) from a directory. */
+gboolean signature_files_is_loaded(const char *name);
+/* The same, and it does not begin with a dot: what a generation may call a file. */
 gboolean signature_files_is_name(const char *name);
+/*
+ * Whether libclamav takes NAME for a set of switches: one line of a .cfg file turns the unpacking
+ * of programs or office documents off, and what is in them is called clean. ClamAV's own databases
+ * have one inside; a generation takes no other. The text is for people: "NAME: TEXT".
+ */
+gboolean signature_files_is_switch(const char *name);
+#define SIGNATURE_FILES_SWITCH \
+    "switches parts of the scanner off; only ClamAV's own databases may have such a file in them"
 
-/* All names in the directory FD but "." and "..", of char *; NULL when it cannot be read. */
+/* All names in the directory FD but "." and "..", of char *; NULL with errno when it cannot be read
+ * to its end: fewer files are another set. */
 GPtrArray *signature_files_all(int fd);
 
 /*

@@ -336,14 +336,17 @@ verify_file(int dir, const struct manifest_file *file)
                                                                            : -EBADMSG;
 }
 
-/* What else lies there libclamav would load, too. Returns 0 or -EBADMSG. */
+/* What else lies there libclamav would load, too. Returns 0, -EBADMSG or another -errno. */
 static int
 verify_names(int dir, const char *name, const struct manifest *manifest, char **error_r)
 {
     g_autoptr(GPtrArray) names = signature_files_all(dir);
-    for (guint i = 0; names != NULL && i < names->len; i++) {
+    if (names == NULL) {
+        return text_fail(error_r, -errno, "%s: %s", name, g_strerror(errno));
+    }
+    for (guint i = 0; i < names->len; i++) {
         const char *file = g_ptr_array_index(names, i);
-        gboolean is_known = !signature_files_is_name(file);
+        gboolean is_known = !signature_files_is_loaded(file);
         for (guint k = 0; k < manifest->files->len && !is_known; k++) {
             const struct manifest_file *known = g_ptr_array_index(manifest->files, k);
             is_known = strcmp(known->name, file) == 0;

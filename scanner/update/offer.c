@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cvd-head.h"
 #include "draft.h"
 #include "signature-files.h"
 #include "source.h"
@@ -70,7 +71,7 @@ check_twins(const struct collection *all, const char *name, const char *shown, c
 {
     for (guint i = 0; i < all->pieces->len; i++) {
         const struct piece *other = g_ptr_array_index(all->pieces, i);
-        if (strcmp(other->name, name) == 0) {
+        if (strcmp(other->name, name) == 0 || cvd_head_is_same(other->name, name)) {
             return text_fail(error_r, -EEXIST,
                              "%s: comes from two sources (update_databases, update_urls, "
                              "update_directories); take it from one",
@@ -89,6 +90,9 @@ piece_add(struct collection *all, int dir, const char *name, const char *origin,
     int rc = check_twins(all, name, shown, error_r);
     if (rc < 0) {
         return rc;
+    }
+    if (signature_files_is_switch(name)) {
+        return text_fail(error_r, -EPERM, "%s: " SIGNATURE_FILES_SWITCH, shown);
     }
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {

@@ -140,6 +140,10 @@ fetch_url(struct fetch *fetch)
         failed(fetch, fetch->source->files[0], "libclamav loads no files with that extension");
         return;
     }
+    if (signature_files_is_switch(fetch->source->files[0])) {
+        failed(fetch, fetch->source->files[0], SIGNATURE_FILES_SWITCH);
+        return;
+    }
     fc_error_t rc = fc_download_url_database(fetch->source->url, fetch, &updated);
     fetch->updated += updated != 0 ? 1 : 0;
     if (rc != FC_SUCCESS) {

@@ -240,6 +240,12 @@ test_offer(void **data)
     put_in(ours, "test.cvd", "a twin");
     g_autofree char *twin = offered(settings, FALSE, "comes from two sources");
     assert_int_equal(unlinkat(ours, "test.cvd", 0), 0);
+    put_in(ours, "Test.cld", "the same database, which nobody signed");
+    g_autofree char *cld = offered(settings, FALSE, "comes from two sources");
+    assert_int_equal(unlinkat(ours, "Test.cld", 0), 0);
+    put_in(ours, "off.cfg", "PE:0x0\n");
+    g_autofree char *off = offered(settings, FALSE, "off.cfg: switches parts of the scanner off");
+    assert_int_equal(unlinkat(ours, "off.cfg", 0), 0);
     put_in(ours, "own.ndb", "");
     g_autofree char *empty = offered(settings, FALSE, "own.ndb: is empty");
     g_autofree char *large = g_strnfill(5000, 'x');
@@ -248,6 +254,8 @@ test_offer(void **data)
     assert_int_equal(rename(local, away), 0);
     g_autofree char *gone = offered(settings, FALSE, "No such file or directory");
     assert_string_equal(twin, second);
+    assert_string_equal(cld, second);
+    assert_string_equal(off, second);
     assert_string_equal(empty, second);
     assert_string_equal(size, second);
     assert_string_equal(gone, second);
