@@ -35,7 +35,7 @@ BUILD = pathlib.Path(os.environ.get("BUILD", HERE.parent.parent / "build"))
 FILES = pathlib.Path("/usr/share/clamav-testfiles")
 NOBODY = 65534
 # What is waited for comes, however slow the machine is; this is only the end of a test that hangs.
-PATIENCE = 180
+PATIENCE = 300
 # In halves, so that no other scanner eats this file.
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-" + b"STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 
