@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A private Postern, as `./dev run` starts it."""
+import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -12,11 +15,54 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", TOP / "build"))
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, what, seconds=200):
+    """SECONDS: as long as a slow machine may need, and shorter than what looks every five minutes."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
         time.sleep(0.02)
+
+
+def children(pid):
+    """What runs; not what has ended, although its parent has not heard it yet."""
+    found = []
+    with contextlib.suppress(OSError):
+        for word in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                text = pathlib.Path(f"/proc/{word}/stat").read_text()
+                if text.rpartition(")")[2].split()[0] not in "ZX":
+                    found.append(int(word))
+    return found
+
+
+def zygotes(postern):
+    """What looks at the disk beside them comes and goes."""
+    found = []
+    for pid in children(postern.pid("engine")):
+        with contextlib.suppress(OSError):
+            if pathlib.Path(f"/proc/{pid}/comm").read_text() == "postern-zygote\n":
+                found.append(pid)
+    return found
+
+
+def workers(postern):
+    return [pid for zygote in zygotes(postern) for pid in children(zygote)]
+
+
+def unmount(path):
+    """A process that was killed with its parent may have a file in there for a moment longer."""
+    wait_for(lambda: subprocess.run(["umount", path], check=False).returncode == 0, f"umount {path}")
+
+
+# Below those that the kernel draws for whoever connects.
+PORTS = range(10000, 32000)
+
+
+def free_port(address="127.0.0.1"):
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with contextlib.suppress(OSError), socket.create_server((address, port)):
+            return port
 
 
 def private_kb(pid):
@@ -65,15 +111,15 @@ class Instance:
 
     def start(self):
         self.launch()
-        if not self.ready.wait(120):
+        if not self.ready.wait(300):
             self.stop()
-            raise RuntimeError("Postern is not ready after 120 s:\n" + "\n".join(self.log[-40:]))
+            raise RuntimeError("Postern is not ready after 300 s:\n" + "\n".join(self.log[-40:]))
         return self
 
     def stop(self):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(60)
+            self.process.wait(300)
         if self.process is not None:
             self.reader.join(10)
         self.process = None
@@ -83,7 +129,7 @@ class Instance:
 
     def postern(self, *words, check=True, **more):
         return subprocess.run([BUILD / "postern", "--config", self.dir / "postern.conf", *words],
-                              capture_output=True, check=check, timeout=120, **more)
+                              capture_output=True, check=check, timeout=300, **more)
 
     def json(self, *words):
         return json.loads(self.postern(*words, "--json").stdout)

@@ -62,7 +62,7 @@ class Mirror:
         def answer(request):
             request.give(200, said, Content_Length=len(said) + 1000)
             request.wfile.flush()
-            self.released.wait(60)
+            self.released.wait(300)
         self.answers[name] = answer
 
     def pour(self, name, said=b""):

@@ -10,7 +10,6 @@ import pathlib
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -22,11 +21,6 @@ from mirror import Mirror
 NOBODY = pwd.getpwnam("nobody")
 PROGRAMS = ("postern", "postern-update", "postern-fetch", "postern-share")
 SEAL = "X-Postern-Seal"
-
-
-def free_port(address):
-    with socket.create_server((address, 0)) as server:
-        return server.getsockname()[1]
 
 
 class Node:
@@ -88,13 +82,13 @@ class Node:
     def stop(self, kill=False):
         for process in self.processes:
             process.kill() if kill else process.terminate()
-            process.wait(20)
+            process.wait(300)
         self.processes.clear()
 
     def postern(self, *words, check=True):
         done = subprocess.run(
             [self.cluster.programs / "postern", "--config", self.dir / "postern.conf", *words],
-            capture_output=True, text=True, check=False, timeout=60)
+            capture_output=True, text=True, check=False, timeout=300)
         assert not check or done.returncode == 0, done.stderr
         return done
 
@@ -179,7 +173,7 @@ class Cluster:
     def __init__(self, folder, programs, count):
         self.dir = folder
         self.programs = programs
-        self.port = free_port("127.0.11.1")
+        self.port = instance.free_port("127.0.11.1")
         self.keys = []
         self.nodes = [Node(self, number) for number in range(1, count + 1)]
         self.rekey()
@@ -325,7 +319,7 @@ class Peer:
         request.send_header("Content-Length", "1000")
         request.end_headers()
         request.wfile.flush()
-        self.released.wait(60)
+        self.released.wait(300)
 
     def pour(self, request):
         request.send_response(200)

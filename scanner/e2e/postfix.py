@@ -5,8 +5,9 @@ import pathlib
 import pwd
 import shlex
 import smtplib
-import socket
 import subprocess
+
+from instance import free_port
 
 MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -66,12 +67,6 @@ smtpd_hard_error_limit = 1000
 """
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def make_old(conf):
     """As a configuration is: one that is younger than two seconds each program of Postfix reads
     again and again until it is older."""
@@ -109,7 +104,7 @@ class Postfix:
 
     def command(self, word):
         subprocess.run(["postfix", "-c", self.dir / "conf", word], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
 
     def start(self):
         self.command("start")
@@ -120,7 +115,7 @@ class Postfix:
     def send(self, message, sender="sender@client.test", recipients=("user@lab.test",),
              mail_options=(), rcpt_options=()):
         """The reply to the end of the message (or to the command that was refused)."""
-        client = smtplib.SMTP("127.0.0.1", self.port, "client.test", timeout=120)
+        client = smtplib.SMTP("127.0.0.1", self.port, "client.test", timeout=300)
         try:
             client.ehlo()
             code, text = client.mail(sender, mail_options)
@@ -142,7 +137,7 @@ class Postfix:
             found.setdefault(subject, []).append(text)
         return found
 
-    def drain(self, seconds=60):
+    def drain(self, seconds=300):
         """Waits until the queue is empty: then everything accepted is in a mailbox."""
         subprocess.run(["timeout", str(seconds), "sh", "-c",
                         'while [ -n "$(postqueue -c "$0" -j)" ]; do sleep 0.1; done',

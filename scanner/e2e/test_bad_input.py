@@ -9,7 +9,7 @@ import instance
 
 
 def refused(words, *expected):
-    run = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=60,
+    run = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=300,
                          check=False, stdin=subprocess.DEVNULL)
     assert run.returncode == 2, run
     lines = run.stderr.strip().splitlines()
@@ -74,6 +74,6 @@ def test_absent_state(folder):
 @pytest.mark.parametrize("words", [["statuss"], ["quarantine"], ["--unknown"], ["scan"]])
 def test_usage(words):
     run = subprocess.run([instance.BUILD / "postern", *words], capture_output=True, text=True,
-                         timeout=60, check=False)
+                         timeout=300, check=False)
     assert run.returncode == 2
     assert run.stderr.startswith("postern: ")

@@ -51,7 +51,7 @@ def reply(sock):
 
 def connect(postern, greet=True):
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(60)
+    sock.settimeout(300)
     sock.connect(str(postern.dir / "milter.sock"))
     if greet:
         sock.sendall(NEGOTIATE)
@@ -103,7 +103,7 @@ def test_slow_clients(postern, mta):
         assert mta.send(mails.clean(f"beside the slow {number}"))[0] == 250
         for i, sock in enumerate(slow):
             sock.sendall(words[i + number:i + number + 1])
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120  # an idle connection is closed after 330 s
     for sock in slow:
         sock.close()
 
@@ -160,7 +160,7 @@ def test_connection_flood(postern, mta):
     flood = []
     for _ in range(1100):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(60)
+        sock.settimeout(300)
         sock.connect(str(postern.dir / "milter.sock"))
         flood.append(sock)
     code, text = mta.send(mails.clean("in the flood"))
@@ -181,7 +181,7 @@ def test_miltertest(postern, version, actions, steps):
     subprocess.run(["miltertest", "-w", "-D", f"SOCKET=unix:{postern.dir}/milter.sock",
                     "-D", f"VERSION={version}", "-D", f"ACTIONS={actions}", "-D", f"STEPS={steps}",
                     "-D", "EICAR=" + mails.EICAR.decode(), "-s", HERE / "milter.lua"], check=True,
-                   timeout=60)
+                   timeout=300)
     for name, verdict in (("clean", "clean"), ("bad", "infected")):
         name = f"Qlua.{name}.{version}: message-id=<lua.{name}.{version}@client.test>"
         wait_for(lambda name=name: any(name in line for line in postern.log), name)
@@ -213,7 +213,7 @@ def test_stop_accounts_for_all(postern, mta):
         began = time.monotonic()
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda pid=pid: not pathlib.Path(f"/proc/{pid}").exists(), "it ends")
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     stop.set()
     for thread in threads:
         thread.join()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What goes wrong at night: each case gets 451 or 550, loses nothing and delivers nothing bad."""
+import contextlib
 import os
-import pathlib
 import signal
 import subprocess
 import threading
@@ -11,26 +11,24 @@ import pytest
 
 import instance
 import mails
-from instance import wait_for
-
-
-def workers(postern):
-    """The pids of the workers: children of the zygote, which is the engine's child."""
-    def children(pid):
-        return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return [pid for zygote in children(postern.pid("engine")) for pid in children(zygote)]
+from instance import unmount, wait_for, workers, zygotes
 
 
 def is_ready(postern):
     return postern.postern("status", check=False).returncode == 0
 
 
+def kill(pid):
+    """One that may just have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
 
 def test_worker_killed(postern, mta):
     """A dead worker costs nothing: the next one scans."""
     for round_ in range(5):
         for pid in workers(postern):
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         code, text = mta.send(mails.with_attachment(f"killed {round_}", mails.EICAR))
         assert code in (550, 451), text
         wait_for(lambda: is_ready(postern), "workers come back")
@@ -54,7 +52,7 @@ def test_workers_killed_under_load(postern, mta):
         thread.start()
     while any(thread.is_alive() for thread in threads):
         for pid in workers(postern)[:1]:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         time.sleep(0.15)
     mta.drain()
     delivered, kept = mta.delivered(), postern.kept()
@@ -88,10 +86,7 @@ def test_engine_killed(postern, mta):
 
 
 def test_zygote_killed(postern, mta):
-    engine = postern.pid("engine")
-    children = pathlib.Path(f"/proc/{engine}/task/{engine}/children").read_text().split()
-    (zygote,) = [int(pid) for pid in children
-                 if b"postern-zygote" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (zygote,) = zygotes(postern)
     os.kill(zygote, signal.SIGKILL)
     code, text = mta.send(mails.with_attachment("zygote killed", mails.EICAR))
     assert code in (451, 550), text
@@ -114,7 +109,7 @@ def small_state(folder, signatures):
         yield one.start()
     finally:
         one.stop()
-        subprocess.run(["umount", home / "state"], check=True)
+        unmount(home / "state")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ COMPLETION = instance.TOP / "scanner/cli/completion/postern.bash"
 
 def run(*words, **more):
     return subprocess.run([str(word) for word in words], capture_output=True, text=True,
-                          check=False, timeout=60, **more)
+                          check=False, timeout=300, **more)
 
 
 def help_of(*words):

@@ -32,7 +32,7 @@ class OrdinaryInstance(instance.Instance):
 
     def scan(self, *paths):
         return subprocess.run([*self.rights, self.build / "postern", "--dir", self.dir, "scan",
-                               *paths], capture_output=True, text=True, check=False, timeout=60)
+                               *paths], capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_scan(ordinary, folder):
 
 def test_says_its_sandbox(ordinary):
     run = subprocess.run([*ordinary.rights, ordinary.build / "postern", "--dir", ordinary.dir,
-                          "status"], capture_output=True, text=True, check=True, timeout=60)
+                          "status"], capture_output=True, text=True, check=True, timeout=300)
     assert "sandbox" in run.stdout.lower()
 
 
@@ -69,7 +69,7 @@ def test_a_stranger_may_not_ask(ordinary):
         pytest.skip("needs root to become somebody else")
     run = subprocess.run(["setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups",
                           ordinary.build / "postern", "--dir", ordinary.dir, "quarantine", "list"],
-                         capture_output=True, text=True, check=False, timeout=60)
+                         capture_output=True, text=True, check=False, timeout=300)
     assert run.returncode == 2
     assert run.stdout == ""
 
@@ -81,7 +81,7 @@ def test_a_stranger_changes_no_signatures(ordinary, words):
         pytest.skip("needs root to become somebody else")
     run = subprocess.run(["setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups",
                           ordinary.build / "postern", "--dir", ordinary.dir, "signatures", *words],
-                         capture_output=True, text=True, check=False, timeout=60)
+                         capture_output=True, text=True, check=False, timeout=300)
     assert (run.returncode, run.stdout) == (2, "")
     assert run.stderr.endswith(": Permission denied; run this as root\n"), run
     assert run.stderr.count("\n") == 1

@@ -3,22 +3,13 @@
 
 Nothing in the scanner crashes on request: the workers are stopped, given the message, and killed."""
 import os
-import pathlib
 import signal
 import threading
 
 import mails
-from instance import wait_for
+from instance import wait_for, workers
 
 SETTINGS = "workers = 2\n"
-
-
-def children(pid):
-    return [int(p) for p in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def workers(postern):
-    return [pid for zygote in children(postern.pid("engine")) for pid in children(zygote)]
 
 
 def status(postern):
@@ -56,7 +47,7 @@ def send_lethal(postern, mta, message):
     thread.start()
     kill_busy(postern)
     kill_busy(postern)
-    thread.join(60)
+    thread.join(300)
     for pid in workers(postern):
         os.kill(pid, signal.SIGCONT)
     return replies[0]

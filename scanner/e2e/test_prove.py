@@ -65,7 +65,7 @@ class Proof:
 
 def prove(*words, **more):
     run = subprocess.run([instance.BUILD / "postern", "prove", "--json", *words],
-                         capture_output=True, check=False, timeout=60, **more)
+                         capture_output=True, check=False, timeout=300, **more)
     return Proof(run) if run.stdout else run
 
 

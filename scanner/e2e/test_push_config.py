@@ -27,7 +27,7 @@ esac
         tool.chmod(0o755)
         done = subprocess.run(
             [instance.BUILD / "postern", "cluster", "node", "config", "finish", "--config",
-             tmp_path / "postern.conf"], capture_output=True, text=True, check=False, timeout=60,
+             tmp_path / "postern.conf"], capture_output=True, text=True, check=False, timeout=300,
             env={**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
         assert done.returncode == status, done.stderr
         asked = (tmp_path / "asked").read_text().splitlines()

@@ -52,7 +52,7 @@ class Gate:
                 if self.hold and re.search(self.hold, data):
                     self.hold = None
                     self.reached.set()
-                    self.open.wait(60)
+                    self.open.wait(300)
                 sink.sendall(data)
         except OSError:
             pass
@@ -182,7 +182,7 @@ def test_two_at_once(rig):
     gate.stop_at(rb"^MAIL FROM")
     first, second, third = (Asking(postern) for _ in range(3))
     first.send(op="quarantine-release", key=key)
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(300)
     second.send(op="quarantine-release", key=key[:9])
     for _ in range(2):  # what was sent before an answer's request has been read
         third.send(op="status")
@@ -204,9 +204,9 @@ def killed_at(rig, subject, moment):
     asking = threading.Thread(
         target=lambda: postern.postern("quarantine", "release", key, check=False))
     asking.start()
-    assert gate.reached.wait(30)
+    assert gate.reached.wait(300)
     os.kill(postern.pid("posternd"), signal.SIGKILL)
-    asking.join(30)
+    asking.join(300)
     gate.open.set()
     wait_for(lambda: postern.postern("status", check=False).returncode == 0, "posternd is back")
     return key

@@ -12,7 +12,7 @@ def reload(postern, text, says):
     seen = len(postern.log)
     (postern.dir / "postern.conf").write_text(text)
     os.kill(postern.pid("posternd"), signal.SIGHUP)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 300
     while not any(says in line for line in postern.log[seen:]):
         assert time.monotonic() < end, postern.log[seen:]
         time.sleep(0.02)

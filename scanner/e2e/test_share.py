@@ -56,8 +56,13 @@ def comes(node, name):
 
 def rests(node, name, word):
     """An error with WORD in it is told, in one sentence, and the offer stays."""
-    wait_for(lambda: word in (node.error() or ""), f"{word}, not {node.error()}")
-    assert "\n" not in node.error() and node.offer() == name
+    said = []
+
+    def is_said():
+        said[:] = [node.error() or ""]
+        return word in said[0]
+    wait_for(is_said, f"{word}, not {node.error()}")
+    assert "\n" not in said[0] and node.offer() == name
     left = [path.name for path in (node.dir / "share").iterdir() if path.name != "state"]
     assert set(left) <= {"offer", ".tmp-generation"}
 
@@ -274,7 +279,7 @@ def test_disk_full(cluster):
         rests(n2, first, "No space left on device")
     finally:
         n2.stop()
-        subprocess.run(["umount", tight], check=True)
+        instance.unmount(tight)
 
 
 # Who is heard
@@ -402,14 +407,14 @@ def test_time_of_a_stranger(cluster):
         begun = time.monotonic()
         one.sendall(b"POST /1/turn HTTP/1.1\r\nX-Slow: ")
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            while time.monotonic() - begun < 25:
+            while time.monotonic() - begun < 100:
                 one.sendall(b"x")
                 try:
                     assert one.recv(100) == b""
                     break
                 except TimeoutError:
                     pass
-        assert 4.5 < time.monotonic() - begun < 20
+        assert 4.5 < time.monotonic() - begun < 90
 
 
 def test_word_of_nobody(cluster):
@@ -516,7 +521,7 @@ def test_node_peers(cluster):
     def put(body):
         return subprocess.run(
             [cluster.programs / "postern", "--config", n2.dir / "postern.conf", "cluster", "node",
-             "peers", "set"], input=body, capture_output=True, text=True, check=False, timeout=60)
+             "peers", "set"], input=body, capture_output=True, text=True, check=False, timeout=300)
     shown = json.loads(n2.postern("cluster", "node", "peers", "show").stdout)
     assert shown == {"mark": "none", "nodes": None, "error": None}
     assert "is none of those" in put(json.dumps(text)).stderr and not path.exists()

@@ -89,7 +89,7 @@ def test_passive_node_first(cluster):
     wait_for(lambda: loaded(n2) == name or loaded(n1) == name, "the adoption on one node")
     assert (loaded(n1), loaded(n2)) == (old, name)
     assert state(n1, name) in ("fetched", "trying", "tried"), "the active node has not begun first"
-    wait_for(lambda: loaded(n1) == name, "the adoption on the active node", 120)
+    wait_for(lambda: loaded(n1) == name, "the adoption on the active node")
     assert n1.seen(n2)["confirmed"] == name
     assert any("waits for other nodes: " in line for line in n1.log)
     assert state(n1, name) == state(n2, name) == "adopted"
@@ -115,4 +115,4 @@ def test_what_was_tried_here_waits_too(cluster):
         {"a.ndb": MORE}, "tried", time.time() + 1)
     wait_for(lambda: loaded(n2) == name or loaded(n1) == name, "the adoption on one node")
     assert (loaded(n1), loaded(n2)) == (old, name)
-    wait_for(lambda: loaded(n1) == name, "the adoption on the active node", 120)
+    wait_for(lambda: loaded(n1) == name, "the adoption on the active node")

@@ -52,14 +52,14 @@ class Node(Engine):
 
     def postern(self, *words):
         return subprocess.run([self.dir / "postern", "--config", self.config, "signatures", *words],
-                              capture_output=True, text=True, check=False, timeout=120)
+                              capture_output=True, text=True, check=False, timeout=300)
 
     def json(self, *words):
         return json.loads(self.postern(*words, "--json").stdout)
 
     def findings(self):
         done = subprocess.run([self.dir / "postern", "--config", self.config, "doctor", "--json",
-                               "state"], capture_output=True, text=True, check=False, timeout=120)
+                               "state"], capture_output=True, text=True, check=False, timeout=300)
         return [(row["level"], row["id"], row["where"])
                 for row in json.loads(done.stdout)["findings"]]
 
@@ -96,7 +96,7 @@ class Node(Engine):
             return {"state": None}
 
     def wait(self, name, *states):
-        instance.wait_for(lambda: self.record(name)["state"] in states, f"{name} {states}", 120)
+        instance.wait_for(lambda: self.record(name)["state"] in states, f"{name} {states}")
         return self.record(name)
 
     def outcome(self, name):
@@ -218,6 +218,12 @@ def patterns(count):
 LARGE = {"a.ndb": GOOD, "large.ndb": patterns(100000)}
 
 
+def settled(node, name):
+    """It serves, and workers of before are gone: another order may come."""
+    instance.wait_for(lambda: node.status()["generation"] == name
+                      and node.status()["adoption"] is None, f"{name} in use")
+
+
 def trial_zygote(node):
     """The zygote on trial, when it has begun to load; else None."""
     for path in pathlib.Path("/proc").glob("[0-9]*"):
@@ -235,9 +241,13 @@ def trial_zygote(node):
 
 def stopped_trial(node, name):
     """Freezes the trial of NAME in the middle of loading; the zygote's process."""
-    instance.wait_for(lambda: node.record(name)["state"] == "trying" and trial_zygote(node),
-                      "a trial that loads")
-    pid = trial_zygote(node)
+    found = []
+
+    def loads():
+        found[:] = [node.record(name)["state"] == "trying" and trial_zygote(node)]
+        return found[0]
+    instance.wait_for(loads, "a trial that loads")
+    [pid] = found
     os.kill(pid, signal.SIGSTOP)
     assert node.record(name)["state"] == "trying"
     assert node.status()["trial"]["state"] == "loading"
@@ -295,7 +305,7 @@ def test_an_orderly_stop_does_not_count(node):
     for _ in range(3):
         stopped_trial(one, name)
         one.process.terminate()
-        one.process.wait(10)
+        one.process.wait(300)
         assert (one.record(name)["state"], one.record(name)["trials"]) == ("fetched", 0)
         one.log.close()
         one.start()
@@ -326,6 +336,7 @@ def test_from_the_offer_to_the_workers(node):
     instance.wait_for(lambda: one.status()["generation"] == name, "the new signatures")
     assert verdict_of(pool.scan(mail(attachment(EICAR)))) == INFECTED
     pool.close()
+    settled(one, name)
     assert one.record(first)["state"] == "adopted"  # it was, and is what comes before
     assert adopted(one.postern("rollback", "--reason", "a test", "--json")) == first
     assert one.status()["generation"] == first
@@ -348,10 +359,11 @@ def test_adopt_tries_first(node):
     good = one.postern("add", str(one.files("more", {"a.ndb": MORE})), "--json")
     name = json.loads(good.stdout)["generation"]
     assert one.outcome(name)["trials"] == 1
-    instance.wait_for(lambda: one.status()["generation"] == name, "what was added")
+    settled(one, name)
     # One from before needs no second trial; `previous` is it.
     assert adopted(one.postern("adopt", "previous", "--json")) == first
     assert one.record(first)["trials"] == 0 and one.status()["generation"] == first
+    settled(one, first)
     assert adopted(one.postern("adopt", name[:6], "--json")) == name
     bad = one.postern("add", str(one.files("bad", {"a.ndb": GOOD, "b.ldb": BAD[
         "matches everything"][0]["a.ldb"]})), "--json")
@@ -465,7 +477,7 @@ def test_a_changed_file_is_not_loaded(node):
     name = one.offer({"a.ndb": MORE})
     instance.wait_for(lambda: one.record(name)["state"] == "fetched", "what is taken")
     one.process.terminate()
-    one.process.wait(10)
+    one.process.wait(300)
     one.log.close()
     (one.dir / f"signatures/{name}/a.ndb").write_text(GOOD)
     one.write()
@@ -492,7 +504,7 @@ def test_disk_full(node):
     one = node()
     one.begin()
     one.process.terminate()
-    one.process.wait(10)
+    one.process.wait(300)
     one.log.close()
     tight = one.dir / "tight"
     tight.mkdir()
@@ -511,12 +523,12 @@ def test_disk_full(node):
         (one.dir / "update/.now").write_text("")
         (one.dir / "update/.now").rename(one.dir / "update/now")  # a sign to look
         instance.wait_for(lambda: (tight / f"records/{name}.json").exists() and json.loads(
-            (tight / f"records/{name}.json").read_text())["state"] in WELL, "the trial", 120)
+            (tight / f"records/{name}.json").read_text())["state"] in WELL, "the trial")
         assert not list(tight.glob(".tmp-*"))
     finally:
         one.process.terminate()
-        one.process.wait(10)
-        subprocess.run(["umount", tight], check=True)
+        one.process.wait(300)
+        instance.unmount(tight)
 
 
 @needs_root

@@ -195,7 +195,7 @@ def test_relative_names(site):
     site.publish(1)
     done = subprocess.run([site.programs / "postern", "--dir", site.dir.name, "signatures",
                            "update"], cwd=site.dir.parent, capture_output=True, text=True,
-                          check=False, timeout=120)
+                          check=False, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -218,7 +218,7 @@ update_dns = "none"
     try:
         done = subprocess.run([instance.BUILD / "postern", "--dir", one.dir, "signatures",
                                "update"], capture_output=True, text=True, check=False,
-                              timeout=120)
+                              timeout=300)
         assert (done.returncode, done.stderr) == (0, "")
         instance.wait_for(lambda: one.postern("signatures", "status", check=False).returncode == 0,
                           "the adoption", 240)

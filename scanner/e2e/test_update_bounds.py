@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import instance
 from update_site import DATA, NOBODY, PROGRAMS, cvd, programs, site, taken  # noqa: F401
 
 
@@ -147,7 +148,7 @@ def test_disk_full(site):
         offer = json.loads((tight / "offer/manifest.json").read_text())
         assert offer["identity"].startswith(first["generation"])
     finally:
-        subprocess.run(["umount", tight], check=True)
+        instance.unmount(tight)
     site.write()
     assert site.update()["new"]
 
@@ -173,7 +174,7 @@ def test_no_room_for_the_offer(site):
         assert offer["identity"].startswith(first["generation"])
         assert {path.name for path in tight.iterdir()} == {"lock", "offer", "status.json"}
     finally:
-        subprocess.run(["umount", tight], check=True)
+        instance.unmount(tight)
 
 
 @pytest.mark.parametrize("official", [True, False])
@@ -213,4 +214,4 @@ def test_never_the_last_of_the_disk(site, official):
         assert min(least) >= (64 << 20) - (1 << 20)
         assert taken(tight) <= 64 << 10
     finally:
-        subprocess.run(["umount", tight], check=True)
+        instance.unmount(tight)

@@ -155,7 +155,7 @@ def test_the_older_one_refuses_it(rig, older):
     config = str(postern.dir / "postern.conf")
     done = subprocess.run(["setpriv", "--reuid", "postern", "--regid", "postern", "--clear-groups",
                            older / "posternd", "--config", config, "--foreground"],
-                          capture_output=True, text=True, check=False, timeout=60)
+                          capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 2 and "was made by a newer Postern" in done.stderr, done
     postern.start()
     check_verdicts(postern, mta, "as before")

@@ -62,7 +62,7 @@ class Site:
     def postern(self, *words, prefix=()):
         return subprocess.run(
             [*prefix, self.programs / "postern", "--config", self.dir / "postern.conf",
-             "signatures", *words], capture_output=True, text=True, check=False, timeout=120)
+             "signatures", *words], capture_output=True, text=True, check=False, timeout=300)
 
     def json(self, *words):
         return json.loads(self.postern(*words, "--json").stdout)

@@ -89,7 +89,7 @@ class Daemon:
             elif lines[sock] in self.busy:
                 self._answer(lines[sock])
 
-    def until(self, condition, what, seconds=300, data=None):
+    def until(self, condition, what, seconds=240, data=None):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"{what}: not within {seconds} s; {self.state}"
@@ -106,7 +106,7 @@ class Daemon:
             line.close()
 
 
-def wait_for(condition, what, seconds=300, pause=0.02):
+def wait_for(condition, what, seconds=240, pause=0.02):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds} s"
