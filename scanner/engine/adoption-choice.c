@@ -168,13 +168,52 @@ find_untried(const struct engine *engine, struct choice *choice)
     }
 }
 
+/* What serves and could not be noted is what `current` leads to, as soon as that can be written.
+ * Returns whether it is so still. */
+static bool
+is_behind(const struct engine *engine, const char *serving, struct choice *ret)
+{
+    const struct choice *unnoted = &engine->adoption->unnoted;
+    g_autofree char *ignored = NULL;
+    if (unnoted->name == NULL || g_strcmp0(serving, unnoted->name) != 0 ||
+        g_strcmp0(ret->before, unnoted->before) != 0) {
+        return false;
+    }
+    ret->is_noted = choice_commit(engine, unnoted, &ignored) == 0;
+    if (ret->is_noted) {
+        g_free(ret->before);
+        ret->before = g_strdup(unnoted->name);
+    }
+    return !ret->is_noted;
+}
+
+/* What was damaged after its trial is new where it is offered again. */
+static void
+forget_damaged(const struct engine *engine, struct choice *ret)
+{
+    const char *name = engine->adoption->damaged;
+    g_autoptr(store_t) store = NULL;
+    g_autofree char *ignored = NULL;
+    if (name == NULL || store_open(engine->settings->signatures_dir, TRUE, &store, &ignored) < 0) {
+        return;
+    }
+    g_autoptr(store_entry_t) entry = store_find(store, name, &ignored);
+    bool may = entry != NULL && !entry->is_current &&
+               (entry->record.state == RECORD_TRIED || entry->record.state == RECORD_ADOPTED);
+    g_clear_pointer(&ignored, g_free);
+    ret->is_forgotten = may && store_discard(store, name, &ignored) == 0;
+    ret->is_settled = !may || ret->is_forgotten;
+}
+
 void
 choice_find(const struct engine *engine, const char *serving, struct choice *ret)
 {
     g_autofree char *error = NULL;
     g_autoptr(store_t) store = NULL;
     *ret = (struct choice){.before = current_name(engine)};
-    if (ret->before != NULL && g_strcmp0(ret->before, serving) != 0) {
+    bool behind = is_behind(engine, serving, ret);
+    forget_damaged(engine, ret);
+    if (ret->before != NULL && !behind && g_strcmp0(ret->before, serving) != 0) {
         ret->name = g_strdup(ret->before);
         ret->is_set = true;
     } else if (store_open(engine->settings->signatures_dir, FALSE, &store, &error) == 0) {
@@ -332,7 +371,8 @@ choice_commit(const struct engine *engine, const struct choice *choice, char **e
                                     : store_adopt(store, choice->name, choice->force, error_r);
     }
     if (rc < 0 && (store == NULL || !is_linked(engine, choice))) {
-        return rc;
+        /* Whole, and tried or in use before: what cannot be written is no reason for 451. */
+        return choice->broken != NULL && rc != -EBUSY && rc != -ENOENT ? 1 : rc;
     }
     reject_before(engine, store, choice, error_r);
     put_away(store, choice);

@@ -29,6 +29,10 @@ struct choice {
     char *broken; /* why `before` cannot be loaded, and this is taken in its place; NULL: it can */
     enum nursery_fault fault;      /* of that */
     struct generation_about about; /* without its manifest */
+    /* What was done beside the look. */
+    bool is_noted;     /* `unnoted`: `current` leads to it now */
+    bool is_settled;   /* `damaged`: nothing is left to be done */
+    bool is_forgotten; /* and that is why */
 };
 
 void choice_clear(struct choice *choice);
@@ -37,13 +41,15 @@ char *choice_path(const struct engine *engine, const char *name);
 
 /* --- in a process of its own (aside.h): these wait for the disk --- */
 
-/* What is to be adopted by itself; an empty one when nothing is. SERVING may be NULL. */
+/* What is to be adopted by itself; an empty one when nothing is. SERVING may be NULL. Before that
+ * it does what an adoption has left to be done. */
 void choice_find(const struct engine *engine, const char *serving, struct choice *ret);
 /* What REQUEST means. Returns 0, -EPERM, -ENOENT or -errno with one sentence. */
 int choice_order(const struct engine *engine, const struct adoption_request *request,
                  struct choice *ret, char **error_r);
 /*
  * Makes `current` lead to it. Returns 0, perhaps with one sentence of what else could not be done;
+ * 1: that cannot be written, and it serves all the same, for what `current` leads to cannot;
  * -EBUSY: another process changes the store, try again;
  * -ESTALE: `current` was changed meanwhile; or -errno, with one sentence.
  */
@@ -92,6 +98,8 @@ struct adoption {
         unsigned count;  /* in a row */
         gint64 again_us; /* monotonic: not before */
     } failure;
+    struct choice unnoted; /* serves, and `current` does not lead to it; no name: none */
+    char *damaged;         /* before its adoption: it is to be forgotten; NULL: none */
     gint64 held_until_us;
     char *held_why;
     sd_event_source *watch;
@@ -112,8 +120,10 @@ void adoption_trial_told(struct adoption *adoption, enum record_state state, con
 void adoption_load(struct adoption *adoption);
 /* Makes the choice, whose worker is proved, current; and serves it. */
 void adoption_commit(struct adoption *adoption);
-/* It is current; or RC says why it is not, with one sentence (NULL: none). */
+/* What choice_commit() has returned, with one sentence (NULL: none). */
 void adoption_committed(struct adoption *adoption, int rc, const char *text);
+/* `current` leads to `unnoted` now. */
+void adoption_noted(struct adoption *adoption);
 
 /* The one that serves ends its scans and makes room, for WHY. */
 void adoption_make_room(struct adoption *adoption, const char *why);

@@ -187,7 +187,9 @@ decide(struct adoption *adoption)
     } else if (!must_wait(adoption)) {
         begin(adoption);
     }
-    if (adoption->watch == NULL && adoption->timer == NULL) {
+    bool is_owing = adoption->unnoted.name != NULL || adoption->damaged != NULL;
+    if ((adoption->watch == NULL || is_owing) && adoption->timer == NULL &&
+        !adoption_is_busy(adoption->engine)) {
         adoption_set_timer(adoption, WATCH_AGAIN_USEC);
     }
 }
@@ -213,6 +215,24 @@ look(struct adoption *adoption)
     }
 }
 
+/* What the look has done beside. */
+static void
+settle(struct adoption *adoption, const struct choice *choice)
+{
+    if (choice->is_noted) {
+        adoption_noted(adoption);
+    }
+    if (choice->is_forgotten) {
+        log_warning("generation %s: damaged after its trial: forgotten, to be taken again where it "
+                    "is offered",
+                    adoption->damaged);
+        trial_consider(adoption->engine->trial);
+    }
+    if (choice->is_settled) {
+        g_clear_pointer(&adoption->damaged, g_free);
+    }
+}
+
 void
 adoption_looked(struct adoption *adoption, struct choice *choice, const char *why)
 {
@@ -224,6 +244,7 @@ adoption_looked(struct adoption *adoption, struct choice *choice, const char *wh
         adoption_set_timer(adoption, LOOK_AGAIN_USEC);
         return;
     }
+    settle(adoption, choice);
     watch_dir(adoption);
     if (engine->stopping || adoption_is_busy(engine)) {
         choice_clear(choice);

@@ -321,19 +321,52 @@ adoption_room_made(struct engine *engine)
 
 /* --- the new one ---------------------------------------------------------------------------- */
 
-/* What should have served, and why it does not; NULL: it does. */
+/* What should have served, and why it does not, and what is UNWRITTEN (NULL: nothing); NULL: it
+ * does. */
 static json_t *
-refusal_of_before(const struct choice *choice)
+refusal_of_before(const struct choice *choice, const char *unwritten)
 {
-    return choice->broken == NULL || choice->before == NULL
-               ? NULL
-               : json_pack("{s:s, s:s, s:I}", "generation", choice->before, "error", choice->broken,
-                           "time", (json_int_t)time(NULL));
+    if (choice->broken == NULL || (choice->before == NULL && unwritten == NULL)) {
+        return NULL;
+    }
+    g_autofree char *error =
+        g_strdup_printf("%s%s%s", choice->broken, unwritten != NULL ? "; " : "",
+                        unwritten != NULL ? unwritten : "");
+    return json_pack("{s:s, s:s, s:I}", "generation",
+                     choice->before != NULL ? choice->before : "(none)", "error", error, "time",
+                     (json_int_t)time(NULL));
+}
+
+/* `current` could not be changed, for WHY. Returns that as a sentence, to be freed. */
+static char *
+note_unwritten(struct adoption *adoption, const char *why)
+{
+    const struct choice *choice = &adoption->choice;
+    char *text = g_strdup_printf("generation %s serves, but %s/current cannot be changed to it: %s",
+                                 choice->name, adoption->engine->settings->signatures_dir,
+                                 why != NULL ? why : "unknown");
+    log_err("%s; tried again each minute", text);
+    adoption->unnoted = (struct choice){.name = g_strdup(choice->name),
+                                        .before = g_strdup(choice->before),
+                                        .broken = g_strdup(choice->broken),
+                                        .fault = choice->fault};
+    return text;
+}
+
+void
+adoption_noted(struct adoption *adoption)
+{
+    struct engine *engine = adoption->engine;
+    log_notice("generation %s: `current` leads to it now", adoption->unnoted.name);
+    json_decref(engine->report.refusal);
+    engine->report.refusal = refusal_of_before(&adoption->unnoted, NULL);
+    choice_clear(&adoption->unnoted);
+    engine_changed(engine);
 }
 
 /* Whoever scans hears of the new generation before he gets a worker of it. */
 static void
-switch_over(struct adoption *adoption)
+switch_over(struct adoption *adoption, const char *unwritten)
 {
     struct engine *engine = adoption->engine;
     struct report *report = &engine->report;
@@ -341,7 +374,7 @@ switch_over(struct adoption *adoption)
     struct nursery *next = g_steal_pointer(&adoption->next);
     adoption->old = supervisor_take(engine->supervisor, next, &adoption->choice.about);
     json_decref(report->refusal);
-    report->refusal = refusal_of_before(&adoption->choice);
+    report->refusal = refusal_of_before(&adoption->choice, unwritten);
     g_clear_pointer(&adoption->failure.name, g_free);
     if (adoption->old != NULL) {
         nursery_give(adoption->old, &old_ops, adoption);
@@ -381,10 +414,12 @@ adoption_committed(struct adoption *adoption, int rc, const char *text)
     } else if (rc < 0) {
         fail(adoption, text != NULL ? text : "`current` cannot be set");
     } else {
-        if (text != NULL) {
+        choice_clear(&adoption->unnoted);
+        if (rc == 0 && text != NULL) {
             log_warning("generation %s: %s", adoption->choice.name, text);
         }
-        switch_over(adoption);
+        g_autofree char *unwritten = rc > 0 ? note_unwritten(adoption, text) : NULL;
+        switch_over(adoption, unwritten);
     }
 }
 
@@ -430,8 +465,12 @@ static void
 on_next_ended(struct nursery *nursery, const char *why, void *data)
 {
     struct adoption *adoption = data;
+    const struct choice *choice = &adoption->choice;
     bool is_known = adoption->phase == PHASE_FAILING;
     g_autofree char *text = g_strdup(why);
+    if (nursery_fault(nursery) == NURSERY_FAULT_DAMAGED && !choice->is_set && !choice->by_order) {
+        report_set_text(&adoption->damaged, choice->name);
+    }
     adoption->next = NULL;
     /* Its worker's end must not be heard as a second reason. */
     adoption->phase = PHASE_FAILING;
@@ -519,6 +558,8 @@ adoption_free(struct adoption *adoption)
     aside_forget(&adoption->order);
     adoption_forget_timers(adoption);
     choice_clear(&adoption->choice);
+    choice_clear(&adoption->unnoted);
+    g_free(adoption->damaged);
     g_free(adoption->failure.name);
     g_free(adoption->held_why);
     g_free(adoption);

@@ -129,6 +129,43 @@ def test_a_record_that_cannot_be_written(own):
     assert "its record cannot be written" in log
 
 
+@pytest.mark.parametrize("what", ["damaged", "missing"])
+def test_a_store_that_cannot_be_written(own, what):
+    """As on a read-only file system: what is whole serves; `current` follows when it can."""
+    engine, store, (first, second) = tree(own, OLD, NEW)
+    if not ROOT or engine.mode == "root":
+        pytest.skip("needs root, and an engine that is not")
+    expected = second if what == "missing" else first
+    if what == "damaged":
+        spoil(store.path / second / "b.ndb")
+    else:
+        (store.path / "current").unlink()
+    os.chown(store.path, 0, 0)
+    engine.start()
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == expected
+    log = engine.log_text()
+    assert "engine: FAILED" not in log and f"{store.path}/current cannot be changed to it" in log
+    failed = engine.status()["adoption_failed"]
+    assert failed["generation"] == (second if what == "damaged" else "(none)")
+    assert "cannot be changed to it" in failed["error"]
+    # Not loaded again because `current` leads elsewhere; after a crash as at the first time.
+    os.kill(zygotes(engine)[0], signal.SIGKILL)
+    wait_for(lambda: engine.log_text().count("cannot be changed to it") == 2, "the next time")
+    engine.wait_state("ready")
+    assert engine.status()["generation"] == expected
+    assert engine.log_text().count("signatures loaded in") == 2
+    os.chown(store.path, NOBODY, NOBODY)
+    (store.path / "touched").write_text("")
+    (store.path / "touched").rename(store.path / "touched-again")
+    wait_for(lambda: f"{expected}: `current` leads to it now" in engine.log_text(), "the link")
+    assert store.current() == expected == engine.status()["generation"]
+    assert engine.log_text().count("signatures loaded in") == 2
+    assert (what == "missing") == (store.path / second).exists()
+    failed = engine.status()["adoption_failed"]
+    assert failed is None or "cannot be changed" not in failed["error"]
+
+
 def test_a_link_that_leads_nowhere(own):
     engine, store, (first, second) = tree(own, OLD, NEW)
     (store.path / second / "b.ndb").unlink()
@@ -187,6 +224,11 @@ def test_damage_before_the_adoption(own):
     wait_for(lambda: engine.status()["adoption_failed"], "the failure")
     assert f"{new}/b.ndb" in engine.status()["adoption_failed"]["error"]
     assert engine.status()["generation"] == first == store.current()
+    # It waits for nothing that is newer: it is new when it comes again.
+    wait_for(lambda: not (store.path / new).exists(), "its end")
+    wait_for(lambda: f"{new}: damaged after its trial: forgotten" in engine.log_text(), "the word")
+    assert store.put(NEW, "fetched") == new
+    wait_for(lambda: store.state(new)[0] == "tried", "its trial")
     line.close()
 
 

@@ -91,15 +91,20 @@ look_in(struct trial *trial, uint64_t usec)
     (void)sd_event_source_set_enabled(trial->look, SD_EVENT_ONESHOT);
 }
 
-static void
-something_came(void *data)
+void
+trial_consider(struct trial *trial)
 {
-    struct trial *trial = data;
     if (trial->pid != 0) {
         trial->again = true;
     } else {
         look_in(trial, SOON_USEC);
     }
+}
+
+static void
+something_came(void *data)
+{
+    trial_consider(data);
 }
 
 /* The process */
@@ -487,8 +492,7 @@ int
 trial_request(struct trial *trial, const char *generation, bool whatever_memory, char **error_r)
 {
     const char *other = trial_runs(trial) ? trial->generation : trial->wanted.generation;
-    bool is_same = g_strcmp0(other, generation) == 0;
-    if (other != NULL && !is_same) {
+    if (other != NULL && g_strcmp0(other, generation) != 0) {
         *error_r = g_strdup_printf("generation %s is being tried; ask again after that", other);
         return -EBUSY;
     }

@@ -36,6 +36,9 @@ int trial_request(struct trial *trial, const char *generation, bool whatever_mem
  * is used again it would be a second set in it. */
 void trial_withdraw(struct trial *trial);
 
+/* Something may have come, or may be taken now: looks soon. */
+void trial_consider(struct trial *trial);
+
 /* Whether a process tries something now: it may hold as much memory as what is in use. */
 bool trial_runs(const struct trial *trial);
 /* The generation that is not tried because there is no memory for it; NULL: none. */
