@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import tempfile
 
 import pytest
@@ -34,6 +35,19 @@ def test_new_signatures_are_adopted(place):
         instance.wait_for(lambda: os.readlink(store / "current") != first, "the adoption")
     finally:
         one.stop()
+
+
+def test_a_configuration_without_places_of_its_own(place):
+    """One sentence, instead of programs that cannot start, or the machine's own Postern."""
+    conf = place / "one/postern.conf"
+    conf.parent.mkdir()
+    conf.write_text(f'workers = 1\n  signatures_dir="{place}/signatures"\n# state_dir = "x"\n')
+    done = subprocess.run([instance.TOP / "scanner/run", conf.parent], capture_output=True, text=True,
+                          check=False, timeout=60,
+                          env=dict(os.environ, POSTERN_BUILD=str(instance.BUILD)))
+    assert done.returncode == 2 and "starting it again" not in done.stderr
+    assert "does not set state_dir engine_dir control_socket milter_listen:" in done.stderr
+    assert conf.read_text().startswith("workers = 1\n")
 
 
 def test_status_of_what_cannot_be_loaded(place):
