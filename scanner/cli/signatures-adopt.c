@@ -72,10 +72,38 @@ say(const struct wish *wish, const char *what, const char *waits)
     return CLI_OK;
 }
 
+/* Whether another one that could be adopted was put together after it, and nothing is pinned. */
+static gboolean
+may_be_followed(const struct wish *wish)
+{
+    g_autofree char *none = NULL;
+    g_autoptr(store_t) store = signatures_store(wish->cli, FALSE);
+    g_autoptr(GPtrArray) list = store == NULL ? NULL : store_list(store);
+    g_autoptr(store_entry_t) mine = store == NULL ? NULL : store_find(store, wish->name, &none);
+    gboolean is_newer = FALSE;
+    for (guint i = 0; list != NULL && i < list->len; i++) {
+        const struct store_entry *entry = g_ptr_array_index(list, i);
+        if (entry->is_pinned) {
+            return FALSE;
+        }
+        is_newer = is_newer || (mine != NULL && mine->manifest != NULL && entry->manifest != NULL &&
+                                strcmp(entry->name, wish->name) != 0 &&
+                                entry->record.state != RECORD_REJECTED &&
+                                entry->manifest->created >= mine->manifest->created);
+    }
+    return is_newer;
+}
+
 static int
 done(const struct wish *wish, const char *what)
 {
-    return say(wish, what, NULL);
+    int rc = say(wish, what, NULL);
+    if (rc == CLI_OK && !wish->cli->json && wish->reject == NULL && may_be_followed(wish)) {
+        printf("A newer one that waits comes next all the same; `postern signatures pin %s` keeps "
+               "it away.\n",
+               wish->name);
+    }
+    return rc;
 }
 
 /* The trial */

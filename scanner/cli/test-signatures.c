@@ -142,6 +142,38 @@ test_signatures_refused(void **data)
     check(&r, 2, "", "needs a signature file");
 }
 
+/* Who adopts an older one hears what keeps it. */
+static void
+test_adopt_says_how_it_stays(void **data)
+{
+    struct bench *b = *data;
+    struct result r = {0};
+    g_autofree char *dir = signatures_dir(b);
+    g_autofree char *one = put(b, "one.ndb", "one");
+    POSTERN(b, &r, "signatures", "add", one);
+    check(&r, 0, "is current", "");
+    g_autofree char *first = current_of(dir);
+    POSTERN(b, &r, "signatures", "adopt", first);
+    assert_null(strstr(r.out, "keeps it away"));
+    check(&r, 0, "is current", "");
+    g_autofree char *two = put(b, "two.ndb", "two");
+    POSTERN(b, &r, "signatures", "add", two);
+    check(&r, 0, "is current", "");
+    g_autofree char *hint = g_strdup_printf("`postern signatures pin %s` keeps it away", first);
+    POSTERN(b, &r, "signatures", "adopt", first);
+    check(&r, 0, hint, "");
+    POSTERN(b, &r, "signatures", "adopt", "--json", first);
+    json_t *json = json_loads(r.out, 0, NULL);
+    assert_non_null(json);
+    json_decref(json);
+    check(&r, 0, "", "");
+    POSTERN(b, &r, "signatures", "pin", first);
+    check(&r, 0, "", "");
+    POSTERN(b, &r, "signatures", "adopt", first);
+    assert_null(strstr(r.out, "keeps it away"));
+    check(&r, 0, "is current", "");
+}
+
 /* What a maker that was killed left behind is cleared by the next one. */
 static void
 test_signatures_after_crash(void **data)
@@ -168,6 +200,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         T(test_signatures),
         T(test_signatures_refused),
+        T(test_adopt_says_how_it_stays),
         T(test_signatures_after_crash),
     };
     postern_prepare();
