@@ -212,23 +212,32 @@ def test_what_no_manifest_vouches_for(own, what):
 
 
 def test_damage_before_the_adoption(own):
-    """Whatever somebody did to it after its trial: the old one serves on."""
+    """Whatever somebody did to it after its trial: the old one serves on, and the offer is taken
+    again."""
     engine, store, (first,) = tree(own, OLD)
+    update = engine.dir / "update"
+    update.mkdir()
+    with open(engine.config, "a", encoding="ascii") as conf:
+        conf.write(f'update_dir = "{update}"\nhealth_memory = "0"\n')
     engine.start()
     engine.wait_state("ready")
     line = engine.connect()
     assert line.call({"op": "hold", "seconds": 600, "why": "the test"}) == {"ok": True}
-    new = store.put(NEW)
+    new = Store(update).put(NEW)
+    (update / new).rename(update / "offer")
+
+    def tried():
+        return (store.path / f"records/{new}.json").exists() and store.state(new)[0] == "tried"
+    wait_for(tried, "its trial")
     spoil(store.path / new / "b.ndb")
     assert line.call({"op": "hold", "seconds": 0}) == {"ok": True}
     wait_for(lambda: engine.status()["adoption_failed"], "the failure")
     assert f"{new}/b.ndb" in engine.status()["adoption_failed"]["error"]
     assert engine.status()["generation"] == first == store.current()
-    # It waits for nothing that is newer: it is new when it comes again.
-    wait_for(lambda: not (store.path / new).exists(), "its end")
     wait_for(lambda: f"{new}: damaged after its trial: forgotten" in engine.log_text(), "the word")
-    assert store.put(NEW, "fetched") == new
-    wait_for(lambda: store.state(new)[0] == "tried", "its trial")
+    wait_for(tried, "its next trial")
+    assert (store.path / new / "b.ndb").read_text() == NEW["b.ndb"]
+    assert engine.log_text().count(f"generation {new}: tried, all well") == 2
     line.close()
 
 
