@@ -187,6 +187,11 @@ hear_loaded(struct nursery *nursery, json_t *event)
     said.signatures = (guint64)MAX(signatures, 0);
     said.memory = (guint64)MAX(memory, 0);
     said.sandbox = text_escape(sandbox, ERROR_MAX);
+    const char *left_out = json_string_value(json_object_get(event, "left_out"));
+    if (left_out != NULL) {
+        g_autofree char *safe = text_escape(left_out, ERROR_MAX);
+        log_warning("generation %s: not all of it is looked for: %s", nursery->generation, safe);
+    }
     nursery->said = said;
     int rc = sd_event_add_time_relative(nursery->engine->event, &nursery->ping, CLOCK_MONOTONIC,
                                         PING_USEC, 0, on_ping, nursery);

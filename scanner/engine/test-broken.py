@@ -273,3 +273,28 @@ def test_damage_while_it_serves(own):
     wait_for(lambda: engine.status()["generation"] == first, "the one before")
     engine.wait_state("ready")
     assert store.current() == first
+
+
+RULE = 'rule %s { strings: $a = "%s" condition: $a }\n'
+
+
+@pytest.mark.parametrize("text", ["404 page not found\n", 'rule cut { strings: $a = "some'])
+def test_yara_of_which_nothing_is_left(site, text):
+    """libclamav loads the rest of the set without a word, and calls that a success."""
+    engine, store, old = site()
+    new = store.put({**NEW, "rules.yara": text}, "fetched")
+    wait_for(lambda: store.state(new)[0] != "fetched", "the trial")
+    wait_for(lambda: store.state(new)[0] != "trying", "its end")
+    state, reason = store.state(new)
+    assert state == "rejected" and "rules.yara" in reason
+    assert store.current() == old and engine.status()["generation"] == old
+
+
+def test_yara_that_libclamav_knows_in_part(site):
+    """It knows a part of the language; what it leaves out is told."""
+    engine, store, old = site()
+    rules = RULE % ("good", "nobody has this marker, too") + 'import "pe"\n' + \
+        "rule bad { condition: pe.number_of_sections == 1 }\n"
+    new = store.put({**NEW, "rules.yara": rules}, "fetched")
+    wait_for(lambda: engine.status()["generation"] == new, "its adoption")
+    assert "failed to parse or load 1 yara rules from file rules.yara" in engine.log_text()

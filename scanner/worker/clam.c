@@ -13,13 +13,32 @@
 struct clam {
     struct cl_engine *engine;
     unsigned signatures;
-    bool found; /* the sink heard of a detection in this scan */
+    bool found;     /* the sink heard of a detection in this scan */
+    char *left_out; /* while it loaded; NULL: nothing */
     const struct clam_sink *sink;
 };
 
 /* libclamav's last errors while it loads: the only place where it names the file. */
 static GPtrArray *complaints;
+static GPtrArray *omissions;
 static struct clam *scanning;
+
+/* What it says when it calls a load a success, and has not loaded all (readdb.c of 1.4). */
+static bool
+is_omission(const char *line)
+{
+    static const char *const sayings[] = {
+        "cli_loadyara: failed to parse or load",
+        "skipping load of unsigned bytecode",
+        "Detected duplicate databases",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(sayings); i++) {
+        if (strstr(line, sayings[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void
 on_message(enum cl_msg severity, const char *full, const char *text, void *context)
@@ -30,8 +49,12 @@ on_message(enum cl_msg severity, const char *full, const char *text, void *conte
     g_strchomp(line);
     if (scanning != NULL) {
         scanning->sink->warned(scanning->sink->data, line);
-    } else if (severity == CL_MSG_ERROR && complaints != NULL && complaints->len < COMPLAINTS_MAX) {
+    } else if (complaints == NULL) {
+        return;
+    } else if (severity == CL_MSG_ERROR && complaints->len < COMPLAINTS_MAX) {
         g_ptr_array_add(complaints, g_steal_pointer(&line));
+    } else if (severity == CL_MSG_WARN && is_omission(line)) {
+        g_ptr_array_add(omissions, g_steal_pointer(&line));
     }
 }
 
@@ -184,6 +207,7 @@ clam_free(struct clam *clam)
 {
     if (clam != NULL) {
         cl_engine_free(clam->engine);
+        g_free(clam->left_out);
         g_free(clam);
     }
 }
@@ -211,19 +235,39 @@ complaint(cl_error_t rc, const char *path)
                         : g_strdup_printf("%s: %s", path, cl_strerror(rc));
 }
 
+/* A page that a server sent in its place, or half a file: all of it is missing. */
+static const char *
+file_of_nothing(void)
+{
+    for (guint i = 0; i < omissions->len; i++) {
+        const char *line = g_ptr_array_index(omissions, i);
+        if (strstr(line, "successfully loaded 0 rules") != NULL) {
+            return line;
+        }
+    }
+    return NULL;
+}
+
 int
 clam_load(struct clam *clam, const char *path, char **error_r)
 {
     complaints = g_ptr_array_new_with_free_func(g_free);
+    omissions = g_ptr_array_new_with_free_func(g_free);
     unsigned before = clam->signatures;
     cl_error_t rc = cl_load(path, clam->engine, &clam->signatures, CL_DB_STDOPT);
     if (rc != CL_SUCCESS) {
         *error_r = complaint(rc, path);
+    } else if (file_of_nothing() != NULL) {
+        *error_r = g_strdup_printf("%s: %s", path, file_of_nothing());
+        rc = CL_EMALFDB;
     } else if (clam->signatures == before) {
         *error_r = g_strdup_printf("%s: there is no signature in it", path);
         rc = CL_EMALFDB;
+    } else if (omissions->len > 0 && clam->left_out == NULL) {
+        clam->left_out = g_strdup(g_ptr_array_index(omissions, 0));
     }
     g_clear_pointer(&complaints, g_ptr_array_unref);
+    g_clear_pointer(&omissions, g_ptr_array_unref);
     return rc == CL_SUCCESS ? 0 : -EBADMSG;
 }
 
@@ -236,6 +280,12 @@ clam_compile(struct clam *clam, char **error_r)
         return -EBADMSG;
     }
     return 0;
+}
+
+const char *
+clam_left_out(const struct clam *clam)
+{
+    return clam->left_out;
 }
 
 unsigned

@@ -72,9 +72,13 @@ void clam_free(struct clam *clam);
 
 /*
  * Loads the signature file or directory PATH. Returns 0, or -EBADMSG with a sentence that names
- * the file if libclamav did.
+ * the file if libclamav did. It calls it a success when it understands no rule of a YARA file; here
+ * that is none.
  */
 int clam_load(struct clam *clam, const char *path, char **error_r);
+
+/* What libclamav said first of what it left out of a set that it has loaded; NULL: nothing. */
+const char *clam_left_out(const struct clam *clam);
 
 /* Makes the engine ready; nothing can be loaded afterwards. Returns 0 or -EBADMSG. */
 int clam_compile(struct clam *clam, char **error_r);

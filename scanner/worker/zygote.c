@@ -182,13 +182,20 @@ write_builtin(void)
 }
 
 /* Files are named as in the generation: where the jail has them nobody outside can look. */
+static char *
+outside(const char *text)
+{
+    GString *named = g_string_new(text);
+    g_string_replace(named, JAIL_SIGNATURES ": ", "", 1);
+    g_string_replace(named, JAIL_SIGNATURES "/", "", 0);
+    return g_string_free(named, FALSE);
+}
+
 static _Noreturn void
 fail_to_load(const char *error)
 {
-    g_autoptr(GString) text = g_string_new(error);
-    g_string_replace(text, JAIL_SIGNATURES ": ", "", 1);
-    g_string_replace(text, JAIL_SIGNATURES "/", "", 0);
-    fail(text->str);
+    g_autofree char *text = outside(error);
+    fail(text);
 }
 
 static void
@@ -264,6 +271,11 @@ report_loaded(const struct zygote *zygote)
         zygote->orders->generation, "signatures", (json_int_t)clam_signatures(zygote->clam),
         "landlock", sandbox_landlock(zygote->sandbox), "load_seconds", zygote->load_seconds,
         "sandbox", sandbox, "memory", (json_int_t)resident(zygote->proc));
+    if (clam_left_out(zygote->clam) != NULL) {
+        g_autofree char *left_out = outside(clam_left_out(zygote->clam));
+        g_autofree char *safe = g_utf8_make_valid(left_out, -1);
+        json_object_set_new(packet, "left_out", json_string(safe));
+    }
     if (packet_send(ZYGOTE_CHANNEL, packet, -1) < 0) {
         _exit(1);
     }
