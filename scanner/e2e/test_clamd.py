@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The clamd protocol: real clients, the same questions to a real clamd, and abuse."""
 import array
+import contextlib
 import os
 import pathlib
 import re
@@ -123,7 +124,10 @@ def clamd(folder, eicar):
         f"StreamMaxLength 16M\nMaxThreads 4\nTemporaryDirectory {home}\n")
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(["clamd", "-c", home / "clamd.conf"], stdout=log, stderr=log)
-    wait_for((home / "clamd.sock").exists, "clamd starts")
+    def answers():
+        with contextlib.suppress(OSError):
+            return ask(str(home / "clamd.sock"), b"PING") == b"PONG\n"
+    wait_for(answers, "clamd starts")
     yield str(home / "clamd.sock")
     process.terminate()
     process.wait(300)
@@ -418,7 +422,7 @@ def test_memory_is_shared(daemon):
     socks = []
     for _ in range(5):
         sock = connect(daemon.socket)
-        sock.settimeout(2)
+        sock.settimeout(300)
         socks.append(sock)
         sock.sendall(b"zINSTREAM\0")
         try:
@@ -521,19 +525,25 @@ def test_mail_goes_on_beside_multiscan(daemon, folder, files):
     mta = postfix.Postfix(folder / "postfix-multiscan", f"unix:{daemon.dir}/milter.sock")
     mta.start()
     answer = []
-    scan = threading.Thread(target=lambda: answer.append(
-        ask(daemon.socket, b"zMULTISCAN " + bytes(many) + b"\0")))
+    ended = []
+
+    def scan_all():
+        answer.append(ask(daemon.socket, b"zMULTISCAN " + bytes(many) + b"\0"))
+        ended.append(time.monotonic())
+    scan = threading.Thread(target=scan_all)
     try:
         scan.start()
+        start = time.monotonic()
         times = []
         while scan.is_alive() and len(times) < 20:
             began = time.monotonic()
             assert mta.send(mails.clean(f"beside {len(times)}"))[0] == 250
             times.append(time.monotonic() - began)
         scan.join(300)
+        took = ended[0] - start
         assert answer == [bytes(many) + b": OK\0"]
-        # The files take seconds; one mail waits for a few scans, not for them.
-        assert sorted(times)[len(times) // 2] < 1, times
+        # One mail waits for a few scans, not for all the files.
+        assert sorted(times)[len(times) // 2] < took / 4, (times, took)
     finally:
         mta.stop()
         shutil.rmtree(many)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -311,9 +312,22 @@ is_crash(int status)
     return found;
 }
 
+/* Its answer may be there and not read yet: another socket told of its end. */
+static void
+hear_last_words(struct evidence *evidence)
+{
+    struct pollfd wait = {.fd = evidence->channel, .events = POLLIN};
+    if (poll(&wait, 1, 0) == 1) {
+        (void)on_words(evidence->words, evidence->channel, 0, evidence);
+    }
+}
+
 bool
 evidence_exited(struct evidence *evidence, uint64_t number, int status)
 {
+    if (number == evidence->number && evidence->channel >= 0 && evidence->given) {
+        hear_last_words(evidence);
+    }
     if (number == evidence->number && evidence->channel >= 0) {
         bool crashed = evidence->given && is_crash(status);
         judge(evidence, crashed ? OUTCOME_CRASHED : OUTCOME_UNCLEAR);

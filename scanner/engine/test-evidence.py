@@ -142,6 +142,29 @@ def test_no_evidence(site, how):
     daemon.close()
 
 
+@needs_root
+def test_an_answer_before_the_end(site):
+    """Who has scanned it and retired has scanned it, also when an engine that had to wait for a
+    processor hears of its end first."""
+    engine, store, _ = site(workers=1, worker_scans=1, **PATIENT)
+    daemon = Daemon(engine)
+    new = store.put(NEW)
+    daemon.until(lambda: daemon.state.get("generation") == new and daemon.phase() is None
+                 and daemon.idle, "the adoption")
+    known = engine.processes()["postern-worker"]
+    fd = lethal()
+    daemon.line.send({"op": "evidence"}, fd)
+    os.close(fd)
+    pid = worker(engine, SERVING, known)
+    wait_for(lambda: has_mail(pid), "that it is given the mail")
+    os.kill(engine.process.pid, signal.SIGSTOP)
+    wait_for(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its end")
+    os.kill(engine.process.pid, signal.SIGCONT)
+    wait_for(lambda: "a third one" in engine.log_text(), "the verdict")
+    assert "a third one has scanned it" in engine.log_text()
+    daemon.close()
+
+
 def test_what_came_while_another_was_adopted(site):
     """An adoption may wait for hours. What was put together meanwhile is newer all the same."""
     engine, store, _ = site()

@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GIVE_UP_US (10 * G_TIME_SPAN_SECOND)
+#define GIVE_UP_US (120 * G_TIME_SPAN_SECOND)
 
 struct mta t;
 

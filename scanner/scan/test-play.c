@@ -18,7 +18,7 @@
 
 #include "packet.h"
 
-#define GIVE_UP_US (10 * G_TIME_SPAN_SECOND)
+#define GIVE_UP_US (120 * G_TIME_SPAN_SECOND)
 
 struct play t;
 
