@@ -11,7 +11,7 @@ NOT_INSTALLED, CONFIGURED, NOT_RUNNING, PROMOTED = 5, 6, 7, 8
 DEGRADED_PROMOTED = 191
 
 
-def until(what, check, timeout=15):
+def until(what, check, timeout=60):
     end = time.monotonic() + timeout
     while not check():
         assert time.monotonic() < end, f"waited {timeout} s in vain until {what}"

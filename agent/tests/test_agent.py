@@ -11,11 +11,11 @@ from steps import (ERROR, INVALID, NOT_INSTALLED, NOT_RUNNING, OK, PROMOTED, pro
 
 
 def test_start_does_not_wait_for_the_signatures(node):
-    node.behave(load=30)
+    node.behave(load=120)
     begin = time.monotonic()
     assert node.agent("start").rc == OK
     assert node.agent("monitor").rc == OK
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
     assert node.attribute("master-scanner") == "10"
     until("it says so", lambda: (node.attribute("postern-state") or "").startswith("loading since"))
 
@@ -26,10 +26,10 @@ def test_promoted_keeps_its_score_while_it_first_loads(node):
     assert node.attribute("master-scanner") == "10"
     assert node.agent("promote").rc == OK
     assert node.attribute("master-scanner") == "100000"
-    until("it is ready", lambda: "ready" in node.attribute("postern-state"), 8)
-    node.behave(load=30)
+    until("it is ready", lambda: "ready" in node.attribute("postern-state"))
+    node.behave(load=120)
     node.sh("kill -9 $(systemctl show -P MainPID postern-engine)")
-    until("the death is told", lambda: node.attribute("master-scanner") == "20", 3)
+    until("the death is told", lambda: node.attribute("master-scanner") == "20")
     assert node.agent("monitor", interval=7000).rc == PROMOTED
 
 
@@ -37,7 +37,7 @@ def test_broken_signatures_lower_the_promoted(node):
     node.behave(load=1, broken=True)
     assert node.agent("start").rc == OK
     assert node.agent("promote").rc == OK
-    until("it is told", lambda: node.attribute("master-scanner") == "20", 6)
+    until("it is told", lambda: node.attribute("master-scanner") == "20")
     assert node.attribute("postern-state").startswith("signatures cannot be loaded since")
 
 
@@ -272,7 +272,7 @@ def test_hung_engine(node):
     node.sh("systemctl restart postern-engine")
     until("it is ready", lambda: node.attribute("master-scanner") == "100000")
     node.sh("kill -STOP $(systemctl show -P MainPID postern-engine)")
-    until("it is killed", lambda: node.unit("postern-engine", "NRestarts") == "1", 30)
+    until("it is killed", lambda: node.unit("postern-engine", "NRestarts") == "1")
     until("the new one is ready", lambda: node.attribute("master-scanner") == "100000")
 
 
@@ -283,7 +283,7 @@ def test_posternd_that_does_not_come_back(node):
     node.limit("posternd", "ExecStartPre=/bin/sleep 1000")
     node.sh("kill -9 $(systemctl show -P MainPID posternd)")
     assert node.agent("monitor", interval=7000).rc == PROMOTED
-    until("it is noticed", lambda: node.agent("monitor", interval=7000).rc == ERROR, 30)
+    until("it is noticed", lambda: node.agent("monitor", interval=7000).rc == ERROR)
     assert "does not come back" in node.agent("monitor", interval=7000).reason
     assert node.agent("demote").rc == OK
     assert node.agent("monitor").rc == OK
@@ -303,11 +303,11 @@ def test_what_the_cluster_forgets_is_said_again(node):
             "\"//node_state[@uname='n1']/transient_attributes\"")
     until("it is erased", lambda: not in_cib(node, "master-scanner"))
     assert node.agent("monitor").rc == OK
-    until("it is back", lambda: in_cib(node, "master-scanner"), 5)
+    until("it is back", lambda: in_cib(node, "master-scanner"))
     node.sh("kill -9 $(pidof pacemaker-attrd)")
     until("it is lost", lambda: node.attribute("master-scanner") is None)
     until("it is back", lambda: node.agent("monitor", interval=10000).rc == OK
-          and node.attribute("master-scanner") == "100000", 15)
+          and node.attribute("master-scanner") == "100000")
 
 
 def test_metadata_is_what_the_cluster_reads(bare):

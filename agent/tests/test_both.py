@@ -54,7 +54,7 @@ def test_readiness_is_told_at_once(node):
     assert node.agent("start").rc == OK
     assert node.attribute("master-scanner") == "10"
     assert node.attribute("postern-state").endswith(", about 18 s")
-    until("it is ready", lambda: node.attribute("master-scanner") == "100000", 6)
+    until("it is ready", lambda: node.attribute("master-scanner") == "100000")
     assert node.attribute("postern-state") == "ready (gen-1)"
     assert node.sh("cat /var/lib/postern/load_seconds") == "2"
 
@@ -101,7 +101,7 @@ def test_deaf_posternd_is_killed(node):
     promoted(node)
     begin = time.monotonic()
     assert node.agent("demote").rc == OK
-    assert 3 < time.monotonic() - begin < 15
+    assert 3 < time.monotonic() - begin < 60
     assert node.condition("posternd") == "down"
 
 

@@ -65,7 +65,7 @@ def test_engine_that_hangs_is_replaced(node):
     started(node)
     engine = node.pid_of("postern-engine")
     node.sh(f"kill -STOP {engine}")
-    until("it is replaced", lambda: node.record("postern-engine", "main") not in (engine, "0"), 40)
+    until("it is replaced", lambda: node.record("postern-engine", "main") not in (engine, "0"))
     until("the new one is ready", lambda: node.attribute("master-scanner") == "100000")
 
 
@@ -128,11 +128,11 @@ def test_the_real_programs(node):
                 subprocess.run(["nsenter", "-t", str(node.pid), "-m", "-r", "-w", "tar", "-C", "/",
                                 "-xpf", "-", "--no-same-owner"], stdin=stream, check=True)
         promoted(node)
-        until("verdicts are given", lambda: node.run("postern", "status").rc == 0, 60)
+        until("verdicts are given", lambda: node.run("postern", "status").rc == 0)
         shown = node.run("postern", "status").out
         assert "This node" in shown and "serving" in shown, shown
         for helper in "postern-update", "postern-share":
-            until(f"{helper} is up", lambda name=helper: node.condition(name) == "up", 30)
+            until(f"{helper} is up", lambda name=helper: node.condition(name) == "up")
             uid = node.sh(f"id -u {helper}").strip()
             assert set(node.status(helper)["Uid"].split()) == {uid}
             assert node.status(helper)["Groups"].split() == [node.sh(f"id -g {helper}").strip()]
@@ -142,7 +142,7 @@ def test_the_real_programs(node):
         assert zygote
         assert node.agent("reload").rc == OK
         node.sh(f"kill -9 {node.pid_of('posternd')}")
-        until("verdicts are given again", lambda: node.run("postern", "status").rc == 0, 30)
+        until("verdicts are given again", lambda: node.run("postern", "status").rc == 0)
         assert node.agent("stop").rc == OK
         assert node.run("pidof", "postern-zygote").rc == 1
         assert node.running() == []

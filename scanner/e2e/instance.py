@@ -125,6 +125,8 @@ class Instance:
         self.process = None
 
     def pid(self, name):
+        """Of the process that was started last; the file is just being written, maybe."""
+        wait_for((self.dir / f"{name}.pid").read_text, f"the number of {name}")
         return int((self.dir / f"{name}.pid").read_text())
 
     def postern(self, *words, check=True, **more):

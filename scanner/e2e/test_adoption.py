@@ -220,7 +220,8 @@ def test_a_quiet_moment(site):
     wait_for(lambda: engine(postern)["generation"] == new, "the adoption")
     wait_for(lambda: status(postern)["ready"], "the service")
     assert clamd(postern, b"INSTREAM", MARK) == "stream: Test.Second.UNOFFICIAL FOUND"
-    assert [line for line in postern.log if "there is no scanning until it is loaded" in line]
+    wait_for(lambda: [line for line in postern.log
+                      if "there is no scanning until it is loaded" in line], "the log")
 
 
 def test_old_signatures(site):

@@ -71,7 +71,8 @@ def test_three_strikes(postern, mta):
     (row,) = [row for row in postern.json("quarantine", "list") if row["subject"] == "lethal"]
     assert row["attempts"] == 2
     assert "crashes the scanner" in row["reason"]
-    assert [line for line in postern.log if "crashed the scanner 3 times" in line]
+    wait_for(lambda: [line for line in postern.log if "crashed the scanner 3 times" in line],
+             "the log")
     # Best effort, after the reply: what posternd had not yet written when it died is not there.
     wait_for(lambda: "strike 3" in [row["detail"] for row in
                                     postern.json("incidents", "--kind", "strike")], "the incident")

@@ -231,6 +231,7 @@ def test_damaged_on_the_disk(cluster):
     n2.start("standby")
     comes(n2, first)
     wait_for(lambda: f"{second} is damaged on this node's disk: " in (n1.error() or ""), "a word")
+    wait_for(lambda: any("is damaged" in line for line in n1.log), "the log")
     assert sum("is damaged" in line for line in n1.log) == 1
     status, _ = sealed_get(cluster, n1, f"/1/{second}/b.ndb")
     assert status == 404
@@ -393,6 +394,7 @@ def test_places_of_a_node(cluster):
     finally:
         over.set()
         busy.join()
+    wait_for(lambda: any("does not show the key" in line for line in n1.log), "the log")
     assert sum("does not show the key" in line for line in n1.log) == 1
 
 

@@ -91,7 +91,7 @@ def test_passive_node_first(cluster):
     assert state(n1, name) in ("fetched", "trying", "tried"), "the active node has not begun first"
     wait_for(lambda: loaded(n1) == name, "the adoption on the active node")
     assert n1.seen(n2)["confirmed"] == name
-    assert any("waits for other nodes: " in line for line in n1.log)
+    wait_for(lambda: any("waits for other nodes: " in line for line in n1.log), "the log")
     assert state(n1, name) == state(n2, name) == "adopted"
 
 
