@@ -22,15 +22,15 @@ struct task {
 static json_t *
 choice_json(const struct choice *choice)
 {
-    return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:i, s:b, s:b, s:I, s:I, s:i, s:I, s:b, s:b, "
-                     "s:b}",
-                     "name", choice->name, "before", choice->before, "reject", choice->reject,
-                     "waits", choice->waits, "broken", choice->broken, "fault", (int)choice->fault,
-                     "set", choice->is_set, "untried", choice->is_untried, "need",
-                     (json_int_t)choice->need, "newest", (json_int_t)choice->about.newest,
-                     "database", (int)choice->about.database, "database_time",
-                     (json_int_t)choice->about.database_time, "noted", choice->is_noted, "settled",
-                     choice->is_settled, "forgotten", choice->is_forgotten);
+    return json_pack(
+        "{s:s?, s:s?, s:s?, s:s?, s:s?, s:i, s:b, s:b, s:I, s:I, s:i, s:I, s:b, s:b, "
+        "s:b, s:s?}",
+        "name", choice->name, "before", choice->before, "reject", choice->reject, "waits",
+        choice->waits, "broken", choice->broken, "fault", (int)choice->fault, "set", choice->is_set,
+        "untried", choice->is_untried, "need", (json_int_t)choice->need, "newest",
+        (json_int_t)choice->about.newest, "database", (int)choice->about.database, "database_time",
+        (json_int_t)choice->about.database_time, "noted", choice->is_noted, "settled",
+        choice->is_settled, "forgotten", choice->is_forgotten, "mended", choice->mended);
 }
 
 static char *
@@ -62,6 +62,7 @@ choice_from(const struct adoption *adoption, const json_t *json)
         .is_noted = json_is_true(json_object_get(json, "noted")),
         .is_settled = json_is_true(json_object_get(json, "settled")),
         .is_forgotten = json_is_true(json_object_get(json, "forgotten")),
+        .mended = text_of(json, "mended"),
         .need = (guint64)number_of(json, "need"),
         .about = {.newest = number_of(json, "newest"),
                   .database = (guint)number_of(json, "database"),

@@ -5,13 +5,16 @@
 #include "adoption-inner.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "generation.h"
 #include "nursery.h"
 #include "precedence.h"
 #include "room.h"
 #include "store.h"
+#include "update-files.h"
 
 /* A load takes more for a moment than what is loaded (measured: a tenth). */
 #define PEAK_PERCENT 115U
@@ -25,6 +28,7 @@ choice_clear(struct choice *choice)
     g_free(choice->reject);
     g_free(choice->waits);
     g_free(choice->broken);
+    g_free(choice->mended);
     *choice = (struct choice){0};
 }
 
@@ -106,6 +110,30 @@ newest_whole(const struct store *store, GPtrArray *list)
     return NULL;
 }
 
+/* Nothing is whole: a generation that was tried or in use may still be offered. Returns the name of
+ * the one whose files are what they were again; NULL: none. */
+static char *
+mend(const struct engine *engine)
+{
+    const struct settings *settings = engine->settings;
+    const char *const dirs[] = {settings->update_dir, settings->share_dir};
+    char name[MANIFEST_NAME_DIGITS + 1];
+    bool is_mended = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(dirs) && !is_mended; i++) {
+        g_autofree char *path = g_build_filename(dirs[i], OFFER_DIR, NULL);
+        g_autofree char *error = NULL;
+        g_autoptr(store_t) store = NULL;
+        int offer = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        if (offer >= 0 && store_open(settings->signatures_dir, TRUE, &store, &error) == 0) {
+            is_mended = store_mend(store, offer, settings->update_size, name, &error) == 0;
+        }
+        if (offer >= 0) {
+            close(offer);
+        }
+    }
+    return is_mended ? g_strdup(name) : NULL;
+}
+
 /* `current` cannot be loaded: what takes its place is worth more than what is not pinned, or what
  * other nodes think. */
 static void
@@ -115,6 +143,7 @@ find_instead(const struct engine *engine, const struct store *store, GPtrArray *
     g_autofree char *why = NULL;
     const struct store_entry *entry = newest_whole(store, list);
     if (entry == NULL) {
+        choice->mended = mend(engine);
         return;
     }
     choice->name = g_strdup(entry->name);

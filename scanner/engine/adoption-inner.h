@@ -33,6 +33,7 @@ struct choice {
     bool is_noted;     /* `unnoted`: `current` leads to it now */
     bool is_settled;   /* `damaged`: nothing is left to be done */
     bool is_forgotten; /* and that is why */
+    char *mended;      /* was damaged, as was all else, and is whole again; NULL: nothing */
 };
 
 void choice_clear(struct choice *choice);

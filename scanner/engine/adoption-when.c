@@ -228,6 +228,13 @@ settle(struct adoption *adoption, const struct choice *choice)
                     adoption->damaged);
         trial_consider(adoption->engine->trial);
     }
+    if (choice->mended != NULL) {
+        log_warning("generation %s: its files were damaged, and are taken from the offer again",
+                    choice->mended);
+        if (!adoption_is_busy(adoption->engine)) {
+            supervisor_start(adoption->engine->supervisor);
+        }
+    }
     if (choice->is_settled) {
         g_clear_pointer(&adoption->damaged, g_free);
     }

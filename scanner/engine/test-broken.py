@@ -211,6 +211,30 @@ def test_what_no_manifest_vouches_for(own, what):
     assert engine.status()["generation"] == first == store.current()
 
 
+@pytest.mark.parametrize("what", ["one file", "all files", "another offer"])
+def test_damage_of_the_only_one(own, what):
+    """What is still offered is taken again, without waiting for something newer."""
+    engine, store, (only,) = tree(own, OLD)
+    update = engine.dir / "update"
+    update.mkdir()
+    with open(engine.config, "a", encoding="ascii") as conf:
+        conf.write(f'update_dir = "{update}"\nhealth_memory = "0"\n')
+    offer = Store(update).put(NEW if what == "another offer" else OLD)
+    assert (offer == only) == (what != "another offer")
+    (update / offer).rename(update / "offer")
+    if what == "all files":
+        for path in (store.path / only).iterdir():
+            path.unlink()
+        (store.path / only).rmdir()
+    else:
+        spoil(store.path / only / "a.ndb")
+    engine.start()
+    engine.wait_state("ready", 60)
+    assert engine.status()["generation"] == offer == store.current()
+    assert (store.path / offer / "manifest.json").exists()
+    assert ("are taken from the offer again" in engine.log_text()) == (offer == only)
+
+
 def test_damage_before_the_adoption(own):
     """Whatever somebody did to it after its trial: the old one serves on, and the offer is taken
     again."""

@@ -105,18 +105,47 @@ check_known(struct store *store, const struct manifest *manifest, struct store_n
     return 0;
 }
 
+/* Reads MANIFEST and OWNER of OFFER. Returns 0 or -errno, with one sentence. */
+static int
+read_offer(int offer, struct manifest **manifest, uid_t *owner, char **error_r)
+{
+    struct stat st;
+    g_autofree char *error = NULL;
+    int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, manifest, &error);
+    if (rc < 0 || *manifest == NULL) {
+        return text_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
+    }
+    *owner = st.st_uid;
+    return 0;
+}
+
+/* Copies the files of MANIFEST, of BYTES, into a new DRAFT. */
+static int
+copy_offer(struct store *store, int offer, uid_t owner, const struct manifest *manifest,
+           guint64 bytes, guint64 limit, struct draft **draft, char **error_r)
+{
+    int rc = space_check(store->fd, store->dir, bytes, error_r);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = draft_begin(store->fd, limit, draft, error_r);
+    for (guint i = 0; i < manifest->files->len && rc == 0; i++) {
+        rc = take_file(*draft, offer, owner, g_ptr_array_index(manifest->files, i), error_r);
+    }
+    return rc;
+}
+
 int
 store_take(struct store *store, int offer, guint64 limit, struct store_new *ret, char **error_r)
 {
     g_autoptr(manifest_t) manifest = NULL;
     g_autoptr(draft_t) draft = NULL;
-    struct stat st;
+    uid_t owner = 0;
     guint64 bytes = 0;
-    g_autofree char *error = NULL;
     *ret = (struct store_new){.files = 0};
-    int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, &manifest, &error);
-    if (rc < 0 || manifest == NULL) {
-        return text_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
+    int rc = read_offer(offer, &manifest, &owner, error_r);
+    if (rc < 0) {
+        return rc;
     }
     rc = check_known(store, manifest, ret, error_r);
     if (rc == 0 && space_check_size(manifest, limit, &bytes) < 0) {
@@ -125,13 +154,52 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
     if (rc < 0 || ret->existed) {
         return rc;
     }
-    rc = space_check(store->fd, store->dir, bytes, error_r);
+    rc = copy_offer(store, offer, owner, manifest, bytes, limit, &draft, error_r);
+    return rc < 0 ? rc : finish(store, draft, ret, error_r);
+}
+
+/* Whether MANIFEST is that of a generation which was tried or in use and is damaged. Returns 0, or
+ * as store_mend(). */
+static int
+check_damaged(const struct store *store, const char *name, const struct manifest *manifest,
+              char **error_r)
+{
+    g_autofree char *why = NULL;
+    g_autoptr(store_entry_t) entry = store_entry_of(store, name);
+    enum record_state state = entry->record.state;
+    if ((state != RECORD_TRIED && state != RECORD_ADOPTED) ||
+        strcmp(entry->record.identity, manifest->identity) != 0) {
+        return text_fail(error_r, -ENOENT, "%s: was not tried here", name);
+    }
+    int rc = store_verify(store, name, &why);
+    if (rc == 0) {
+        return text_fail(error_r, -EEXIST, "%s: is whole", name);
+    }
+    return rc == -EBADMSG || rc == -ENOENT ? 0 : text_fail(error_r, rc, "%s", why);
+}
+
+int
+store_mend(struct store *store, int offer, guint64 limit, char name[MANIFEST_NAME_DIGITS + 1],
+           char **error_r)
+{
+    g_autoptr(manifest_t) manifest = NULL;
+    g_autoptr(draft_t) draft = NULL;
+    uid_t owner = 0;
+    guint64 bytes = 0;
+    int rc = read_offer(offer, &manifest, &owner, error_r);
     if (rc < 0) {
         return rc;
     }
-    rc = draft_begin(store->fd, limit, &draft, error_r);
-    for (guint i = 0; i < manifest->files->len && rc == 0; i++) {
-        rc = take_file(draft, offer, st.st_uid, g_ptr_array_index(manifest->files, i), error_r);
+    g_strlcpy(name, manifest->identity, MANIFEST_NAME_DIGITS + 1);
+    rc = check_damaged(store, name, manifest, error_r);
+    if (rc == 0 && space_check_size(manifest, limit, &bytes) < 0) {
+        return text_fail(error_r, -EFBIG, "the offer is larger than update_size");
     }
-    return rc < 0 ? rc : finish(store, draft, ret, error_r);
+    if (rc == 0) {
+        rc = copy_offer(store, offer, owner, manifest, bytes, limit, &draft, error_r);
+    }
+    if (rc == 0 && strcmp(draft_manifest(draft)->identity, manifest->identity) != 0) {
+        rc = text_fail(error_r, -EBADMSG, "the offer is not what it says");
+    }
+    return rc < 0 ? rc : draft_finish(draft, name, NULL, error_r);
 }

@@ -6,7 +6,7 @@
  * signatures_dir, which root and engine_user own and nobody else writes:
  *
  * - NAME/: a generation, its files and manifest.json (manifest.h). It appears whole, by one rename,
- *   and is never changed. NAME: 16 digits of its identity.
+ *   and is never changed; store_mend() replaces what is damaged. NAME: 16 digits of its identity.
  * - records/NAME.json: its state (record.h).
  * - current -> NAME: the one in use; the only truth about that.
  * - pinned -> NAME: nothing else is adopted by itself.
@@ -90,6 +90,15 @@ int store_add(struct store *store, char *const paths[], struct store_new *ret, c
  * another -errno: it is not what it says. With one sentence, and nothing changed.
  */
 int store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
+               char **error_r);
+
+/*
+ * Puts what the directory OFFER (a descriptor) holds, as store_take() takes it, in the place of the
+ * generation of the same identity that was tried or in use, and is damaged or gone. Returns 0 with
+ * its NAME; -ENOENT: there is none such; -EEXIST: it is whole; or -errno. With one sentence, and
+ * nothing changed.
+ */
+int store_mend(struct store *store, int offer, guint64 limit, char name[MANIFEST_NAME_DIGITS + 1],
                char **error_r);
 
 /*

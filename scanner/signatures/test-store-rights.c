@@ -232,17 +232,15 @@ fstatvfs(int fd, struct statvfs *ret)
     return 0;
 }
 
-/* State and quarantine may be on the same disk: mail does not wait for signatures. */
-static void
-test_room_for_others(void **data)
+/* An offer of TEXT in a.ndb; a descriptor. */
+static int
+offer_of(struct bench *b, const char *text)
 {
-    struct bench *b = *data;
-    struct store_new new;
     g_autoptr(draft_t) draft = NULL;
     g_autofree char *error = NULL;
     g_autofree char *path = g_build_filename(b->dir, "a.ndb", NULL);
     g_autofree char *offer = g_build_filename(b->other, "offer", NULL);
-    assert_true(g_file_set_contents(path, "12345", -1, NULL));
+    assert_true(g_file_set_contents(path, text, -1, NULL));
     int base = open(b->other, O_RDONLY | O_DIRECTORY);
     int fd = open(path, O_RDONLY);
     assert_int_equal(draft_begin(base, 4096, &draft, &error), 0);
@@ -250,7 +248,61 @@ test_room_for_others(void **data)
     assert_int_equal(draft_finish(draft, "offer", NULL, &error), 0);
     close(fd);
     close(base);
-    int dir = open(offer, O_RDONLY | O_DIRECTORY);
+    return open(offer, O_RDONLY | O_DIRECTORY);
+}
+
+/* What is damaged is put right by an offer of the same, and by nothing else. */
+static void
+test_mend(void **data)
+{
+    struct bench *b = *data;
+    struct store_new new;
+    char name[MANIFEST_NAME_DIGITS + 1];
+    g_autofree char *error = NULL;
+    int offer = offer_of(b, "12345");
+    room = 1 << 30;
+    assert_int_equal(store_mend(b->store, offer, 4096, name, &error), -ENOENT);
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(store_take(b->store, offer, 4096, &new, &error), 0);
+    assert_int_equal(store_mend(b->store, offer, 4096, name, &error), -ENOENT); /* not tried */
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(store_adopt(b->store, new.name, TRUE, &error), 0);
+    assert_int_equal(store_mend(b->store, offer, 4096, name, &error), -EEXIST);
+    g_clear_pointer(&error, g_free);
+
+    g_autofree char *file = g_build_filename(b->signatures, new.name, "a.ndb", NULL);
+    assert_true(g_file_set_contents(file, "1234x", -1, NULL));
+    int another = offer_of(b, "6");
+    assert_int_equal(store_mend(b->store, another, 4096, name, &error), -ENOENT);
+    g_clear_pointer(&error, g_free);
+    close(another);
+    close(offer);
+    offer = offer_of(b, "12345");
+    assert_int_equal(store_mend(b->store, offer, 4, name, &error), -EFBIG);
+    g_clear_pointer(&error, g_free);
+    assert_int_equal(store_mend(b->store, offer, 4096, name, &error), 0);
+    assert_string_equal(name, new.name);
+    assert_int_equal(store_verify(b->store, name, &error), 0);
+
+    /* Nor by one that says so alone. */
+    g_autofree char *lie = g_build_filename(b->other, "offer", "a.ndb", NULL);
+    assert_true(g_file_set_contents(file, "1234x", -1, NULL));
+    assert_true(g_file_set_contents(lie, "1234y", -1, NULL));
+    assert_int_equal(store_mend(b->store, offer, 4096, name, &error), -EBADMSG);
+    close(offer);
+    g_autofree char *text = NULL;
+    assert_true(g_file_get_contents(file, &text, NULL, NULL));
+    assert_string_equal(text, "1234x");
+}
+
+/* State and quarantine may be on the same disk: mail does not wait for signatures. */
+static void
+test_room_for_others(void **data)
+{
+    struct bench *b = *data;
+    struct store_new new;
+    g_autofree char *error = NULL;
+    int dir = offer_of(b, "12345");
     room = (64 << 20) + 4;
     assert_int_equal(store_take(b->store, dir, 4096, &new, &error), -ENOSPC);
     assert_non_null(strstr(error, b->signatures));
@@ -271,6 +323,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_json_of_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_many_added, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_mend, setup, teardown),
         cmocka_unit_test_setup_teardown(test_room_for_others, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
