@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Harm at a certain moment, or of a kind that has a story in each mode of the scanner."""
 
+import contextlib
 import time
 
 from lablib import cluster
-from lablib.base import read, wait_for
+from lablib.base import LabError, read, wait_for
 from lablib.node import Node
 
 ROLE = "run/postern/cluster/role"
 DAEMON = "posternd.service"
+DROPIN = f"/run/systemd/system/{DAEMON}.d"
 
 
 def stages(lab, name):
@@ -16,6 +18,16 @@ def stages(lab, name):
     pid = Node(lab, name).init_pid()
     lines = read(f"/proc/{pid}/root/{ROLE}", "").splitlines() if pid else []
     return [line.partition("=")[2] for line in lines if line.startswith("stage=")]
+
+
+@contextlib.contextmanager
+def slow_to_leave(story, name):
+    """A node takes a moment to stop posternd: long enough to be seen at it."""
+    story.run(name, "sh", "-c", f"mkdir -p {DROPIN}; printf '[Service]\\nExecStop=sleep 3\\n' "
+              f">{DROPIN}/slow.conf; systemctl daemon-reload")
+    yield
+    with contextlib.suppress(LabError):     # a node that was lost has it no more
+        story.run(name, "sh", "-c", f"rm -f {DROPIN}/slow.conf; systemctl daemon-reload")
 
 
 def at_stage(lab, name, wanted, harm, limit=60):

@@ -13,6 +13,7 @@ SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lab", "
 ZYGOTE = "/usr/libexec/postern/postern-zygote"
 REAL, HOLD = f"{ZYGOTE}.real", "/var/lib/lab-hold-load"
 CURRENT = "/var/lib/postern/signatures/current"
+LAST = "/var/lib/postern/load_seconds"
 
 
 class Loading:
@@ -44,6 +45,11 @@ class Loading:
         for name in names:
             with open(self.lab.path(name, "root") + HOLD, "w", encoding="ascii"):
                 pass
+
+    def takes(self, seconds, *names):
+        """How long these nodes, which load, believe that it takes; who has loaded knows better."""
+        for name in names:
+            Node(self.lab, name).run("sh", "-c", f"echo {seconds} > {LAST}")
 
     def crash(self, name):
         """Whatever loads there dies of it, until release()."""

@@ -154,7 +154,7 @@ def test_loss_during_demote(story):
     """The old node goes while it hands over."""
     old = story.active()
     new = story.other(old)
-    with story.load() as load:
+    with story.load() as load, harm.slow_to_leave(story, old):
         begun = story.crm("resource", "move", "mail", new)
         harm.at_stage(story.lab, old, "leaving", lambda: story.fault("plug", old))
         story.fenced(old)

@@ -33,7 +33,7 @@ def test_loss_during_migration(story, stage, on, victim):
     """Whoever goes, at whichever half of it: the other one serves, from the same state."""
     old = story.active()
     names = {"old": old, "new": story.other(old)}
-    with story.load() as load:
+    with story.load() as load, harm.slow_to_leave(story, old):
         begun = story.crm("resource", "move", "mail", names["new"])
         harm.at_stage(story.lab, names[on], stage, lambda: story.fault("plug", names[victim]))
         story.fenced(names[victim])
