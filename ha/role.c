@@ -13,8 +13,9 @@
 static const char *const mode_names[] = {"promotable", "primitive", "engine"};
 static const char *const stage_names[] = {"standby", "taking", "serving", "leaving"};
 
-/* No resource's name can begin with a dot. */
-#define STOPPED ".stopped"
+/* The first line, when what was stopped had been promoted. A comment: an older Postern, to which
+ * somebody goes back, takes each section for a resource that runs. */
+#define SERVED "# served\n"
 
 struct roles {
     char *path;
@@ -126,16 +127,15 @@ static void
 roles_load(struct roles *roles)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    if (!g_key_file_load_from_file(file, roles->path, G_KEY_FILE_NONE, NULL)) {
+    g_autofree char *text = NULL;
+    if (!g_file_get_contents(roles->path, &text, NULL, NULL) ||
+        !g_key_file_load_from_data(file, text, strlen(text), G_KEY_FILE_NONE, NULL)) {
         return;
     }
+    roles->served = g_str_has_prefix(text, SERVED);
     g_auto(GStrv) groups = g_key_file_get_groups(file, NULL);
     for (char **group = groups; *group != NULL; group++) {
-        if (strcmp(*group, STOPPED) == 0) {
-            roles->served = g_key_file_get_boolean(file, *group, "served", NULL);
-        } else {
-            g_ptr_array_add(roles->list, role_read(file, *group));
-        }
+        g_ptr_array_add(roles->list, role_read(file, *group));
     }
 }
 
@@ -251,10 +251,10 @@ int
 roles_save(struct roles *roles)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    g_key_file_set_boolean(file, STOPPED, "served", roles->served);
     for (guint i = 0; i < roles->list->len; i++) {
         role_write(file, g_ptr_array_index(roles->list, i));
     }
-    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    g_autofree char *sections = g_key_file_to_data(file, NULL, NULL);
+    g_autofree char *text = g_strconcat(roles->served ? SERVED : "", sections, NULL);
     return durable_keep_text(roles->path, text, 0644); /* the lock keeps readers away */
 }

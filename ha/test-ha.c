@@ -100,6 +100,10 @@ test_role_of_a_recovered_scanner(void **state)
         roles_remove(roles, "scanner");
         assert_int_equal(roles_save(roles), 0);
         roles_close(roles);
+        /* Nothing that an older Postern would take for a resource. */
+        g_autofree char *text = NULL;
+        assert_true(g_file_get_contents(path, &text, NULL, NULL));
+        assert_null(strchr(text, '['));
     }
     assert_int_equal(g_unlink(path), 0);
     assert_int_equal(g_unlink(lock), 0);
