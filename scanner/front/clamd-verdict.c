@@ -123,8 +123,10 @@ clamd_verdict_too_old(guint64 age_s, struct clamd_verdict *verdict)
 {
     if (verdict->verdict == VERDICT_CLEAN) {
         verdict->verdict = VERDICT_ERROR;
-        verdict->error = g_strdup_printf("The signatures are %" G_GUINT64_FORMAT " days old.",
-                                         age_s / SECONDS_PER_DAY);
+        verdict->error = age_s == G_MAXUINT64
+                             ? g_strdup("Nobody knows how old the signatures are.")
+                             : g_strdup_printf("The signatures are %" G_GUINT64_FORMAT " days old.",
+                                               age_s / SECONDS_PER_DAY);
     }
 }
 

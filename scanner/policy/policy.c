@@ -323,8 +323,10 @@ policy_old(const struct settings *settings, const struct envelope *envelope, gui
            struct decision *decision)
 {
     struct wish wish;
-    g_autofree char *why = g_strdup_printf("the signatures are %" G_GUINT64_FORMAT " days old",
-                                           age_s / SECONDS_PER_DAY);
+    g_autofree char *why =
+        age_s == G_MAXUINT64 ? g_strdup("nobody knows how old the signatures are")
+                             : g_strdup_printf("the signatures are %" G_GUINT64_FORMAT " days old",
+                                               age_s / SECONDS_PER_DAY);
     if (decision->action > ACTION_REPLACE) {
         return;
     }

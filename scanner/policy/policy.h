@@ -50,8 +50,9 @@ void policy_decide_mail(const struct settings *settings, const struct envelope *
 void policy_replace_failed(struct decision *decision, const char *why);
 /*
  * Changes a DECISION that would deliver something, be it a part: the signatures are AGE_S seconds
- * old, more than age_unsafe. What was clean is not fully scanned then, and what on_old says is
- * done, where that is stricter. ENVELOPE may be NULL, SETTINGS as in policy_decide_mail().
+ * old, more than age_unsafe, or nobody knows (G_MAXUINT64). What was clean is not fully scanned
+ * then, and what on_old says is done, where that is stricter. ENVELOPE may be NULL, SETTINGS as in
+ * policy_decide_mail().
  */
 void policy_old(const struct settings *settings, const struct envelope *envelope, guint64 age_s,
                 struct decision *decision);

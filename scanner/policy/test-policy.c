@@ -486,6 +486,12 @@ test_old(void **state)
         assert_true((d.reply == NULL) == (rows[i].reply == NULL));
         assert_true(d.reply == NULL || g_str_has_prefix(d.reply, rows[i].reply));
         decision_clear(&d);
+        d = (struct decision){.action = rows[i].was, .verdict = rows[i].verdict};
+        d.reason = g_strdup("");
+        policy_old(settings, envelope, G_MAXUINT64, &d);
+        assert_int_equal(d.verdict, rows[i].verdict_after);
+        assert_string_equal(d.reason, is_other ? "nobody knows how old the signatures are" : "");
+        decision_clear(&d);
         envelope_free(envelope);
         settings_drop(settings);
     }

@@ -324,7 +324,10 @@ pool_signatures_age(const struct pool *pool)
     const json_t *state = engine_link_state(pool->link);
     gint64 newest = json_integer_value(json_object_get(state, "newest"));
     gint64 now = g_get_real_time() / G_USEC_PER_SEC;
-    return newest > 0 && now > newest ? (guint64)(now - newest) : 0;
+    if (newest <= 0 || json_is_true(json_object_get(state, "test_only"))) {
+        return POOL_AGE_UNKNOWN;
+    }
+    return now > newest ? (guint64)(now - newest) : 0;
 }
 
 unsigned

@@ -57,7 +57,9 @@ void scan_cancel(struct scan *scan);
  */
 void pool_tell_quiet(struct pool *pool, bool may);
 
-/* Seconds since the newest of the signatures in use was made; 0: nobody knows. */
+/* Seconds since the newest of the signatures in use was made, 0 also when that is in the future.
+ * POOL_AGE_UNKNOWN: nobody knows, or there are none but the test signature. */
+#define POOL_AGE_UNKNOWN G_MAXUINT64
 guint64 pool_signatures_age(const struct pool *pool);
 
 /* Scans that wait for a worker. */

@@ -99,6 +99,37 @@ test_the_second_opinion_is_a_scan(void **state)
 }
 
 static void
+engine_says(const char *generation, gint64 newest, bool test_only)
+{
+    engine_send(json_pack("{s:s, s:s, s:s, s:I, s:b}", "event", "state", "state", "ready",
+                          "generation", generation, "newest", (json_int_t)newest, "test_only",
+                          (int)test_only),
+                -1);
+    for (const char *now = NULL; g_strcmp0(now, generation) != 0;
+         now = json_string_value(json_object_get(pool_engine(t.pool), "generation"))) {
+        assert_true(sd_event_run(t.event, 10 * G_USEC_PER_SEC) > 0);
+    }
+}
+
+/* Who wants nothing called clean by old signatures does not want it by none. */
+static void
+test_age_that_nobody_knows(void **state)
+{
+    (void)state;
+    gint64 now = g_get_real_time() / G_USEC_PER_SEC;
+    assert_true(pool_signatures_age(t.pool) == POOL_AGE_UNKNOWN);
+    engine_accept("ready");
+    run_until_ready(true);
+    assert_true(pool_signatures_age(t.pool) == POOL_AGE_UNKNOWN);
+    engine_says("a", now - 1000, false);
+    assert_in_range(pool_signatures_age(t.pool), 1000, 1100);
+    engine_says("b", now + 1000, false);
+    assert_int_equal(pool_signatures_age(t.pool), 0);
+    engine_says("builtin", 0, true);
+    assert_true(pool_signatures_age(t.pool) == POOL_AGE_UNKNOWN);
+}
+
+static void
 test_another_generation_asks_again(void **state)
 {
     int fd = message("hello");
@@ -267,13 +298,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_the_same_message_needs_no_worker),
-        TEST(test_the_second_opinion_is_a_scan),
-        TEST(test_another_generation_asks_again),
-        TEST(test_a_worker_that_died_is_forgotten),
-        TEST(test_a_large_message),
-        TEST(test_a_part_that_two_workers_know),
-        TEST(test_questions_out_of_place),
+        TEST(test_the_same_message_needs_no_worker), TEST(test_the_second_opinion_is_a_scan),
+        TEST(test_another_generation_asks_again),    TEST(test_age_that_nobody_knows),
+        TEST(test_a_worker_that_died_is_forgotten),  TEST(test_a_large_message),
+        TEST(test_a_part_that_two_workers_know),     TEST(test_questions_out_of_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
