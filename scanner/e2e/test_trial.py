@@ -96,8 +96,15 @@ class Node(Engine):
             return {"state": None}
 
     def wait(self, name, *states):
-        instance.wait_for(lambda: self.record(name)["state"] in states, f"{name} {states}")
+        instance.wait_for(lambda: self.record(name)["state"] not in (None, "fetched"),
+                          f"the trial of {name}")
+        # It stands back behind everything else that wants a processor.
+        instance.wait_for(lambda: self.record(name)["state"] in states, f"{name} {states}", 1000)
         return self.record(name)
+
+    def serving(self):
+        """The zygotes that are not on trial."""
+        return set(self.processes()["postern-zygote"]) & set(self.children(self.process.pid))
 
     def outcome(self, name):
         """Its record when it was tried, and the engine has said so."""
@@ -109,12 +116,12 @@ class Node(Engine):
     def rejected(self, contents):
         """Why what is offered is; and nothing else has changed."""
         before = os.readlink(self.dir / "signatures/current")
-        zygote = self.processes()["postern-zygote"]
+        zygote = self.serving()
         name = self.offer(contents)
         record = self.outcome(name)
         assert record["state"] == "rejected", record["trial"]
         assert os.readlink(self.dir / "signatures/current") == before
-        assert self.processes()["postern-zygote"] == zygote, "what serves goes on"
+        assert self.serving() == zygote, "what serves goes on"
         assert not (self.dir / "signatures" / name).exists()
         assert "\n" not in record["reason"]
         assert f"generation {name}: REJECTED" in self.log_text()

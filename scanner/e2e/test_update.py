@@ -146,9 +146,16 @@ def test_told_to_wait(site, status, seconds):
     site.publish(1)
     site.update()
     site.mirror.fail(status, **({"Retry_After": 100} if status == 429 else {}))
+    answer = site.mirror.otherwise
+
+    def late(request):
+        """A day from then is more than a day from when it was asked."""
+        time.sleep(1.1)
+        answer(request)
+    site.mirror.otherwise = late
     before = time.time()
     [source] = site.update(1)["update"]["sources"]
-    assert source["result"] == "waiting"
+    assert source["result"] == "waiting", source
     assert "until 20" in source["error"]
     assert before + seconds - 2 <= source["retry"] <= time.time() + seconds
     site.publish(6)

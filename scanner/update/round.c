@@ -66,7 +66,6 @@ source_round(struct round *round, const struct source *source, json_int_t *retry
 {
     g_autofree char *complaint = NULL;
     json_t *result = NULL;
-    gint64 now = time(NULL);
     int dir = source_open(round->settings, source->name, error);
     if (dir < 0) {
         return "failed";
@@ -90,7 +89,8 @@ source_round(struct round *round, const struct source *source, json_int_t *retry
     if (sealed < 0 && *error == NULL) {
         *error = g_strdup_printf("what was fetched cannot be kept: %s", g_strerror(-sealed));
     }
-    if (schedule_must_wait(*retry, now)) {
+    /* From now on: counted from when it was asked, a whole day would be more than the longest. */
+    if (schedule_must_wait(*retry, time(NULL))) {
         g_free(*error);
         *error = waiting_text(*retry);
         return "waiting";
