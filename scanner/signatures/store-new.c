@@ -112,7 +112,7 @@ read_offer(int offer, struct manifest **manifest, uid_t *owner, char **error_r)
     struct stat st;
     g_autofree char *error = NULL;
     int rc = fstat(offer, &st) < 0 ? -errno : manifest_read(offer, manifest, &error);
-    if (rc < 0 || *manifest == NULL) {
+    if (rc < 0) {
         return text_fail(error_r, rc, "the offer's %s", error != NULL ? error : g_strerror(-rc));
     }
     *owner = st.st_uid;
@@ -144,7 +144,7 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
     guint64 bytes = 0;
     *ret = (struct store_new){.files = 0};
     int rc = read_offer(offer, &manifest, &owner, error_r);
-    if (rc < 0) {
+    if (rc < 0 || manifest == NULL) {
         return rc;
     }
     rc = check_known(store, manifest, ret, error_r);
@@ -187,7 +187,7 @@ store_mend(struct store *store, int offer, guint64 limit, char name[MANIFEST_NAM
     uid_t owner = 0;
     guint64 bytes = 0;
     int rc = read_offer(offer, &manifest, &owner, error_r);
-    if (rc < 0) {
+    if (rc < 0 || manifest == NULL) {
         return rc;
     }
     g_strlcpy(name, manifest->identity, MANIFEST_NAME_DIGITS + 1);
