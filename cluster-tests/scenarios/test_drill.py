@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from lablib import cluster, faults, postern
+from lablib import cluster, postern
 from lablib.base import poll, wait_for
 from lablib.node import Node
 
@@ -116,28 +116,19 @@ def test_what_a_lost_drill_leaves_is_named(story):
     story.audit()
 
 
-def test_refuses(story):
+def test_refuses(story, loading):
     """A peer that is not ready, maintenance, a failed action: named, and nothing is moved."""
     home = story.active()
     peer = story.other(home)
-    engine = faults.main_process(Node(story.lab, peer), "postern-engine.service")
-    story.run(peer, "mv", "/var/lib/postern/signatures/current", "/var/lib/postern/away")
-    story.run(peer, "sh", "-c", "mkdir -p /tmp/bad && echo broken > /tmp/bad/x.ndb && "
-              "ln -sfn /tmp/bad /var/lib/postern/signatures/current")
-    os.kill(engine, signal.SIGKILL)
-    try:
-        wait_for("the peer is not ready", lambda: postern.score(cluster.view(story.lab).attributes(
-            "master-postern").get(peer, {})) < postern.READY, 60)
-        cluster.wait_idle(story.lab)
-        code, _, err = drill(story, home, "--to", peer)
-        assert code == 2 and peer in err and "not ready" in err
-        waited = Node(story.lab, home).run("postern", "cluster", "wait", "--node", peer,
-                                           "--timeout", "1", check=False)
-        assert waited.returncode == 1 and f"{peer}: " in waited.stdout
-    finally:
-        story.run(peer, "rm", "-f", "/var/lib/postern/signatures/current")
-        story.run(peer, "mv", "/var/lib/postern/away", "/var/lib/postern/signatures/current")
-        story.run(peer, "systemctl", "kill", "-s", "KILL", "postern-engine")
+    loading.cold(peer)
+    story.scores_are(peer, lambda score: score < postern.READY)
+    cluster.wait_idle(story.lab)
+    code, _, err = drill(story, home, "--to", peer)
+    assert code == 2 and peer in err and "not ready" in err
+    waited = Node(story.lab, home).run("postern", "cluster", "wait", "--node", peer,
+                                       "--timeout", "1", check=False)
+    assert waited.returncode == 1 and f"{peer}: " in waited.stdout
+    loading.release(peer)
     waited = Node(story.lab, home).run("postern", "cluster", "wait", "--all", "--promoted",
                                        "--timeout", "200", timeout=240)
     assert waited.returncode == 0
