@@ -55,7 +55,8 @@ struct run {
     json_t *loaded; /* what it said; NULL: it does not remain */
     struct record_trial measured;
     char *reason;
-    bool of_memory; /* that is the reason */
+    bool of_memory;  /* that is the reason */
+    bool is_damaged; /* its files are, on this disk */
 };
 
 static void
@@ -475,7 +476,8 @@ verify(struct run *run)
     run->path = g_build_filename(run->settings->signatures_dir, run->entry->name, NULL);
     run->print = generation_print(run->path);
     int rc = store_verify(store, run->entry->name, &run->reason);
-    return rc == -EBADMSG ? EXAM_FAILED : rc < 0 ? EXAM_UNABLE : EXAM_PASSED;
+    run->is_damaged = rc == -EBADMSG;
+    return rc < 0 ? EXAM_UNABLE : EXAM_PASSED;
 }
 
 /* The first time it is tried again; then nobody knows how often it would cost the node. */
@@ -512,7 +514,8 @@ record(struct run *run, struct store *store, enum exam_result result, char **err
     case EXAM_UNABLE:
         break;
     }
-    rc = store_set(store, name, RECORD_FETCHED, run->reason, error_r);
+    rc = run->is_damaged ? store_discard(store, name, error_r)
+                         : store_set(store, name, RECORD_FETCHED, run->reason, error_r);
     return rc == 0 && run->of_memory ? TRIAL_WAITING : TRIAL_FAILED;
 }
 
@@ -536,8 +539,6 @@ end(struct run *run, enum exam_result result)
     (void)store_prune(store, (guint)run->settings->generations, &ignored);
     return outcome;
 }
-
-/* The end */
 
 static void
 forget_zygote(struct run *run)
