@@ -145,8 +145,8 @@ check_source(struct draft *draft, const char *name, int fd, const char *shown, c
         !signature_files_is_name(name)) {
         return text_fail(error_r, -EINVAL, "%s: no name for a signature file", shown);
     }
-    if (signature_files_is_switch(name)) {
-        return text_fail(error_r, -EPERM, "%s: " SIGNATURE_FILES_SWITCH, shown);
+    if (signature_files_refusal(name) != NULL) {
+        return text_fail(error_r, -EPERM, "%s: %s", shown, signature_files_refusal(name));
     }
     if (fstat(fd, &st) < 0) {
         return text_fail(error_r, -errno, "%s: %s", shown, g_strerror(errno));

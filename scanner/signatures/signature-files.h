@@ -23,13 +23,13 @@ gboolean signature_files_is_loaded(const char *name);
 /* The same, and it does not begin with a dot: what a generation may call a file. */
 gboolean signature_files_is_name(const char *name);
 /*
- * Whether libclamav takes NAME for a set of switches: one line of a .cfg file turns the unpacking
- * of programs or office documents off, and what is in them is called clean. ClamAV's own databases
- * have one inside; a generation takes no other. The text is for people: "NAME: TEXT".
+ * Why a generation takes no file called NAME, though libclamav would load it; NULL: it takes it.
+ * One line of a .cfg file turns the unpacking of programs or office documents off, and what is in
+ * them is called clean. ClamAV's own databases have one inside, and libclamav loads no CVD or CLD
+ * without a signature over all files in it (tried with 1.4.6); a .cud has none. For people: "NAME:
+ * TEXT".
  */
-gboolean signature_files_is_switch(const char *name);
-#define SIGNATURE_FILES_SWITCH \
-    "switches parts of the scanner off; only ClamAV's own databases may have such a file in them"
+const char *signature_files_refusal(const char *name);
 
 /* All names in the directory FD but "." and "..", of char *; NULL with errno when it cannot be read
  * to its end: fewer files are another set. */

@@ -115,6 +115,11 @@ test_switches(void **data)
     assert_non_null(strstr(error, "off.CFG: switches parts of the scanner off"));
     g_clear_pointer(&error, g_free);
     assert_int_equal(store_add(b->store, dirs, &new, &error), -EPERM);
+    g_clear_pointer(&error, g_free);
+    g_autofree char *cud = put(b->dir, "x.Cud", "ClamAV-VDB:...");
+    char *container[] = {one, cud, NULL};
+    assert_int_equal(store_add(b->store, container, &new, &error), -EPERM);
+    assert_non_null(strstr(error, "x.Cud: nobody signed it"));
     g_autoptr(GPtrArray) list = store_list(b->store);
     assert_int_equal(list->len, 0);
 }

@@ -91,8 +91,8 @@ piece_add(struct collection *all, int dir, const char *name, const char *origin,
     if (rc < 0) {
         return rc;
     }
-    if (signature_files_is_switch(name)) {
-        return text_fail(error_r, -EPERM, "%s: " SIGNATURE_FILES_SWITCH, shown);
+    if (signature_files_refusal(name) != NULL) {
+        return text_fail(error_r, -EPERM, "%s: %s", shown, signature_files_refusal(name));
     }
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {

@@ -140,8 +140,9 @@ fetch_url(struct fetch *fetch)
         failed(fetch, fetch->source->files[0], "libclamav loads no files with that extension");
         return;
     }
-    if (signature_files_is_switch(fetch->source->files[0])) {
-        failed(fetch, fetch->source->files[0], SIGNATURE_FILES_SWITCH);
+    const char *refusal = signature_files_refusal(fetch->source->files[0]);
+    if (refusal != NULL) {
+        failed(fetch, fetch->source->files[0], refusal);
         return;
     }
     fc_error_t rc = fc_download_url_database(fetch->source->url, fetch, &updated);
