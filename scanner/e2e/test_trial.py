@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """New signatures on trial: good ones are tried unattended, bad ones rejected and remembered."""
-import ctypes
 import json
 import os
 import pathlib
@@ -16,7 +15,7 @@ import pytest
 import instance
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "worker"))
-from chain import EICAR, INFECTED, MODES, NOBODY, Engine, attachment, mail, verdict_of
+from chain import EICAR, INFECTED, MODES, NOBODY, Engine, attachment, crash, mail, verdict_of
 
 GOOD = "".join(f"Test.Sig.{n}:0:*:{n:08x}cafe{n:08x}\n" for n in range(10))
 MORE = GOOD + "Test.More:0:*:0badcafe0badcafe0badcafe\n"
@@ -591,21 +590,6 @@ def test_an_offer_from_before(node):
         assert one.record(old)["state"] is None
         time.sleep(0.05)
     assert one.outcome(one.offer({"a.ndb": MORE + "New:0:*:feedbeeffeedbeef\n"}))["state"] in WELL
-
-
-def crash(pid):
-    """Sends the process to an address where there is nothing: as a broken loader would go there."""
-    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-    ptrace.argtypes = [ctypes.c_long] * 4
-    registers = (ctypes.c_ulonglong * 27)()
-    attach, detach, get, put = 16, 17, 12, 13
-    assert ptrace(attach, pid, 0, 0) == 0, os.strerror(ctypes.get_errno())
-    os.waitpid(pid, 0x40000000)  # __WALL
-    assert ptrace(get, pid, 0, ctypes.addressof(registers)) == 0
-    registers[16] = 1  # rip
-    assert ptrace(put, pid, 0, ctypes.addressof(registers)) == 0
-    assert ptrace(detach, pid, 0, 0) == 0
-    os.kill(pid, signal.SIGCONT)
 
 
 @needs_root

@@ -9,6 +9,7 @@ import atexit
 import binascii
 import collections
 import contextlib
+import ctypes
 import email.message
 import email.mime.application
 import email.mime.message
@@ -22,6 +23,7 @@ import os
 import pathlib
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -82,6 +84,21 @@ def all_end(watches):
     for fd in watches:
         assert select.select([fd], [], [], PATIENCE)[0], "a process outlives its engine"
         os.close(fd)
+
+
+def crash(pid):
+    """Sends the process to an address where there is nothing: as a broken loader would go there."""
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long] * 4
+    registers = (ctypes.c_ulonglong * 27)()
+    attach, detach, get, put = 16, 17, 12, 13
+    assert ptrace(attach, pid, 0, 0) == 0, os.strerror(ctypes.get_errno())
+    os.waitpid(pid, 0x40000000)  # __WALL
+    assert ptrace(get, pid, 0, ctypes.addressof(registers)) == 0
+    registers[16] = 1  # rip
+    assert ptrace(put, pid, 0, ctypes.addressof(registers)) == 0
+    assert ptrace(detach, pid, 0, 0) == 0
+    os.kill(pid, signal.SIGCONT)
 
 
 class Line:
