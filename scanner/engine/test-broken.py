@@ -259,9 +259,9 @@ def test_damage_before_the_adoption(own):
     assert f"{new}/b.ndb" in engine.status()["adoption_failed"]["error"]
     assert engine.status()["generation"] == first == store.current()
     wait_for(lambda: f"{new}: damaged after its trial: forgotten" in engine.log_text(), "the word")
-    wait_for(tried, "its next trial")
-    assert (store.path / new / "b.ndb").read_text() == NEW["b.ndb"]
-    assert engine.log_text().count(f"generation {new}: tried, all well") == 2
+    wait_for(lambda: engine.log_text().count(f"generation {new}: tried, all well") == 2,
+             "its next trial")
+    assert tried() and (store.path / new / "b.ndb").read_text() == NEW["b.ndb"]
     line.close()
 
 
