@@ -237,7 +237,7 @@ BAD = {
 def kept_away(story, rollout, name, old):
     """The active node knows that it was rejected, and has never loaded it. Returns why."""
     active = story.active()
-    word = f"{story.other(active)} rejected it: "
+    word = f"{story.other(active)} rejected it"
 
     def why():
         share = rollout.reports(active)[active].get("share") or {}
@@ -325,7 +325,8 @@ def test_the_loader_is_killed_from_outside(story, rollout, loading):
                               0.05)
             nobody_else(rollout, active, name, old)
             os.kill(loader, signal.SIGKILL)
-        assert "loading was killed" in kept_away(story, rollout, name, old)
+        assert "interrupted each time" in kept_away(story, rollout, name, old)
+        assert "loading was killed" in rollout.record(passive, name)["reason"]
         loading.release(passive)
         assert not load.refused(begun), load.refused(begun)[:3]
         rolled(story, rollout, load)
