@@ -36,6 +36,21 @@ def test_fresh_then_cdiffs(site):
     assert site.json("status")["current"]["generation"] == first["generation"]
 
 
+def test_a_mirror_that_is_behind(site):
+    """Where what was fetched is lost, nobody but the store knows that a signed file is an old one."""
+    site.publish(6)
+    first = site.update()
+    shutil.rmtree(site.update_dir / "sources")
+    shutil.rmtree(site.update_dir / "offer")
+    site.publish(1)
+    refused = site.postern("update")
+    assert refused.returncode != 0
+    assert "test.cvd is of version 1, older than the 6 that is in use" in refused.stderr
+    assert [row["generation"] for row in site.json("list")] == [first["generation"]]
+    site.publish(6)
+    assert site.files(site.update()["generation"]) == {"test.cld": 6}
+
+
 def test_lock_of_strangers(site):
     """Who can open it can hold it, and no update would ever take place again."""
     site.publish(1)

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cvd-head.h"
 #include "draft.h"
 #include "durable.h"
 #include "node-state.h"
@@ -101,19 +100,15 @@ check_age(const struct fetched *fetched, const struct manifest *manifest, char *
     if (current == NULL || current->manifest == NULL) {
         return 0;
     }
-    for (guint i = 0; i < manifest->files->len; i++) {
-        const struct manifest_file *theirs = g_ptr_array_index(manifest->files, i);
-        for (guint j = 0; j < current->manifest->files->len; j++) {
-            const struct manifest_file *ours = g_ptr_array_index(current->manifest->files, j);
-            if (cvd_head_is_same(theirs->name, ours->name) && theirs->version < ours->version) {
-                g_autofree char *shown = text_escape(theirs->name, 100);
-                return text_fail(error_r, -ESTALE,
-                                 "%s gives %s of version %u, older than the %u that is in use here",
-                                 fetched->node->name, shown, theirs->version, ours->version);
-            }
-        }
+    guint version = 0;
+    const struct manifest_file *older = manifest_older(manifest, current->manifest, &version);
+    if (older == NULL) {
+        return 0;
     }
-    return 0;
+    g_autofree char *shown = text_escape(older->name, 100);
+    return text_fail(error_r, -ESTALE,
+                     "%s gives %s of version %u, older than the %u that is in use here",
+                     fetched->node->name, shown, older->version, version);
 }
 
 /* Beside it the largest file is there twice while it comes. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <jansson.h>
 
+#include "cvd-head.h"
 #include "durable.h"
 #include "json-file.h"
 #include "signature-files.h"
@@ -94,6 +95,22 @@ manifest_bytes(const struct manifest *manifest)
         bytes += file->size;
     }
     return bytes;
+}
+
+const struct manifest_file *
+manifest_older(const struct manifest *manifest, const struct manifest *than, guint *version)
+{
+    for (guint i = 0; i < manifest->files->len; i++) {
+        const struct manifest_file *one = g_ptr_array_index(manifest->files, i);
+        for (guint k = 0; k < than->files->len; k++) {
+            const struct manifest_file *other = g_ptr_array_index(than->files, k);
+            if (cvd_head_is_same(one->name, other->name) && one->version < other->version) {
+                *version = other->version;
+                return one;
+            }
+        }
+    }
+    return NULL;
 }
 
 /* Not later than UNTIL; 0: there is none. */

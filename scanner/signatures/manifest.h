@@ -46,6 +46,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(manifest_t, manifest_free)
 void manifest_add(struct manifest *manifest, struct manifest_file *file);
 const struct manifest_file *manifest_find(const struct manifest *manifest, const char *name);
 guint64 manifest_bytes(const struct manifest *manifest);
+/*
+ * The first database (CVD or CLD) of MANIFEST that THAN has in a newer version, which *VERSION is
+ * then; NULL: there is none. An old one is signed as well as a new one, so no signature tells.
+ */
+const struct manifest_file *manifest_older(const struct manifest *manifest,
+                                           const struct manifest *than, guint *version);
 /* Unix seconds: when the official daily database was built, for other files say nothing of its age;
  * without one the newest file, built or last changed. One from the future (a mirror's clock, touch)
  * does not count beside others: it would make a set look new for ever. */

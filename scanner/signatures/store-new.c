@@ -135,6 +135,27 @@ copy_offer(struct store *store, int offer, uid_t owner, const struct manifest *m
     return rc;
 }
 
+/* A mirror that is behind, or somebody in between who kept what was signed last year: where what
+ * was fetched before is lost, postern-update cannot know. */
+static int
+check_age(const struct store *store, const struct manifest *manifest, char **error_r)
+{
+    guint version = 0;
+    g_autofree char *current = store_link(store, STORE_CURRENT);
+    g_autoptr(store_entry_t) entry = current != NULL ? store_entry_of(store, current) : NULL;
+    const struct manifest_file *older = entry != NULL && entry->manifest != NULL
+                                            ? manifest_older(manifest, entry->manifest, &version)
+                                            : NULL;
+    if (older == NULL) {
+        return 0;
+    }
+    g_autofree char *shown = text_escape(older->name, 100);
+    return text_fail(error_r, -EPERM,
+                     "%s is of version %u, older than the %u that is in use; if it is meant so: "
+                     "postern signatures add",
+                     shown, older->version, version);
+}
+
 int
 store_take(struct store *store, int offer, guint64 limit, struct store_new *ret, char **error_r)
 {
@@ -155,6 +176,7 @@ store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
         return rc;
     }
     rc = copy_offer(store, offer, owner, manifest, bytes, limit, &draft, error_r);
+    rc = rc < 0 ? rc : check_age(store, draft_manifest(draft), error_r);
     return rc < 0 ? rc : finish(store, draft, ret, error_r);
 }
 

@@ -86,8 +86,9 @@ int store_add(struct store *store, char *const paths[], struct store_new *ret, c
 /*
  * Takes the generation that the directory OFFER (a descriptor) holds, whoever owns it, of at most
  * LIMIT bytes. Returns 0 (fetched, or it was there); -EALREADY: it was rejected once; -ESTALE: the
- * offer changed meanwhile, try again; -ENOSPC: with it less than 64 MB would be left; -EBADMSG or
- * another -errno: it is not what it says. With one sentence, and nothing changed.
+ * offer changed meanwhile, try again; -ENOSPC: with it less than 64 MB would be left; -EPERM: a
+ * database in it is older than the one of `current`; -EBADMSG or another -errno: it is not what it
+ * says. With one sentence, and nothing changed.
  */
 int store_take(struct store *store, int offer, guint64 limit, struct store_new *ret,
                char **error_r);
