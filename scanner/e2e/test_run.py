@@ -43,7 +43,7 @@ def test_a_configuration_without_places_of_its_own(place):
     conf.parent.mkdir()
     conf.write_text(f'workers = 1\n  signatures_dir="{place}/signatures"\n# state_dir = "x"\n')
     done = subprocess.run([instance.TOP / "scanner/run", conf.parent], capture_output=True, text=True,
-                          check=False, timeout=60,
+                          check=False, timeout=300,
                           env=dict(os.environ, POSTERN_BUILD=str(instance.BUILD)))
     assert done.returncode == 2 and "starting it again" not in done.stderr
     assert "does not set state_dir engine_dir control_socket milter_listen:" in done.stderr

@@ -229,7 +229,7 @@ def test_damage_of_the_only_one(own, what):
     else:
         spoil(store.path / only / "a.ndb")
     engine.start()
-    engine.wait_state("ready", 60)
+    engine.wait_state("ready")
     assert engine.status()["generation"] == offer == store.current()
     assert (store.path / offer / "manifest.json").exists()
     assert ("are taken from the offer again" in engine.log_text()) == (offer == only)

@@ -73,7 +73,7 @@ def test_one_that_nobody_tried(empty):
     engine, store = empty
     new = store.put(NEW, "fetched")
     engine.start()
-    engine.wait_state("ready", 60)
+    engine.wait_state("ready")
     log = engine.log_text()
     assert engine.status()["generation"] == new == store.current()
     assert BUILTIN not in log and "engine: FAILED" in log and "tried, all well" in log
@@ -125,5 +125,5 @@ def test_a_directory_that_comes_later(empty):
     assert f"{store.path} does not exist" in failed(engine)
     assert "cannot be watched" in engine.log_text()
     away.rename(store.path)
-    engine.wait_state("ready", 150)
+    engine.wait_state("ready")
     assert engine.status()["generation"] == old
