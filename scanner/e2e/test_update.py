@@ -188,6 +188,20 @@ def test_told_to_wait(site, status, seconds):
     assert site.update()["new"]
 
 
+@pytest.mark.parametrize("name, word", [("off.cfg", "switches parts of the scanner off"),
+                                        ("off.cud", "nobody signed it")])
+def test_urls_of_what_switches_off(site, name, word):
+    """It is not even asked for; the rest goes on."""
+    site.write(update_databases=["none"],
+               update_urls=[site.mirror.url + "/a.ndb", f"{site.mirror.url}/{name}"])
+    site.mirror.serve("a.ndb", b"A.Sig:0:*:41414141\n")
+    site.mirror.serve(name, b"PE:0x0\n")
+    done = site.update(1)
+    assert site.files(done["generation"]) == {"a.ndb": 0}
+    assert f"{name}: {word}" in done["update"]["sources"][1]["error"]
+    assert name not in site.mirror.asked
+
+
 def test_urls(site):
     site.write(update_databases=["none"],
                update_urls=[site.mirror.url + "/a.ndb", site.mirror.url + "/b.ldb"])
