@@ -44,14 +44,12 @@ signature_files_refusal(const char *name)
 {
     const char *dot = strrchr(name, '.');
     if (dot != NULL && g_ascii_strcasecmp(dot, ".cfg") == 0) {
-        return "switches parts of the scanner off; only ClamAV's own databases may have such a "
-               "file "
-               "in them";
+        return "switches parts of the scanner off; only ClamAV's own databases may have such "
+               "a file in them";
     }
     return dot != NULL && g_ascii_strcasecmp(dot, ".cud") == 0
-               ? "nobody signed it, and it may switch parts of the scanner off; take the files "
-                 "that "
-                 "are in it (sigtool --unpack)"
+               ? "nobody signed it, and it may switch parts of the scanner off; take the files in "
+                 "it (sigtool --unpack)"
                : NULL;
 }
 
