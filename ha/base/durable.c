@@ -48,7 +48,7 @@ tmp_open(int dirfd, char name[TMP_NAME_SIZE], unsigned mode)
         return -EIO;
     }
     snprintf(name, TMP_NAME_SIZE, DURABLE_TMP_PREFIX "%016llx", (unsigned long long)random);
-    int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    int fd = openat(dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     int rc = fd < 0 ? -errno : set_mode(fd, mode);
     if (fd >= 0 && rc < 0) {
         close(fd);

@@ -26,7 +26,7 @@ int durable_write(int dirfd, const char *name, const struct iovec *iov, int iovc
 
 /*
  * The same in two steps, for a file too large for memory: write to FILE->fd between begin and
- * commit. Each begin is followed by exactly one commit or abort.
+ * commit; it can be read again, too. Each begin is followed by exactly one commit or abort.
  */
 struct durable_file {
     int dirfd;    /* borrowed, open until commit or abort */

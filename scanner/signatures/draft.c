@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cld-members.h"
 #include "cvd-head.h"
 #include "digest.h"
 #include "durable.h"
@@ -181,6 +182,14 @@ copy_failed(int error, const char *shown, char **error_r)
     }
 }
 
+/* By its path, where it has one on this machine. */
+static int
+check_members(const struct durable_file *copy, const char *name, const char *origin, char **error_r)
+{
+    g_autofree char *shown = text_escape(*origin == '/' ? origin : name, 1000);
+    return cld_members_check(copy->fd, name, shown, error_r);
+}
+
 int
 draft_add(struct draft *draft, const char *name, int fd, const char *origin,
           const struct manifest_file *expected, char **error_r)
@@ -206,6 +215,11 @@ draft_add(struct draft *draft, const char *name, int fd, const char *origin,
     if (rc < 0) {
         durable_abort(&copy);
         return copy_failed(rc, shown, error_r);
+    }
+    rc = check_members(&copy, name, origin, error_r);
+    if (rc < 0) {
+        durable_abort(&copy);
+        return rc;
     }
     rc = durable_commit(&copy, name);
     if (rc < 0) {

@@ -24,8 +24,8 @@ int draft_begin(int base, guint64 limit, struct draft **ret, char **error_r);
 /*
  * Copies the regular file FD as NAME. ORIGIN is kept in the manifest. EXPECTED, if not NULL, says
  * what size and SHA-256 it must have. Returns 0; -ENODATA (empty), -EFBIG, -EINVAL (no regular
- * file, or no name for one), -EPERM (signature_files_refusal()), -EBADMSG (not as expected), or
- * -errno, with one sentence.
+ * file, or no name for one), -EPERM (signature_files_refusal()), -EBADMSG (not as expected, or
+ * cld_members_check()), or -errno, with one sentence.
  */
 int draft_add(struct draft *draft, const char *name, int fd, const char *origin,
               const struct manifest_file *expected, char **error_r);

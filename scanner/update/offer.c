@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cld-members.h"
 #include "cvd-head.h"
 #include "draft.h"
 #include "signature-files.h"
@@ -103,12 +104,16 @@ piece_add(struct collection *all, int dir, const char *name, const char *origin,
     piece->origin = g_strdup(origin);
     piece->fd = fd;
     gint64 size = signature_files_sum(fd, left, piece->sha256);
-    if (size > 0 && lseek(fd, 0, SEEK_SET) == 0) {
+    rc = size > 0 ? cld_members_check(fd, name, shown, error_r) : 0;
+    if (rc == 0 && size > 0 && lseek(fd, 0, SEEK_SET) == 0) {
         g_ptr_array_add(all->pieces, piece);
         all->bytes += (guint64)size;
         return 0;
     }
     piece_free(piece);
+    if (rc < 0) {
+        return rc;
+    }
     return size >= 0 ? text_fail(error_r, -ENODATA, "%s: is empty", shown)
            : size == -EFBIG
                ? text_fail(error_r, -EFBIG, "%s: with it the set is larger than update_size", shown)

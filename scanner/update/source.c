@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <jansson.h>
 
+#include "cld-members.h"
 #include "durable.h"
 #include "json-file.h"
 #include "signature-files.h"
@@ -211,18 +212,21 @@ source_open(const struct settings *settings, const char *name, char **error_r)
     return fd;
 }
 
+/* One that lacks something is not sealed: the next round removes it and fetches a CVD. */
 static int
 seal_file(int dir, const char *name, json_t *files)
 {
     char sum[65] = "";
+    g_autofree char *ignored = NULL;
     int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return -errno;
     }
     gint64 size = signature_files_sum(fd, G_MAXINT64, sum);
     int rc = size < 0 ? (int)size : fsync(fd) < 0 ? -errno : 0;
+    int cut = cld_members_check(fd, name, name, &ignored);
     close(fd);
-    if (rc == 0 && size > 0) {
+    if (rc == 0 && size > 0 && cut == 0) {
         json_object_set_new(files, name, json_string(sum));
     }
     return rc == -EINVAL ? 0 : rc; /* a directory */

@@ -46,7 +46,8 @@ char *source_dir(const struct settings *settings, const char *name);
  * -errno with one sentence.
  */
 int source_open(const struct settings *settings, const char *name, char **error_r);
-/* Removes from its directory FD what is not SOURCE's, syncs the rest and writes whole.json. Returns
+/* Removes from its directory FD what is not SOURCE's, syncs the rest and writes whole.json,
+ * without a CLD that lacks something (cld_members_check). Returns
  * 0 or -errno. */
 int source_seal(const struct source *source, int fd);
 
