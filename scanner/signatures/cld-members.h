@@ -10,7 +10,7 @@
  *
  * libclamav 1.4 (cvd.c, readdb.c; tried with 1.4.6) loads no CLD whose .info is missing or not
  * signed by ClamAV, and none with a file that is not as the .info lists it; but it misses none, and
- * does not look at one of zero bytes. So the list can be believed of what it will load, and only
+ * compares none of zero bytes. So the list can be believed of what it will load, and only
  * whether all is there is looked at here. A CVD needs nothing: it is signed as a whole, and
  * libclamav verifies that each time it loads one.
  */

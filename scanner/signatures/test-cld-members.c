@@ -204,7 +204,8 @@ test_bad_info(void **data)
         HEAD "t.ndb:600:" SUM ":more\nDSIG:abc",
         HEAD "t.ndb:600:0748\nDSIG:abc",
         HEAD "t.ndb:600:" SUM "\r\nDSIG:abc",
-        HEAD "t.ndb:600:" SUM "\n\xff" "DSIG:abc",
+        HEAD "t.ndb:600:" SUM "\n\xff"
+             "DSIG:abc",
     };
     for (size_t i = 0; i < G_N_ELEMENTS(infos); i++) {
         expect(cld_new(infos[i], NULL), "its t.info is damaged");

@@ -149,6 +149,22 @@ test_switches_in_an_offer(void **data)
     close(fd);
 }
 
+/* libclamav loads what is left of it. */
+static void
+test_half_a_database(void **data)
+{
+    struct bench *b = *data;
+    g_autofree char *half = put(b->dir, "test.cld", "ClamAV-VDB:half");
+    char *paths[] = {half, NULL};
+    struct store_new new;
+    g_autofree char *error = NULL;
+    assert_int_equal(store_add(b->store, paths, &new, &error), -EBADMSG);
+    assert_non_null(strstr(error, half));
+    assert_non_null(strstr(error, "/test.cld: is cut off"));
+    g_autoptr(GPtrArray) list = store_list(b->store);
+    assert_int_equal(list->len, 0);
+}
+
 /* As of a network file system that goes away in the middle: what was listed by then is not all. */
 static void
 test_half_a_directory(void **data)
@@ -176,10 +192,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_beside_the_manifest),
-        T(test_switches),
-        T(test_switches_in_an_offer),
-        T(test_half_a_directory),
+        T(test_beside_the_manifest), T(test_switches),         T(test_switches_in_an_offer),
+        T(test_half_a_database),     T(test_half_a_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

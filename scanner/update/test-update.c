@@ -167,7 +167,9 @@ test_seal(void **data)
     put_in(fd, "daily.cvd", "daily");
     put_in(fd, "freshclam.dat", "dat");
     put_in(fd, "junk.ndb", "of one that was taken over");
+    put_in(fd, "bytecode.cld", "ClamAV-VDB:half a database, as libfreshclam put it together");
     assert_int_equal(source_seal(official, fd), 0);
+    assert_int_equal(faccessat(fd, "bytecode.cld", F_OK, 0), 0); /* so the offer tells why */
     assert_int_not_equal(faccessat(fd, "junk.ndb", F_OK, 0), 0);
     put_in(fd, "daily.cvd", "dail");
     put_in(fd, "bytecode.cvd", "half");
@@ -179,6 +181,7 @@ test_seal(void **data)
     assert_int_equal(faccessat(fd, "freshclam.dat", F_OK, 0), 0);
     assert_int_equal(faccessat(fd, "tmp", F_OK, 0), 0);
     assert_int_not_equal(faccessat(fd, "tmp/left", F_OK, 0), 0);
+    assert_int_not_equal(faccessat(fd, "bytecode.cld", F_OK, 0), 0);
     assert_int_not_equal(faccessat(fd, "daily.cvd", F_OK, 0), 0);
     assert_int_not_equal(faccessat(fd, "bytecode.cvd", F_OK, 0), 0);
     close(fd);
@@ -246,6 +249,9 @@ test_offer(void **data)
     put_in(ours, "off.cfg", "PE:0x0\n");
     g_autofree char *off = offered(settings, FALSE, "off.cfg: switches parts of the scanner off");
     assert_int_equal(unlinkat(ours, "off.cfg", 0), 0);
+    put_in(ours, "half.cld", "ClamAV-VDB:half a database");
+    g_autofree char *half = offered(settings, FALSE, "half.cld: is cut off");
+    assert_int_equal(unlinkat(ours, "half.cld", 0), 0);
     put_in(ours, "own.ndb", "");
     g_autofree char *empty = offered(settings, FALSE, "own.ndb: is empty");
     g_autofree char *large = g_strnfill(5000, 'x');
@@ -256,6 +262,7 @@ test_offer(void **data)
     assert_string_equal(twin, second);
     assert_string_equal(cld, second);
     assert_string_equal(off, second);
+    assert_string_equal(half, second);
     assert_string_equal(empty, second);
     assert_string_equal(size, second);
     assert_string_equal(gone, second);
