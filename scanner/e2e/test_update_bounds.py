@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How much postern-update takes: of a mirror without end, of the disk, of a node without room."""
+import contextlib
 import email.utils
 import gzip
 import json
@@ -89,27 +90,55 @@ def test_bomb_on_the_way(site):
     assert got.read_bytes() == body
 
 
-def test_taken_over(site, tmp_path):
-    """A postern-fetch that writes files without end is ended, and leaves nothing."""
+def at_work_in(folder):
+    """The processes whose working directory it is."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(process / "cwd").startswith(str(folder)):
+                found.append(process.name)
+    return found
+
+
+def take_over(site, script):
+    """What runs in the place of postern-fetch from now on."""
     own = pathlib.Path(tempfile.mkdtemp(dir=site.dir))
     own.chmod(0o755)
     for name in PROGRAMS:
         shutil.copy(site.programs / name, own)
+    folder = site.update_dir / "sources/official"
+    (own / "postern-fetch").write_text(f"#!/bin/sh\ncd {folder}\n{script}\n")
+    site.programs = own
+    return folder
+
+
+def test_taken_over(site):
+    """One that writes files without end is ended, as are its children, and nothing is left."""
     site.publish(1)
     first = site.update()
-    (own / "postern-fetch").write_text(f"""#!/bin/sh
-n=0
-cd {site.update_dir}/sources/official
-while n=$((n + 1)); do head -c 100000 /dev/zero >tmp/$n; cp tmp/$n $n.ndb; done
-""")
-    site.programs = own
+    folder = take_over(site, """n=0
+sleep 600 >&- 2>&- &
+while n=$((n + 1)); do head -c 100000 /dev/zero >tmp/$n; cp tmp/$n $n.ndb; done""")
     site.write(update_size=1 << 20)
     done = site.update(1)
     assert "took more than twice update_size" in done["update"]["sources"][0]["error"]
     assert done["generation"] == first["generation"]
+    assert not at_work_in(folder)
     assert taken(site.update_dir) <= 64 << 10
     # What there was is still there.
-    assert (site.update_dir / "sources/official/test.cvd").read_bytes() == cvd(1)
+    assert (folder / "test.cvd").read_bytes() == cvd(1)
+
+
+def test_silent(site):
+    """One that has closed its mouth, and stays, is not waited for beyond its time."""
+    site.publish(1)
+    first = site.update()
+    folder = take_over(site, "exec sleep 600 >&- 2>&-")
+    site.write(update_timeout=2)
+    done = site.update(1)
+    assert "update_timeout" in done["update"]["sources"][0]["error"]
+    assert done["generation"] == first["generation"]
+    assert not at_work_in(folder)
 
 
 def test_url_leaves_room(site):

@@ -4,9 +4,9 @@
 
 /*
  * What postern-fetch gives up before it speaks to a mirror, and postern-share before it speaks to a
- * peer: it writes nothing but one directory, makes no file larger than a limit, runs no other
- * program, looks into no other process, and dies with its parent. It still reads what its user may,
- * and the network.
+ * peer: it writes nothing but one directory, makes no file larger than a limit, has no
+ * children (threads it has), runs no other program, looks into no other process, and dies with its
+ * parent. It still reads what its user may, and the network.
  */
 
 #include <glib.h>

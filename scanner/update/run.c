@@ -5,6 +5,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +27,7 @@
 struct run {
     const struct run_task *task;
     GPid pid;
+    int process; /* a pidfd: who closes the next two may run on */
     int out;
     int err;
     GString *word;   /* standard output */
@@ -90,9 +93,12 @@ hear(struct run *run, const char *text, ssize_t len)
     }
 }
 
-/* Returns FALSE at the end of both. */
+/* Standard output, standard error, and the process. */
+#define ENDS 3
+
+/* Returns FALSE at the end of all three. */
 static gboolean
-read_some(struct run *run, struct pollfd fds[2])
+read_some(struct run *run, struct pollfd fds[ENDS])
 {
     char buffer[4096];
     for (int i = 0; i < 2; i++) {
@@ -108,18 +114,21 @@ read_some(struct run *run, struct pollfd fds[2])
             fds[i].fd = -1;
         }
     }
-    return fds[0].fd >= 0 || fds[1].fd >= 0;
+    fds[2].fd = fds[2].revents != 0 ? -1 : fds[2].fd;
+    return fds[0].fd >= 0 || fds[1].fd >= 0 || fds[2].fd >= 0;
 }
 
 /* Returns FALSE when the time is over, or the bound broken. */
 static gboolean
 listen_until(struct run *run, gint64 end)
 {
-    struct pollfd fds[2] = {{.fd = run->out, .events = POLLIN}, {.fd = run->err, .events = POLLIN}};
+    struct pollfd fds[ENDS] = {{.fd = run->out, .events = POLLIN},
+                               {.fd = run->err, .events = POLLIN},
+                               {.fd = run->process, .events = POLLIN}};
     gint64 looked = 0;
     do {
         gint64 now = g_get_monotonic_time();
-        fds[0].revents = fds[1].revents = 0;
+        fds[0].revents = fds[1].revents = fds[2].revents = 0;
         if (now - looked >= LOOK_MS * 1000) {
             run->broken = bound_broken(run->task->bound);
             looked = now;
@@ -127,11 +136,19 @@ listen_until(struct run *run, gint64 end)
         if (now >= end || run->broken != NULL) {
             return FALSE;
         }
-        if (poll(fds, 2, (int)MIN((end - now) / 1000 + 1, LOOK_MS)) < 0 && errno != EINTR) {
+        if (poll(fds, ENDS, (int)MIN((end - now) / 1000 + 1, LOOK_MS)) < 0 && errno != EINTR) {
             return FALSE;
         }
     } while (read_some(run, fds));
     return TRUE;
+}
+
+/* What it has started is ended with it, and adopted by this process. */
+static void
+lead(void *data)
+{
+    (void)data;
+    (void)setsid();
 }
 
 static int
@@ -139,6 +156,18 @@ reap(const struct run *run)
 {
     int status = 0;
     while (waitpid(run->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
+}
+
+/* A program in its place, or one that was taken over, may have children that go on writing. Returns
+ * when all have ended. */
+static int
+end_all(const struct run *run)
+{
+    (void)kill(-run->pid, SIGKILL);
+    int status = reap(run);
+    while (waitpid(-run->pid, NULL, 0) > 0 || errno == EINTR) {
     }
     return status;
 }
@@ -186,24 +215,26 @@ run_fetch(const struct run_task *task, json_t **result, char **error_r)
     const char *environ_[] = {"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", NULL};
     g_autoptr(GError) error = NULL;
     struct run run = {.task = task};
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     if (!g_spawn_async_with_pipes(NULL, (char **)(uintptr_t)argv, (char **)(uintptr_t)environ_,
-                                  G_SPAWN_DO_NOT_REAP_CHILD, NULL, NULL, &run.pid, NULL, &run.out,
+                                  G_SPAWN_DO_NOT_REAP_CHILD, lead, NULL, &run.pid, NULL, &run.out,
                                   &run.err, &error)) {
         *error_r = g_strdup(error->message);
         return -EREMOTEIO;
     }
+    run.process = (int)syscall(SYS_pidfd_open, run.pid, 0);
     run.word = g_string_new(NULL);
     run.line = g_string_new(NULL);
     gint64 end = g_get_monotonic_time() + (gint64)task->seconds * G_USEC_PER_SEC;
-    gboolean is_done = listen_until(&run, end);
-    if (!is_done) {
-        kill(run.pid, SIGKILL);
-    }
-    int status = reap(&run);
+    gboolean is_done = run.process >= 0 && listen_until(&run, end);
+    int status = is_done ? reap(&run) : end_all(&run);
     line_end(&run);
     int rc = judge(&run, is_done, status, result, error_r);
     close(run.out);
     close(run.err);
+    if (run.process >= 0) {
+        close(run.process);
+    }
     g_string_free(run.word, TRUE);
     g_string_free(run.line, TRUE);
     g_free(run.complaint);
