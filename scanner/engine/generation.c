@@ -76,37 +76,41 @@ generation_clear(struct generation *generation)
     g_clear_pointer(&generation->path, g_free);
 }
 
-/* Whether signatures lie in the directory NAME below DIRFD, whoever made it. */
-static bool
+/* Whether signatures lie in the directory NAME below DIRFD, whoever made it: 0, 1 or -errno. */
+static int
 holds_signatures(int dirfd, const char *name)
 {
     int dir = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    g_autoptr(GPtrArray) files = dir < 0 ? NULL : signature_files_all(dir);
-    bool holds = false;
-    for (guint i = 0; files != NULL && i < files->len; i++) {
-        holds = holds || signature_files_is_name(g_ptr_array_index(files, i));
+    if (dir < 0) {
+        /* No directory, or one of which nothing could be loaded, as lost+found. */
+        return errno == ENOTDIR || errno == ELOOP || errno == EACCES || errno == ENOENT ? 0
+                                                                                        : -errno;
     }
-    if (dir >= 0) {
-        close(dir);
+    g_autoptr(GPtrArray) files = signature_files_all(dir);
+    int rc = files == NULL ? -errno : 0;
+    for (guint i = 0; files != NULL && i < files->len && rc == 0; i++) {
+        rc = signature_files_is_name(g_ptr_array_index(files, i)) ? 1 : 0;
     }
-    return holds;
+    close(dir);
+    return rc;
 }
 
 /* The same of all directories below SIGNATURES_DIR that are not called as a store would. */
-static bool
+static int
 holds_made_by_hand(const char *signatures_dir)
 {
     int dir = open(signatures_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    g_autoptr(GPtrArray) names = dir < 0 ? NULL : signature_files_all(dir);
-    bool holds = false;
-    for (guint i = 0; names != NULL && i < names->len && !holds; i++) {
+    if (dir < 0) {
+        return -errno;
+    }
+    g_autoptr(GPtrArray) names = signature_files_all(dir);
+    int rc = names == NULL ? -errno : 0;
+    for (guint i = 0; names != NULL && i < names->len && rc == 0; i++) {
         const char *name = g_ptr_array_index(names, i);
-        holds = is_name(name) && !store_is_name(name) && holds_signatures(dir, name);
+        rc = is_name(name) && !store_is_name(name) ? holds_signatures(dir, name) : 0;
     }
-    if (dir >= 0) {
-        close(dir);
-    }
-    return holds;
+    close(dir);
+    return rc;
 }
 
 char *
@@ -135,7 +139,12 @@ generation_missing(const char *signatures_dir, bool had)
         }
         had = had || entry->record.adopted > 0 || entry->record.state == RECORD_TRIED;
     }
-    if (holds_made_by_hand(signatures_dir)) {
+    /* What cannot be read to its end may hold them. */
+    rc = holds_made_by_hand(signatures_dir);
+    if (rc < 0) {
+        return g_strdup_printf("%s: cannot be read: %s", signatures_dir, g_strerror(-rc));
+    }
+    if (rc > 0) {
         return g_strdup_printf("%s/" CURRENT " is missing although signatures are there: make it a "
                                "symbolic link to the directory that is to be used",
                                signatures_dir);

@@ -2,6 +2,8 @@
 /* The engine's parts that need no zygote. */
 #include "config.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +23,20 @@
 #include "groups.h"
 #include "report.h"
 #include "room.h"
+
+/* What readdir(3) ends with; 0: as ever. */
+static int end_of_dir;
+
+struct dirent *
+readdir(DIR *dir)
+{
+    struct dirent *(*real)(DIR *) = (struct dirent * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir");
+    struct dirent *entry = real(dir);
+    if (entry == NULL && end_of_dir != 0) {
+        errno = end_of_dir;
+    }
+    return entry;
+}
 
 struct place {
     char *dir;
@@ -71,6 +87,20 @@ test_no_generation(void **state)
     assert_null(generation.name);
     assert_null(generation.path);
     assert_int_equal(generation_resolve("/nowhere", &generation, &error), 0);
+}
+
+/* EICAR alone is for a directory of which it is known that nothing lies in it. */
+static void
+test_missing_and_unreadable(void **state)
+{
+    const struct place *place = *state;
+    make_generation(place);
+    assert_null(generation_missing(place->dir, false));
+    end_of_dir = EIO;
+    g_autofree char *why = generation_missing(place->dir, false);
+    end_of_dir = 0;
+    assert_non_null(why);
+    assert_non_null(strstr(why, "cannot be read: Input/output error"));
 }
 
 static void
@@ -384,6 +414,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_no_generation, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_missing_and_unreadable, setup, teardown),
         cmocka_unit_test_setup_teardown(test_current_generation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_report, setup, teardown),

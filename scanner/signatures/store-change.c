@@ -164,6 +164,9 @@ store_return(struct store *store, const char *name, char **error_r)
     if (entry->manifest == NULL) {
         return text_fail(error_r, -ENOENT, "%s: its files are gone", name);
     }
+    if (entry->record.state == RECORD_REJECTED) {
+        return text_fail(error_r, -ENOENT, "%s: was rejected", name);
+    }
     return make_current(store, entry, MAX(entry->record.adopted, entry->manifest->created),
                         error_r);
 }

@@ -132,7 +132,7 @@ int store_adopt(struct store *store, const char *name, gboolean force, char **er
 /*
  * Points `current` at NAME, which was tried or in use, because what it leads to cannot be loaded.
  * When NAME was adopted stays as it was, so that what is newer is adopted over it as ever. Returns
- * 0; -ENOENT; -errno.
+ * 0; -ENOENT: gone, or rejected meanwhile; -errno.
  */
 int store_return(struct store *store, const char *name, char **error_r);
 

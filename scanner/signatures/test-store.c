@@ -176,6 +176,9 @@ test_previous(void **data)
     /* Back again, and what failed is never adopted by itself. */
     assert_int_equal(store_adopt(b->store, one, FALSE, &error), 0);
     assert_int_equal(store_set(b->store, two, RECORD_REJECTED, "it crashed", &error), 0);
+    /* Nor does it come back where what is current cannot be loaded. */
+    assert_int_equal(store_return(b->store, two, &error), -ENOENT);
+    g_clear_pointer(&error, g_free);
     assert_int_equal(store_adopt(b->store, two, FALSE, &error), -EPERM);
     assert_non_null(strstr(error, "it crashed"));
 }
